@@ -1,0 +1,12 @@
+module github.com/project-receptor/receptor/netceptor
+
+go 1.26.0
+
+require (
+	github.com/hashicorp/go-hclog v1.6.3
+	github.com/minio/highwayhash v1.0.4
+	github.com/project-receptor/receptor/plug v0.1.0
+	github.com/quic-go/quic-go v0.65.0
+	golang.org/x/net v0.62.0
+	golang.org/x/sys v0.49.0
+)
