@@ -1,0 +1,68 @@
+# Receptor: see README.md. Needs Go, make and gcc (for the race detector).
+#
+#   make build          every program into bin/
+#   make demo           three nodes in a line, a directory served through the mesh
+#   make test           unit tests, integration tests, the rules; race detector on
+#   make lint           formatting, vet, golangci-lint, tidy module files
+#   make cross          compiles for other systems
+#   make release-check  installs every program from a module proxy made of this tree
+#   make bench-stream   streams beside raw quic-go and bare loopback
+#   make tidy           the only way to change requirements
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+TOOLS   := $(CURDIR)/.tools
+MODULES := $(shell sed -n 's|^[[:space:]]\./||p' go.work)
+ROOT    := github.com/project-receptor/receptor
+MODTOOL := $(GO) run ./tests/tools/cmd/modules
+# Directories of main packages, as ./dir/cmd/program.
+COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v /tests/)
+
+.PHONY: build demo test test-unit test-allocs test-integration lint cross release-check bench-stream tidy clean
+
+build:
+	@mkdir -p $(BIN)
+	$(GO) build -o $(BIN)/ $(COMMANDS)
+
+demo: build
+	$(GO) run ./tests/integration/cmd/demo -bin $(BIN)
+
+test: test-unit test-allocs test-integration
+
+test-unit:
+	$(GO) test -race -timeout 10m $$($(GO) list work | grep -v '^$(ROOT)/tests/integration')
+
+# The race detector allocates: what must not allocate is tested apart from it.
+test-allocs:
+	$(GO) test -run Allocs -timeout 5m ./netceptor/...
+
+test-integration:
+	$(GO) test -race -timeout 15m ./tests/integration/...
+
+lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt
+	@out=$$($(TOOLS)/gofumpt -l $(MODULES)); if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
+	$(MODTOOL) tidy -check
+	@set -e; for m in $(MODULES); do echo "lint $$m"; (cd $$m && $(GO) vet ./... && $(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
+
+# The tools are pinned in tests/tools/tools.mod, apart from the workspace, so that their requirements do not raise ours.
+$(TOOLS)/%: tests/tools/tools.mod
+	@mkdir -p $(TOOLS)
+	cd tests/tools && GOWORK=off $(GO) build -modfile=tools.mod -o $(TOOLS)/ tool
+
+PLATFORMS = linux/arm64 darwin/arm64 windows/amd64
+cross:
+	@set -e; for p in $(PLATFORMS); do echo "cross $$p"; \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build $(COMMANDS); \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) vet $$($(GO) list work | grep -v '^$(ROOT)/tests/'); done
+
+release-check:
+	$(MODTOOL) release-check
+
+bench-stream: build
+	$(GO) run ./tests/integration/cmd/bench-stream -bin $(BIN)
+
+tidy:
+	$(MODTOOL) tidy
+
+clean:
+	rm -rf $(BIN) $(TOOLS) .release

@@ -1,0 +1,51 @@
+// Command modules keeps the module files of the repository right.
+//
+//	modules tidy          rewrite requirements and sums of every module
+//	modules tidy -check   say what tidy would change, and fail if anything
+//	modules release-check build, test and install every module as users get it
+//	modules who-needs DIR list the modules to release again after a fix in DIR
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/project-receptor/receptor/tests/tools/workspace"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "modules:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	repo, err := workspace.Open(".")
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		return fmt.Errorf("expected tidy, release-check or who-needs")
+	}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	check := flags.Bool("check", false, "tidy: change nothing, fail if something would change")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	switch args[0] {
+	case "tidy":
+		return tidy(ctx, repo, *check)
+	case "release-check":
+		return releaseCheck(ctx, repo)
+	case "who-needs":
+		return whoNeeds(repo, flags.Arg(0))
+	default:
+		return fmt.Errorf("unknown command %q: expected tidy, release-check or who-needs", args[0])
+	}
+}
