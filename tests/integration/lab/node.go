@@ -1,0 +1,201 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Lab holds nodes and processes, and ends them all.
+type Lab struct {
+	Programs Programs
+	Dir      string // runtime and state of all nodes; short, for socket paths
+
+	procs []*Process
+}
+
+// New makes a lab in a fresh directory.
+func New(p Programs) (*Lab, error) {
+	dir, err := os.MkdirTemp("", "rl")
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{Programs: p, Dir: dir}, nil
+}
+
+// Close ends every process, the last first, and removes the directory.
+func (l *Lab) Close() error {
+	var errs []error
+	for i := len(l.procs) - 1; i >= 0; i-- {
+		errs = append(errs, l.procs[i].Stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(l.Dir))...)
+}
+
+// Processes are those started so far.
+func (l *Lab) Processes() []*Process { return l.procs }
+
+// Env is the environment of a program of a node: the lab's directories, and
+// nothing of the caller's own nodes.
+func (l *Lab) Env() []string {
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "RECEPTOR") && !strings.HasPrefix(v, "XDG_") {
+			env = append(env, v)
+		}
+	}
+	return append(env, "RUNTIME_DIRECTORY="+filepath.Join(l.Dir, "run"), "STATE_DIRECTORY="+filepath.Join(l.Dir, "state"))
+}
+
+// Start starts one of our programs.
+func (l *Lab) Start(name string, args ...string) (*Process, error) {
+	return l.StartAs(nil, name, args...)
+}
+
+// StartAs starts one of our programs after change has had the command.
+func (l *Lab) StartAs(change func(*exec.Cmd), name string, args ...string) (*Process, error) {
+	cmd := exec.Command(l.Programs.Path(name), args...)
+	cmd.Env = l.Env()
+	if change != nil {
+		change(cmd)
+	}
+	p, err := Start(name, cmd)
+	if err != nil {
+		return nil, err
+	}
+	l.procs = append(l.procs, p)
+	return p, nil
+}
+
+// Socket is a node's control socket.
+func (l *Lab) Socket(node string) string { return filepath.Join(l.Dir, "run", node, "control.sock") }
+
+// PlugSocket is a node's plug socket.
+func (l *Lab) PlugSocket(node string) string { return filepath.Join(l.Dir, "run", node, "plug.sock") }
+
+// Ctl runs receptorctl against a node and returns its standard output.
+func (l *Lab) Ctl(ctx context.Context, node string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, l.Programs.Path("receptorctl"), append([]string{"--socket", l.Socket(node)}, args...)...)
+	cmd.Env = l.Env()
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("receptorctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}
+
+// Status is what the tests look at in receptorctl status --json.
+type Status struct {
+	NodeID       string
+	RoutingTable map[string]string
+	Links        []struct {
+		Peer, State string
+		Since       time.Time
+	} `json:"links"`
+	Items []Item `json:"items"`
+	Plugs []Plug `json:"plugs"`
+}
+
+// Item is the state of a configured item.
+type Item struct{ Item, Kind, State, Addr, Err, Plug string }
+
+// Plug is an attached plug.
+type Plug struct {
+	Name, Program string
+	PID           int
+}
+
+// Item returns the item with that identity, the zero Item if there is none.
+func (s *Status) Item(id string) Item {
+	for _, i := range s.Items {
+		if i.Item == id {
+			return i
+		}
+	}
+	return Item{}
+}
+
+// Status asks a node for its status.
+func (l *Lab) Status(ctx context.Context, node string) (*Status, error) {
+	out, err := l.Ctl(ctx, node, "status", "--json")
+	if err != nil {
+		return nil, err
+	}
+	s := new(Status)
+	if err := json.Unmarshal([]byte(out), s); err != nil {
+		return nil, fmt.Errorf("status of %s: %w in %q", node, err, out)
+	}
+	return s, nil
+}
+
+// pollEvery is how often a condition over a node's status is looked at again:
+// receptorctl has no push yet, and a look costs a process.
+const pollEvery = 100 * time.Millisecond
+
+// WaitStatus waits until ok holds of a node's status.
+func (l *Lab) WaitStatus(ctx context.Context, node string, ok func(*Status) bool) error {
+	var last string
+	for {
+		s, err := l.Status(ctx, node)
+		switch {
+		case err != nil:
+			last = err.Error()
+		case ok(s):
+			return nil
+		default:
+			data, err := json.Marshal(s)
+			if err != nil {
+				return err
+			}
+			last = string(data)
+		}
+		if err := Pause(ctx, pollEvery); err != nil {
+			return fmt.Errorf("status of %s: %w; last: %s", node, err, last)
+		}
+	}
+}
+
+// Pause waits for d or the context's end.
+func Pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// WaitRoute waits until a node has a route to each of the others.
+func (l *Lab) WaitRoute(ctx context.Context, node string, to ...string) error {
+	return l.WaitStatus(ctx, node, func(s *Status) bool {
+		for _, t := range to {
+			if s.RoutingTable[t] == "" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// FreePort returns a TCP port that nobody listens on now, from the kernel.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Local is a loopback address.
+func Local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
