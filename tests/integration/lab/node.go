@@ -98,6 +98,8 @@ func (l *Lab) Ctl(ctx context.Context, node string, args ...string) (string, err
 type Status struct {
 	NodeID       string
 	RoutingTable map[string]string
+	Epoch        uint64            `json:"epoch"`
+	Epochs       map[string]uint64 `json:"epochs"` // of the nodes it knows
 	Links        []struct {
 		Peer, State string
 		Since       time.Time

@@ -1,0 +1,177 @@
+package integration
+
+import (
+	"context"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/project-receptor/receptor/tests/integration/lab"
+)
+
+// child returns the process ID of a program that a launcher runs.
+func child(t *testing.T, launcher *lab.Process, program string) int {
+	t.Helper()
+	children, err := lab.Children(launcher.PID())
+	must(t, err)
+	for _, c := range children {
+		if c.Program == program {
+			return c.PID
+		}
+	}
+	t.Fatalf("%s is not among the children of the launcher: %v", program, children)
+	return 0
+}
+
+// others are the programs of a launcher but for one, with their process IDs.
+func others(t *testing.T, launcher *lab.Process, except int) []lab.Child {
+	t.Helper()
+	children, err := lab.Children(launcher.PID())
+	must(t, err)
+	return slices.DeleteFunc(children, func(c lab.Child) bool { return c.PID == except })
+}
+
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+// kill ends one program of a node as by kill -9, and waits until the launcher
+// has started it again.
+func (ln *line) kill(t *testing.T, node int, program string) {
+	t.Helper()
+	pid := child(t, ln.procs[node], program)
+	rest := others(t, ln.procs[node], pid)
+	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	deadline := time.Now().Add(patience)
+	for {
+		children, err := lab.Children(ln.procs[node].PID())
+		must(t, err)
+		if slices.ContainsFunc(children, func(c lab.Child) bool { return c.Program == program && c.PID != pid }) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s of %s was killed and did not come back", program, ln.nodes[node])
+		}
+		must(t, lab.Pause(ln.ctx, 20*time.Millisecond))
+	}
+	for _, c := range rest {
+		if !alive(c.PID) {
+			t.Errorf("killing %s of %s took %s (pid %d) with it", program, ln.nodes[node], c.Program, c.PID)
+		}
+	}
+}
+
+func TestKillEachProgram(t *testing.T) {
+	app, err := lab.Serve(lab.Echo)
+	must(t, err)
+	defer app.Close()
+	ln := startLine(t, app.Addr())
+	must(t, lab.WaitRoundTrip(ln.ctx, ln.entry))
+
+	for _, k := range []struct {
+		node    int
+		program string
+	}{
+		{0, "receptor-proxy-tcp"},
+		{0, "receptor-backend-tcp"},
+		{0, "receptor-core"},
+		{1, "receptor-backend-tcp"},
+		{1, "receptor-core"},
+		{2, "receptor-proxy-tcp"},
+		{2, "receptor-backend-tcp"},
+		{2, "receptor-core"},
+	} {
+		ln.kill(t, k.node, k.program)
+		start := time.Now()
+		must(t, lab.WaitRoundTrip(ln.ctx, ln.entry))
+		t.Logf("%s of %s: traffic again after %.2f s", k.program, ln.nodes[k.node], time.Since(start).Seconds())
+	}
+}
+
+// A killed core or proxy in the middle of a transfer is a reset at both
+// applications, never an end.
+func TestKillInTransferIsAReset(t *testing.T) {
+	for _, k := range []struct {
+		name    string
+		node    int
+		program string
+	}{
+		{"near proxy", 0, "receptor-proxy-tcp"},
+		{"near core", 0, "receptor-core"},
+		{"far core", 2, "receptor-core"},
+		{"far proxy", 2, "receptor-proxy-tcp"},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			farEnd := make(chan error, 1)
+			app, err := lab.Serve(func(c *net.TCPConn) {
+				b := make([]byte, 64<<10)
+				for {
+					if _, err := c.Write(b); err != nil {
+						farEnd <- err
+						return
+					}
+				}
+			})
+			must(t, err)
+			defer app.Close()
+			ln := startLine(t, app.Addr())
+			c := ln.dial(t)
+			_, err = io.CopyN(io.Discard, c, 8<<20)
+			must(t, err)
+			ln.kill(t, k.node, k.program)
+			expectReset(t, c)
+			select {
+			case err := <-farEnd:
+				t.Logf("the far application: %v", err)
+			case <-ln.ctx.Done():
+				t.Error("the far application's connection goes on")
+			}
+		})
+	}
+}
+
+// A core that is restarted three times within a second comes with a greater
+// epoch each time; a neighbour that took it for old news would not route to it.
+func TestCoreRestartedThriceIsHeard(t *testing.T) {
+	l, ctx := newLab(t)
+	port := strconv.Itoa(freePort(t))
+	_, err := l.Start("receptor", "--node", "id=steady", "--tcp-listener", "bindaddr=127.0.0.1", "port="+port)
+	must(t, err)
+	// By hand, so that no launcher's back-off comes between.
+	_, err = l.Start("receptor-backend-tcp", "--socket", l.PlugSocket("restless"))
+	must(t, err)
+	startCore := func() *lab.Process {
+		p, err := l.Start("receptor-core", "--node", "id=restless", "--tcp-peer", "address="+net.JoinHostPort("127.0.0.1", port))
+		must(t, err)
+		return p
+	}
+	core := startCore()
+	must(t, l.WaitRoute(ctx, "steady", "restless"))
+	last := epoch(ctx, t, l, "restless")
+	start := time.Now()
+	for range 3 {
+		core.Kill()
+		core = startCore()
+		now := epoch(ctx, t, l, "restless")
+		if now <= last {
+			t.Fatalf("the restarted core has epoch %d, the one before it %d", now, last)
+		}
+		last = now
+	}
+	t.Logf("three restarts in %.2f s", time.Since(start).Seconds())
+	must(t, l.WaitRoute(ctx, "restless", "steady"))
+	must(t, l.WaitStatus(ctx, "steady", func(s *lab.Status) bool { return s.Epochs["restless"] == last }))
+	if _, err := l.Ctl(ctx, "steady", "ping", "restless", "--count", "1"); err != nil {
+		t.Error(err)
+	}
+}
+
+// epoch waits for a node's status and returns its epoch.
+func epoch(ctx context.Context, t *testing.T, l *lab.Lab, node string) uint64 {
+	t.Helper()
+	var e uint64
+	must(t, l.WaitStatus(ctx, node, func(s *lab.Status) bool { e = s.Epoch; return true }))
+	return e
+}

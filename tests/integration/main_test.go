@@ -1,0 +1,89 @@
+// Package integration tests the built programs from outside, as their users run
+// them: whole nodes with their plugs, real sockets, kills and restarts.
+package integration
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/project-receptor/receptor/tests/integration/lab"
+)
+
+// programs are built once for all tests, with the race detector.
+var programs lab.Programs
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if testing.Short() {
+		fmt.Println("integration tests are skipped: -short is given")
+		return 0
+	}
+	dir, err := os.MkdirTemp("", "receptor-programs")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	// Other users run these programs in the test of nodes started by hand.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if programs, err = lab.Build(context.Background(), dir, true); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// patience is ten times what the slowest step of a test is expected to take on
+// two busy cores with the race detector.
+const patience = 2 * time.Minute
+
+// newLab makes a lab that the test ends, and that prints every program's output
+// if the test has failed.
+func newLab(t *testing.T) (*lab.Lab, context.Context) {
+	t.Helper()
+	l, err := lab.New(programs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(func() {
+		cancel()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, p := range l.Processes() {
+			if t.Failed() {
+				t.Logf("--- %s (pid %d)\n%s", p.Name, p.PID(), p.Output())
+			}
+			checkRaces(t, p)
+		}
+	})
+	return l, ctx
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	p, err := lab.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
