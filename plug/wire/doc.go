@@ -4,13 +4,10 @@
 //
 // The normative text is plug/SPEC.md; this package is its transcription. All
 // fixed headers are big-endian. Each codec is a pair Append and Parse; Parse
-// returns the bytes used, and ErrShort means "read more and try again".
+// returns the bytes used, and ErrShort means "read more and try again". Any
+// other error of a parser is a *FormatError: the other side does not speak
+// plug/1, and nothing after those bytes can be trusted.
 package wire
-
-import "errors"
-
-// ErrShort is returned by a parser that needs more bytes than it was given.
-var ErrShort = errors.New("plug: short input")
 
 // Major is the wire major version this package speaks. A core supports this
 // one and the one before it.

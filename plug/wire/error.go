@@ -1,5 +1,7 @@
 package wire
 
+import "fmt"
+
 // The codes of an Error.
 const (
 	CodeVersion     = "version"
@@ -36,6 +38,27 @@ type Error struct {
 	Path         string `json:"path,omitempty"`           // which part of the request
 	Majors       []int  `json:"majors,omitempty"`         // code version: those supported
 	RetryAfterMS int64  `json:"retry_after_ms,omitempty"` // class retry: not before
+}
+
+// NewError returns an Error with the class that is usual for the code. The
+// arguments after it are as of fmt.Sprintf.
+func NewError(code, format string, args ...any) *Error {
+	return &Error{Code: code, Class: classOf(code), Msg: fmt.Sprintf(format, args...)}
+}
+
+// classOf is what the caller should do about an error of that code, where the
+// side that refuses does not know better.
+func classOf(code string) string {
+	switch code {
+	case CodeDenied, CodeInvalid:
+		return ClassFix
+	case CodeVersion, CodeUnsupported:
+		return ClassNever
+	case CodeGone:
+		return ClassGone
+	default:
+		return ClassRetry
+	}
 }
 
 // Error implements error.

@@ -1,0 +1,86 @@
+package wire
+
+import "strconv"
+
+// Type is the type of a control frame. A response carries the type of its request.
+type Type uint8
+
+// The message types of wire major 1: who sends it, and the bodies of request
+// and response. P is the plug, C the core; R a request, N a notification, O
+// opens a data connection.
+const (
+	TypeHello  Type = 0x01 // P R Hello -> Welcome
+	TypePing   Type = 0x02 // both R {} -> {}
+	TypeStatus Type = 0x03 // P N Status
+	TypeConfig Type = 0x04 // C R Config -> ConfigResult
+	TypeDrain  Type = 0x05 // both R Drain -> {}
+	TypeKeep   Type = 0x06 // P R reserved: kept listeners
+	TypeTake   Type = 0x07 // P R reserved: kept listeners
+	TypeClosed Type = 0x08 // C N Closed
+	TypeCancel Type = 0x09 // both N Cancel
+	TypeError  Type = 0x0f // both N Error, then close; frozen across majors
+	TypeLink   Type = 0x10 // P O Link -> Opened, then link framing
+	TypeDial   Type = 0x20 // P O Dial -> Opened, then records
+	TypeBind   Type = 0x21 // P R Bind -> Bound
+	TypeUnbind Type = 0x22 // P R Unbind -> {}
+	TypeAccept Type = 0x23 // C R Accept -> Accepted
+	TypeAttach Type = 0x24 // P O Attach -> Opened, then records
+	TypeWatch  Type = 0x50 // reserved: role observe
+	TypeEvent  Type = 0x51 // reserved: role observe
+)
+
+// String returns the name of the message in the specification, or its number.
+func (t Type) String() string {
+	switch t {
+	case TypeHello:
+		return "HELLO"
+	case TypePing:
+		return "PING"
+	case TypeStatus:
+		return "STATUS"
+	case TypeConfig:
+		return "CONFIG"
+	case TypeDrain:
+		return "DRAIN"
+	case TypeKeep:
+		return "KEEP"
+	case TypeTake:
+		return "TAKE"
+	case TypeClosed:
+		return "CLOSED"
+	case TypeCancel:
+		return "CANCEL"
+	case TypeError:
+		return "ERROR"
+	case TypeLink:
+		return "LINK"
+	case TypeDial:
+		return "DIAL"
+	case TypeBind:
+		return "BIND"
+	case TypeUnbind:
+		return "UNBIND"
+	case TypeAccept:
+		return "ACCEPT"
+	case TypeAttach:
+		return "ATTACH"
+	case TypeWatch:
+		return "WATCH"
+	case TypeEvent:
+		return "EVENT"
+	default:
+		return "type 0x" + strconv.FormatUint(uint64(t), 16)
+	}
+}
+
+// Opens reports whether t opens an object. Such requests are not counted among
+// the MaxRequests in flight, as a mesh may take its time, but have a limit of
+// their own, MaxOpens.
+func (t Type) Opens() bool {
+	switch t {
+	case TypeLink, TypeDial, TypeAccept, TypeAttach:
+		return true
+	default:
+		return false
+	}
+}
