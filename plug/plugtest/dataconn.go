@@ -1,0 +1,75 @@
+package plugtest
+
+import (
+	"net"
+	"testing"
+
+	"github.com/project-receptor/receptor/plug/recordconn"
+	"github.com/project-receptor/receptor/plug/session"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// DataConn is a data connection that a plug has opened and that waits for its
+// answer: OpenLink, OpenStream, or Refuse.
+type DataConn struct {
+	*session.Opening
+
+	t    testing.TB
+	conn net.Conn
+}
+
+func (d *DataConn) decode(v any) {
+	d.t.Helper()
+	if err := d.Decode(v); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// LinkBody returns the body of LINK.
+func (d *DataConn) LinkBody() (b wire.Link) {
+	d.t.Helper()
+	d.decode(&b)
+	return b
+}
+
+// DialBody returns the body of DIAL.
+func (d *DataConn) DialBody() (b wire.Dial) {
+	d.t.Helper()
+	d.decode(&b)
+	return b
+}
+
+// AttachBody returns the body of ATTACH.
+func (d *DataConn) AttachBody() (b wire.Attach) {
+	d.t.Helper()
+	d.decode(&b)
+	return b
+}
+
+// OpenLink answers with the object's name and returns the connection, which
+// carries link framing now and is the caller's.
+func (d *DataConn) OpenLink(object string) net.Conn {
+	d.t.Helper()
+	if err := d.Answer(wire.Opened{Object: object}); err != nil {
+		d.t.Fatal(err)
+	}
+	return d.conn
+}
+
+// OpenStream answers with the object's name and returns the stream, which is
+// the caller's.
+func (d *DataConn) OpenStream(object string) *recordconn.Conn {
+	d.t.Helper()
+	return recordconn.New(d.OpenLink(object))
+}
+
+// Refuse answers with err and closes the connection.
+func (d *DataConn) Refuse(err error) {
+	d.t.Helper()
+	if err := d.Opening.Refuse(err); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.conn.Close(); err != nil {
+		d.t.Fatal(err)
+	}
+}
