@@ -1,55 +1,169 @@
 // Package schema checks the parameters of configuration items against what a
 // plug (or the core) describes, and puts values of any source, flags as well as
 // YAML, into one canonical form.
+//
+// A [wire.Kind] is the description; [Check] turns what a user wrote into
+// [Values], or into one line per mistake. Values marshal to the params object
+// that CONFIG carries, and checking that object again changes nothing.
 package schema
 
 import (
-	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// The types a parameter can have, and their canonical JSON form.
-const (
-	TypeString   = "string"   // string; numbers and booleans are turned into text
-	TypeInt      = "int"      // number; text in base 0 (0600, 0x10)
-	TypeFloat    = "float"    // number
-	TypeBool     = "bool"     // true or false; text as legacy: 1 t T Y true TRUE True yes Yes YES and opposites
-	TypeDuration = "duration" // string as of time.ParseDuration
-	TypeList     = "list"     // array of strings; text: JSON array, else one element; repeatable
-	TypeMap      = "map"      // object; text: JSON object
-	TypeAddress  = "address"  // string host:port
-	TypePath     = "path"     // string, a file path
-	TypeService  = "service"  // string of 1 to 8 bytes
-	TypeNode     = "node"     // string, a node ID
-)
-
-// Error says what is wrong with one parameter of one item.
-type Error struct {
-	Item  string // the item as the user wrote it: "tcp-listener port=x" or "node.yml:12: tcp-listener"
-	Param string // as the user wrote it; empty: the item itself
-	Want  string // what was expected
-	Got   string // what was there; empty: nothing
-}
-
-// Error implements error: one line.
-func (e *Error) Error() string { return "" }
+// Bare is the key, in the raw parameters given to Check, of a value that the
+// user wrote without a name: "--tcp-listener 2222". It fills the kind's bare
+// parameter.
+const Bare = ""
 
 // Values are the canonical parameters of an item, by lower-case name.
 type Values map[string]any
 
 // Check puts raw parameters (any letter case; values of type string, bool,
 // int, int64, uint64, float64, []any, map[string]any, map[any]any, nil) into
-// canonical form against k, with defaults filled in. alias is the name that the
-// user wrote, which may carry other defaults. All mistakes are returned, each
-// an *Error with Item set to label.
+// canonical form against k, with defaults filled in. A nil value counts as not
+// given; []any is what a parameter given several times has, too. alias is the
+// name that the user wrote, which may carry other defaults. All mistakes are
+// returned, each an *Error with Item set to label. Check keeps none of its
+// arguments and changes none.
 func Check(k *wire.Kind, alias, label string, raw map[string]any) (Values, []error) {
-	return nil, []error{errors.New("not built yet")}
+	given, errs := collect(k, label, raw)
+	fallback := aliasDefaults(k, alias)
+	v := make(Values, len(k.Params))
+	for i := range k.Params {
+		p := &k.Params[i]
+		g, ok := given[p.Name]
+		if !ok {
+			if d, set := fallback[p.Name]; set {
+				g = entry{p.Name, d}
+			} else if p.Default != nil {
+				g = entry{p.Name, p.Default}
+			} else {
+				if p.Required {
+					errs = append(errs, &Error{Item: label, Param: p.Name, Want: want(p)})
+				}
+				continue
+			}
+		}
+		c, bad := canonical(p, g.value)
+		if bad != nil {
+			bad.Item, bad.Param = label, g.name+bad.Param
+			errs = append(errs, bad)
+			continue
+		}
+		v[p.Name] = c
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return v, nil
+}
+
+// entry is a raw value and the name that it was written under.
+type entry struct {
+	name  string
+	value any
+}
+
+// collect files the raw values under the names of k's parameters.
+func collect(k *wire.Kind, label string, raw map[string]any) (map[string]entry, []error) {
+	var errs []error
+	given := make(map[string]entry, len(raw))
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		value := raw[name]
+		if value == nil {
+			continue
+		}
+		p := param(k, name)
+		switch {
+		case p == nil && name == Bare:
+			errs = append(errs, &Error{Item: label, Problem: fmt.Sprintf("%s takes no value without a name, got %s; %s", k.Kind, got(value), takes(k))})
+			continue
+		case p == nil:
+			errs = append(errs, &Error{Item: label, Param: name, Problem: unknown(k, name)})
+			continue
+		}
+		if name == Bare {
+			name = p.Name
+		}
+		if first, twice := given[p.Name]; twice {
+			if !repeats(p) {
+				errs = append(errs, &Error{Item: label, Param: name, Problem: fmt.Sprintf("parameter %s is given twice: %s and %s", p.Name, got(first.value), got(value))})
+				continue
+			}
+			value = append(elements(first.value), elements(value)...)
+		}
+		given[p.Name] = entry{name, value}
+	}
+	return given, errs
+}
+
+// param returns k's parameter called name in any letter case, or its bare one.
+func param(k *wire.Kind, name string) *wire.Param {
+	for i := range k.Params {
+		p := &k.Params[i]
+		if name == Bare && p.Bare || name != Bare && strings.EqualFold(p.Name, name) {
+			return p
+		}
+	}
+	return nil
+}
+
+// repeats says whether a parameter may be given several times.
+func repeats(p *wire.Param) bool { return p.Repeat || p.Type == TypeList }
+
+// elements makes a list of a value that may be one already.
+func elements(v any) []any {
+	if l, ok := v.([]any); ok {
+		return slices.Clone(l)
+	}
+	return []any{v}
+}
+
+func aliasDefaults(k *wire.Kind, alias string) map[string]any {
+	for _, a := range k.Aliases {
+		if strings.EqualFold(a.Kind, alias) {
+			return a.Defaults
+		}
+	}
+	return nil
+}
+
+// Find returns the kind called name, or having it as an alias, in any letter case.
+func Find(kinds []wire.Kind, name string) *wire.Kind {
+	for i := range kinds {
+		k := &kinds[i]
+		if strings.EqualFold(k.Kind, name) || slices.ContainsFunc(k.Aliases, func(a wire.Alias) bool { return strings.EqualFold(a.Kind, name) }) {
+			return k
+		}
+	}
+	return nil
 }
 
 // Identity is the item's name that is stable over restarts: the kind and its
-// key parameters, "tcp-listener port=2222".
-func Identity(k *wire.Kind, v Values) string { return "" }
-
-// Find returns the kind called name, or having it as an alias, in any letter case.
-func Find(kinds []wire.Kind, name string) *wire.Kind { return nil }
+// key parameters, "tcp-listener port=2222". An optional key is left out where
+// it has the kind's default, so that spelling out a default changes nothing.
+func Identity(k *wire.Kind, v Values) string {
+	var b strings.Builder
+	b.WriteString(k.Kind)
+	for i := range k.Params {
+		p := &k.Params[i]
+		c, ok := v[p.Name]
+		if !p.Key || !ok {
+			continue
+		}
+		s := text(c)
+		if !p.Required && p.Default != nil {
+			if d, bad := canonical(p, p.Default); bad == nil && text(d) == s {
+				continue
+			}
+		}
+		fmt.Fprintf(&b, " %s=%s", p.Name, quoteIfNeeded(s))
+	}
+	return b.String()
+}
