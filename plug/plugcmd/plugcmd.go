@@ -2,9 +2,221 @@
 // --socket, --log-level, --version, --help, signals and exit statuses.
 package plugcmd
 
-import "github.com/project-receptor/receptor/plug"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/project-receptor/receptor/plug"
+	"github.com/project-receptor/receptor/plug/socket"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// The exit statuses.
+const (
+	exitOK    = 0 // after an orderly stop, --help, --version or describe
+	exitFail  = 1
+	exitUsage = 2 // a bad command line, or no core to attach to
+)
 
 // Main runs the program for p with the process's arguments and returns the exit
 // status: 0 after an orderly stop, 1 on failure, 2 for a bad command line or
-// when there is no core to attach to.
-func Main(p *plug.Plug) int { return 2 }
+// when there is no core to attach to. An empty p.Version is taken from the
+// build.
+func Main(p *plug.Plug) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal kills
+	c := command{plug: p, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, find: socket.Find}
+	return c.run(ctx, os.Args[1:])
+}
+
+// command is one run of a plug's program.
+type command struct {
+	plug           *plug.Plug
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	find           func(name string) []string
+}
+
+// options are the flags.
+type options struct {
+	socket, name  string
+	level         hclog.Level
+	json          bool
+	version, help bool
+	describe      bool
+}
+
+func (c *command) run(ctx context.Context, args []string) int {
+	module, version := build()
+	if c.plug.Version == "" {
+		c.plug.Version = version
+	}
+	o, err := c.parse(args)
+	switch {
+	case err != nil:
+		c.printf(c.stderr, "%s: %v; see --help\n", c.plug.Program, err)
+		return exitUsage
+	case o.help:
+		c.help()
+		return exitOK
+	case o.version:
+		c.printf(c.stdout, "%s %s (%s)\n", c.plug.Program, c.plug.Version, module)
+		return exitOK
+	case o.describe:
+		return c.describe(o)
+	}
+	path, ok := c.socket(o)
+	if !ok {
+		return exitUsage
+	}
+	return c.serve(ctx, o, path)
+}
+
+func (c *command) parse(args []string) (options, error) {
+	o := options{level: hclog.Info}
+	f := flag.NewFlagSet(c.plug.Program, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.socket, "socket", "", "")
+	f.StringVar(&o.name, "name", "", "")
+	f.BoolVar(&o.json, "log-json", false, "")
+	f.BoolVar(&o.version, "version", false, "")
+	f.Func("log-level", "", func(s string) error {
+		if o.level = hclog.LevelFromString(s); o.level == hclog.NoLevel {
+			return errors.New("expected trace, debug, info, warn, error or off")
+		}
+		return nil
+	})
+	err := f.Parse(args)
+	if err == nil && f.Arg(0) == "describe" { // flags may stand on either side
+		o.describe = true
+		err = f.Parse(f.Args()[1:])
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		o.help = true
+		return o, nil
+	case err != nil:
+		return o, err
+	case f.NArg() > 0:
+		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
+	}
+	return o, nil
+}
+
+// describe prints what the plug would tell a core, for the launcher and people.
+func (c *command) describe(o options) int {
+	h, err := c.plug.Hello(o.name)
+	if err != nil {
+		c.printf(c.stderr, "%s: %v\n", c.plug.Program, err)
+		return exitFail
+	}
+	e := json.NewEncoder(c.stdout)
+	e.SetIndent("", "  ")
+	if err := e.Encode(h); err != nil {
+		c.printf(c.stderr, "%s: print the description: %v\n", c.plug.Program, err)
+		return exitFail
+	}
+	return exitOK
+}
+
+// socket is the path of the core's socket: as given, or the only one there is.
+// Else it says what this program is and how to attach it.
+func (c *command) socket(o options) (path string, ok bool) {
+	if o.socket != "" {
+		return o.socket, true
+	}
+	if path := c.getenv(wire.SocketEnv); path != "" {
+		return path, true
+	}
+	found := c.find(socket.PlugName)
+	if len(found) == 1 {
+		return found[0], true
+	}
+	var kinds []string
+	for _, k := range c.plug.Kinds {
+		kinds = append(kinds, k.Kind)
+	}
+	c.printf(c.stderr, "%s is a plug: attached to a receptor-core, it gives it %s.\n", c.plug.Program, strings.Join(kinds, ", "))
+	if len(found) == 0 {
+		c.printf(c.stderr, "No core's socket is to be seen here. Name it, with --socket PATH or %s, and the plug\n"+
+			"waits for its core; or let receptor start core and plugs.\n", wire.SocketEnv)
+	} else {
+		c.printf(c.stderr, "Several cores are here. Choose one with --socket PATH or %s:\n  %s\n", wire.SocketEnv, strings.Join(found, "\n  "))
+	}
+	return "", false
+}
+
+// printf writes to the user, who is gone if that fails.
+func (c *command) printf(w io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(w, format, args...)
+}
+
+func (c *command) serve(ctx context.Context, o options, path string) int {
+	log := hclog.New(&hclog.LoggerOptions{
+		Name:       strings.TrimPrefix(c.plug.Program, "receptor-"),
+		Level:      o.level,
+		Output:     c.stderr,
+		JSONFormat: o.json,
+	})
+	say := func(state string) {
+		if err := notify(c.getenv("NOTIFY_SOCKET"), state); err != nil {
+			log.Warn("cannot tell the service manager", "error", err)
+		}
+	}
+	log.Info("starting", "version", c.plug.Version, "socket", path)
+	say("READY=1\nSTATUS=waiting for the core at " + path)
+	err := plug.Run(ctx, c.plug, plug.Options{
+		Name:   o.name,
+		Logger: log,
+		Dial:   func(ctx context.Context) (net.Conn, error) { return socket.Dial(ctx, path) },
+		OnAttach: func(node string) {
+			if node == "" {
+				say("STATUS=waiting for the core at " + path)
+				return
+			}
+			say("STATUS=attached to node " + node)
+		},
+	})
+	say("STOPPING=1")
+	if err != nil {
+		log.Error("cannot run", "error", err)
+		return exitFail
+	}
+	log.Info("stopped")
+	return exitOK
+}
+
+// notify tells systemd a state, where it listens.
+func notify(path, state string) error {
+	if path == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte(state))
+	return errors.Join(err, conn.Close())
+}
+
+// build is the main module and its version.
+func build() (module, version string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown module", "(unknown)"
+	}
+	return info.Main.Path, info.Main.Version
+}

@@ -1,0 +1,123 @@
+//go:build unix
+
+package plugcmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/project-receptor/receptor/plug"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+func testPlug() *plug.Plug {
+	return &plug.Plug{
+		Program: "receptor-backend-test",
+		Kinds: []wire.Kind{{
+			Kind: "test-peer", Role: wire.RoleLink, Help: "a test's link",
+			Aliases: []wire.Alias{{Kind: "test-alias", Defaults: map[string]any{"redial": false}}},
+			Params: []wire.Param{
+				{Name: "address", Type: "address", Key: true, Required: true, Bare: true, Help: "where"},
+				{Name: "redial", Type: "bool", Default: true, Help: "again"},
+			},
+		}},
+		Run: func(context.Context, *plug.Item) error { return nil },
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		args   []string
+		found  []string
+		status int
+		stdout string // a part
+		stderr string // a part
+	}{
+		"version":            {args: []string{"--version"}, stdout: "receptor-backend-test "},
+		"help":               {args: []string{"--help"}, stdout: "  redial   bool     default true  again\n"},
+		"help of an alias":   {args: []string{"-h"}, stdout: "Also as test-alias, with redial false by default."},
+		"describe":           {args: []string{"describe"}, stdout: `"kind": "test-peer"`},
+		"describe, flag":     {args: []string{"describe", "--name", "x-1"}, stdout: `"name": "x-1"`},
+		"describe, bad name": {args: []string{"describe", "--name", "X"}, status: exitFail, stderr: `plug name "X"`},
+		"unknown flag":       {args: []string{"--nope"}, status: exitUsage, stderr: "receptor-backend-test: flag provided but not defined: -nope; see --help\n"},
+		"unknown argument":   {args: []string{"nope"}, status: exitUsage, stderr: `unknown argument "nope"`},
+		"more than describe": {args: []string{"describe", "nope"}, status: exitUsage, stderr: `unknown argument "nope"`},
+		"unknown log level":  {args: []string{"--log-level", "loud"}, status: exitUsage, stderr: "expected trace, debug, info, warn, error or off"},
+		"no core":            {status: exitUsage, stderr: "it gives it test-peer.\nNo core's socket"},
+		"several cores":      {found: []string{"/run/a", "/run/b"}, status: exitUsage, stderr: "\n  /run/a\n  /run/b\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var stdout, stderr bytes.Buffer
+			c := command{plug: testPlug(), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }, find: func(string) []string { return tc.found }}
+			if got := c.run(t.Context(), tc.args); got != tc.status {
+				t.Errorf("status %d, want %d", got, tc.status)
+			}
+			if !strings.Contains(stdout.String(), tc.stdout) || tc.stdout == "" && stdout.Len() > 0 {
+				t.Errorf("stdout %q, want %q in it", stdout.String(), tc.stdout)
+			}
+			if !strings.Contains(stderr.String(), tc.stderr) || tc.stderr == "" && stderr.Len() > 0 {
+				t.Errorf("stderr %q, want %q in it", stderr.String(), tc.stderr)
+			}
+		})
+	}
+}
+
+func TestDescribeIsHello(t *testing.T) {
+	t.Parallel()
+	var stdout bytes.Buffer
+	c := command{plug: testPlug(), stdout: &stdout, stderr: os.Stderr}
+	if status := c.run(t.Context(), []string{"describe"}); status != exitOK {
+		t.Fatal(status)
+	}
+	var h wire.Hello
+	if err := json.Unmarshal(stdout.Bytes(), &h); err != nil {
+		t.Fatal(err)
+	}
+	if h.Name != "backend-test" || len(h.Kinds) != 1 || len(h.Roles) != 1 || h.Roles[0].Role != wire.RoleLink {
+		t.Errorf("%+v", h)
+	}
+}
+
+// With a socket named, the plug waits for its core; it tells systemd at once,
+// and a signal ends it with status 0.
+func TestServeWaitsForCore(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "plugcmd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = manager.Close() })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	env := map[string]string{wire.SocketEnv: filepath.Join(dir, "none.sock"), "NOTIFY_SOCKET": manager.LocalAddr().String()}
+	c := command{plug: testPlug(), stdout: os.Stdout, stderr: new(bytes.Buffer), getenv: func(k string) string { return env[k] }}
+	status := make(chan int)
+	go func() { status <- c.run(ctx, nil) }()
+	buf := make([]byte, 1024)
+	for _, want := range []string{"READY=1\nSTATUS=waiting for the core", "STOPPING=1"} {
+		n, err := manager.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(string(buf[:n]), want) {
+			t.Errorf("told %q, want %q", buf[:n], want)
+		}
+		cancel()
+	}
+	if got := <-status; got != exitOK {
+		t.Errorf("status %d", got)
+	}
+}
