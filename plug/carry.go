@@ -1,0 +1,216 @@
+package plug
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/project-receptor/receptor/plug/recordconn"
+	"github.com/project-receptor/receptor/plug/session"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+const (
+	// relayBuffer is what one direction of a link is copied with.
+	relayBuffer = 64 << 10
+
+	// linkBuffer bounds what waits in a link's data connection, so that control
+	// frames do not wait behind bulk. As fast as eight times as much.
+	linkBuffer = 32 << 10
+
+	// linkFarewell is how long the other node may take to read the last frames
+	// of a link, such as the one that refuses it, before its socket is closed.
+	linkFarewell = time.Second
+)
+
+// LinkInfo describes a link for status and logs.
+type LinkInfo struct {
+	Dir           string // "in" or "out"
+	Local, Remote string
+	Medium        string
+}
+
+// Target is a service on a node.
+type Target struct{ Node, Service string }
+
+// String is the target as people write it.
+func (t Target) String() string { return t.Node + "/" + t.Service }
+
+// OpenLink opens a data connection that carries link framing, for a plug that
+// makes frames itself. The caller owns the connection. A refusal by the core is
+// a *wire.Error; without a core it fails at once.
+func (it *Item) OpenLink(ctx context.Context, i LinkInfo) (net.Conn, error) {
+	core, err := it.runner.attached()
+	if err != nil {
+		return nil, fmt.Errorf("open link: %w", err)
+	}
+	conn, err := it.runner.open(ctx, wire.TypeLink, wire.Link{
+		Session: core.secret, Item: it.ID, Dir: i.Dir, Local: i.Local, Remote: i.Remote, Medium: i.Medium,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open link: %w", err)
+	}
+	return conn, nil
+}
+
+// CarryLink gives a connected stream socket to the core as a link and returns
+// when the link has ended, nil if either side closed it in order. It owns sock
+// from now on. ctx is for the opening; the link lives until it ends or the item
+// is stopped. Bytes are relayed here; hand-off will take this same call.
+func (it *Item) CarryLink(ctx context.Context, sock net.Conn, i LinkInfo) error {
+	core, err := it.OpenLink(ctx, i)
+	if err != nil {
+		return errors.Join(err, sock.Close())
+	}
+	if b, ok := core.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		if err := b.SetWriteBuffer(linkBuffer); err != nil {
+			it.Log.Debug("cannot bound the buffer of a link", "error", err)
+		}
+	}
+	return it.relay(sock, core)
+}
+
+// relay carries a link's bytes both ways until either side ends, then closes both.
+func (it *Item) relay(sock, core net.Conn) error {
+	stop := context.AfterFunc(it.carry, func() {
+		_ = sock.Close()
+		_ = core.Close()
+	})
+	defer stop()
+	var in error // how the socket ended
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var failed error
+		in, failed = copyBytes(core, sock)
+		// A core that takes no more has closed: the other direction sees that
+		// after its last words.
+		if failed == nil {
+			_ = core.Close() // ends the other direction, and tells the core
+		}
+	})
+	out, failed := copyBytes(sock, core)
+	// A Unix socket that was closed with bytes unread says ECONNRESET.
+	byCore := failed == nil && (out == nil || errors.Is(out, syscall.ECONNRESET))
+	if byCore {
+		farewell(sock)
+	}
+	_ = sock.Close()
+	_ = core.Close()
+	wg.Wait()
+	switch {
+	case it.carry.Err() != nil:
+		return context.Cause(it.carry)
+	case byCore:
+		return nil
+	case failed != nil:
+		return failed
+	case errors.Is(out, net.ErrClosed): // by the other direction
+		return in
+	default:
+		return out
+	}
+}
+
+// farewell lets the other node read what was written last: a socket that is
+// closed with bytes unread resets, and that would overtake them.
+func farewell(sock net.Conn) {
+	if c, ok := sock.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
+		return
+	}
+	if sock.SetReadDeadline(time.Now().Add(linkFarewell)) == nil {
+		_, _ = io.Copy(io.Discard, sock) // ends by the deadline at the latest
+	}
+}
+
+// copyBytes copies from src until it ends, in order if ended is nil, or dst has
+// failed. io.Copy would splice, whose pipes are few and can lose what is in them.
+func copyBytes(dst io.Writer, src io.Reader) (ended, failed error) {
+	buf := make([]byte, relayBuffer)
+	for {
+		n, err := src.Read(buf)
+		if n > 0 {
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return nil, err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		if err != nil {
+			return err, nil
+		}
+	}
+}
+
+// Dial opens a stream through the mesh; the caller owns it. The answer means
+// that it is open: a target that is not there, or refuses, is a *wire.Error.
+// Without a core it fails at once.
+func (it *Item) Dial(ctx context.Context, t Target) (*recordconn.Conn, error) {
+	core, err := it.runner.attached()
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", t, err)
+	}
+	timeout := wire.DialTimeout
+	if d, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(d))
+	}
+	conn, err := it.runner.open(ctx, wire.TypeDial, wire.Dial{
+		Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(timeout.Milliseconds(), 1),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", t, err)
+	}
+	return recordconn.New(conn), nil
+}
+
+// DialOptions are what CarryDial can be told besides.
+type DialOptions struct {
+	OnOpen func() // called when the stream is open; nil: nothing
+}
+
+// CarryDial opens a stream through the mesh and joins it to an application's
+// socket: half-closes are kept, a reset on one side is a reset on the other. It
+// returns when both directions have ended, or with what went wrong; a
+// *DialError if the stream could not be opened. It owns app from now on; when
+// the stream cannot be opened app is reset. ctx is for the opening; the stream
+// lives until it ends or the item is stopped.
+func (it *Item) CarryDial(ctx context.Context, app net.Conn, t Target, o DialOptions) error {
+	armReset(app)
+	mesh, err := it.Dial(ctx, t)
+	if err != nil {
+		_ = app.Close() // a reset: all that can be told there
+		return &DialError{err}
+	}
+	if o.OnOpen != nil {
+		o.OnOpen()
+	}
+	return it.join(app, mesh)
+}
+
+// DialError tells that a stream or its local target could not be opened, as
+// opposed to one that broke later.
+type DialError struct{ Err error }
+
+// Error implements error.
+func (e *DialError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what went wrong.
+func (e *DialError) Unwrap() error { return e.Err }
+
+// open opens a data connection.
+func (r *runner) open(ctx context.Context, t wire.Type, body any) (net.Conn, error) {
+	conn, err := r.options.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := session.Open(ctx, conn, t, body); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}

@@ -1,0 +1,132 @@
+package plug
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// settled is how long an item must have run for its next failure to count as
+// the first.
+const settled = time.Minute
+
+// Item is one configured item, for as long as it is configured unchanged. Its
+// methods may be called from several goroutines.
+type Item struct {
+	ID   string // kind and key parameters
+	Kind string
+	Log  hclog.Logger
+
+	params json.RawMessage // normalised, to be compared
+	runner *runner
+	carry  context.Context // what is carried; ends when the item is stopped
+	accept context.Context // Run's: ends when it is stopped or drained
+	stop   context.CancelFunc
+	drain  context.CancelFunc
+	done   chan struct{} // closed when Run has ended for good
+
+	mu     sync.Mutex
+	status wire.ItemStatus
+}
+
+// Decode unmarshals the item's parameters into v, a struct with json tags.
+func (it *Item) Decode(v any) error {
+	if err := json.Unmarshal(it.params, v); err != nil {
+		return fmt.Errorf("decode parameters of %s: %w", it.ID, err)
+	}
+	return nil
+}
+
+// Up reports that the item works, with the address that it is bound to or dials.
+func (it *Item) Up(addr string) { it.report(wire.StateUp, addr, nil) }
+
+// Degraded reports that the item goes on, but something is wrong. An empty
+// address leaves the one that was reported.
+func (it *Item) Degraded(addr string, err error) { it.report(wire.StateDegraded, addr, err) }
+
+// Attached waits for a core. Loops that accept connections call it before each
+// one, so that connections wait in the backlog while the core is away.
+func (it *Item) Attached(ctx context.Context) error {
+	_, err := it.runner.await(ctx, nil)
+	return err
+}
+
+func (it *Item) report(state, addr string, err error) {
+	s := wire.ItemStatus{Item: it.ID, State: state, Addr: addr}
+	if err != nil {
+		s.Err = err.Error()
+	}
+	it.mu.Lock()
+	if addr == "" {
+		s.Addr = it.status.Addr
+	}
+	changed := it.status != s
+	it.status = s
+	it.mu.Unlock()
+	if changed {
+		it.runner.statusChanged()
+	}
+}
+
+// current is the state as it is reported.
+func (it *Item) current() wire.ItemStatus {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	return it.status
+}
+
+// run runs the item until it is stopped, again and again where it fails.
+func (it *Item) run() {
+	defer close(it.done)
+	defer it.stop()
+	backoff := Backoff{Min: time.Second, Max: 30 * time.Second}
+	for {
+		started := time.Now()
+		err := it.runner.plug.Run(it.accept, it)
+		if it.accept.Err() != nil {
+			return
+		}
+		if err == nil {
+			<-it.accept.Done()
+			return
+		}
+		if time.Since(started) > settled {
+			backoff.Reset()
+		}
+		// The reason is in the status as well; the log has it when it is news.
+		if it.current().Err != err.Error() {
+			it.Log.Error("item failed", "error", err)
+		}
+		it.report(wire.StateFailed, "", err)
+		if backoff.Wait(it.accept) != nil {
+			return
+		}
+	}
+}
+
+// same reports whether the configuration still says what the item is.
+func (it *Item) same(c wire.ConfigItem, params json.RawMessage) bool {
+	return it.Kind == c.Kind && string(it.params) == string(params) && it.accept.Err() == nil
+}
+
+// normalise brings a JSON object into a form that can be compared.
+func normalise(params json.RawMessage) (json.RawMessage, error) {
+	if len(params) == 0 {
+		return json.RawMessage("{}"), nil
+	}
+	var m map[string]any
+	if err := json.Unmarshal(params, &m); err != nil {
+		return nil, err
+	}
+	if m == nil {
+		return nil, errors.New("parameters are not an object")
+	}
+	return json.Marshal(m)
+}
