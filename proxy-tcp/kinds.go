@@ -1,0 +1,55 @@
+package proxytcp
+
+import (
+	"github.com/project-receptor/receptor/plug/schema"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// The kinds of items of this plug.
+const (
+	kindServer = "tcp-server"
+	kindClient = "tcp-client"
+)
+
+func kinds() []wire.Kind {
+	return []wire.Kind{
+		{
+			Kind:    kindServer,
+			Aliases: []wire.Alias{{Kind: "tcp-inbound-proxy", Defaults: map[string]any{"bindaddr": "localhost"}}},
+			Role:    wire.RoleStream,
+			Dir:     "in",
+			Help:    "listen on a TCP port and carry each connection to a service in the mesh",
+			Params: []wire.Param{
+				{Name: "port", Type: schema.TypePort, Key: true, Required: true, Help: "TCP port to listen on; 0 takes a free one"},
+				{Name: "bindaddr", Type: schema.TypeString, Key: true, Default: "0.0.0.0", Help: "address or host name to listen on"},
+				{Name: "remotenode", Type: schema.TypeNode, Required: true, Help: "node ID of the node to connect to"},
+				{Name: "remoteservice", Type: schema.TypeService, Required: true, Help: "service on that node"},
+			},
+		},
+		{
+			Kind:    kindClient,
+			Aliases: []wire.Alias{{Kind: "tcp-outbound-proxy"}},
+			Role:    wire.RoleStream,
+			Dir:     "out",
+			Help:    "bind a service in the mesh and carry each stream to a TCP address",
+			Params: []wire.Param{
+				{Name: "service", Type: schema.TypeService, Key: true, Required: true, Help: "service name on this node"},
+				{Name: "address", Type: schema.TypeAddress, Required: true, Help: "host:port to connect to"},
+			},
+		},
+	}
+}
+
+// serverParams are the parameters of a tcp-server.
+type serverParams struct {
+	Port          int    `json:"port"`
+	BindAddr      string `json:"bindaddr"`
+	RemoteNode    string `json:"remotenode"`
+	RemoteService string `json:"remoteservice"`
+}
+
+// clientParams are the parameters of a tcp-client.
+type clientParams struct {
+	Service string `json:"service"`
+	Address string `json:"address"`
+}
