@@ -1,9 +1,9 @@
-// Package route is the routing of a node, as a machine: what it knows of all
-// nodes, when it tells others, and over which neighbour each can be reached.
-// Messages and times go in, effects come out.
 package route
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
@@ -13,8 +13,59 @@ import (
 const (
 	FloodDelay  = 100 * time.Millisecond // changes within it go out as one update
 	FloodPeriod = 10 * time.Second       // after the previous flood
-	SPFDelay    = 100 * time.Millisecond // at most, between a change and the new routes
 	SeenFor     = time.Hour              // how long an UpdateID is remembered
+)
+
+// Timing of our own.
+const (
+	// SPFDelay is the time between a change and the new routes, at most. The first
+	// change after SPFQuiet without any waits only SPFFirst: most are alone.
+	SPFDelay = 100 * time.Millisecond
+	SPFFirst = 10 * time.Millisecond
+	SPFQuiet = time.Second
+
+	// A new neighbour gets the updates of all origins heard within ReplayFresh,
+	// ReplayBatch of them every ReplayInterval, so that they fit into its queue.
+	ReplayFresh    = 3*FloodPeriod + FloodPeriod/2
+	ReplayBatch    = 256
+	ReplayInterval = 10 * time.Millisecond
+
+	// ForgetAfter is when an origin that was not heard is forgotten, after 360
+	// occasions. So one that came back with a smaller epoch is ignored no longer.
+	ForgetAfter = time.Hour
+
+	// AnswerInterval is the time between answers to outdated updates of one origin,
+	// and between the first answers to claims to our ID; the latter doubles up to
+	// FloodPeriod. Alarms about claims come at most once in AlarmInterval.
+	AnswerInterval = time.Second
+	AlarmInterval  = time.Minute
+
+	// MaxAhead is how far an epoch may be ahead of our clock. An epoch at the end
+	// of time would lock its node out for good.
+	MaxAhead = 24 * time.Hour
+)
+
+// Limits against a neighbour that invents nodes. What is beyond them is ignored,
+// with a counter: those nodes cannot be reached.
+const (
+	MaxOrigins          = 65_536 // nodes whose updates are kept
+	MaxNeighbourOrigins = 32_768 // of those, first heard through the same neighbour
+	MaxSeen             = 65_536 // UpdateIDs remembered, the latest
+)
+
+// Why an update is ignored: the names of counters.
+const (
+	IgnoredNotNeighbour     = "update_not_of_a_neighbour"
+	IgnoredInvalid          = "update_invalid"
+	IgnoredNoOrigin         = "update_without_origin"
+	IgnoredEcho             = "update_of_ours"
+	IgnoredClaim            = "update_claims_our_id"
+	IgnoredEpochAhead       = "epoch_ahead"
+	IgnoredSeen             = "update_seen"
+	IgnoredSuspicion        = "bad_suspicion"
+	IgnoredStale            = "update_stale"
+	IgnoredOrigins          = "too_many_origins"
+	IgnoredNeighbourOrigins = "too_many_origins_of_neighbour"
 )
 
 // Config is what the machine must know.
@@ -25,10 +76,10 @@ type Config struct {
 	NewID func() string // a fresh random UpdateID, 8 of [0-9a-zA-Z]
 }
 
-// Send is an update to put on links.
+// Send is an update to put on links. Sends of one Effects may share maps; nothing
+// in them may be changed.
 type Send struct {
-	To     string // a neighbour; empty: all established ones...
-	Except string // ...but this one
+	To     []string // neighbours, never empty
 	Update *wire.RoutingUpdate
 }
 
@@ -43,42 +94,464 @@ type Effects struct {
 }
 
 // Machine is the routing of one node.
-type Machine struct{}
+type Machine struct {
+	config   Config
+	sequence uint64 // of our last update
+	limits   limits // the constants, but in tests
+
+	neighbours map[string]*neighbour
+	origins    map[string]*origin
+	firstBy    map[string]int // origins first heard through each neighbour
+	seen       seenIDs
+	routes     map[string]string
+
+	// When Tick has what to do; zero: never.
+	floodAt  time.Time
+	spfAt    time.Time
+	replayAt time.Time
+	answerAt time.Time
+
+	suspect    uint64 // an epoch that was claimed for us, to be denied by the next answer
+	lastAnswer time.Time
+	answerWait time.Duration // between lastAnswer and the next
+	lastAlarm  time.Time
+	lastSPF    time.Time
+}
+
+type limits struct{ origins, neighbourOrigins, seen int }
+
+// neighbour is the other end of an established link.
+type neighbour struct {
+	cost   float64
+	legacy bool
+	replay []string // origins that it has still to be told of
+}
+
+// origin is what is known of another node by its own updates.
+type origin struct {
+	epoch, sequence uint64
+	links           map[string]float64
+	ext             *wire.Ext
+	update          *wire.RoutingUpdate // the latest, as received; nil: none to be passed on
+	heard           time.Time
+	corrected       time.Time // when someone was last told that it knows less
+	firstBy         string    // neighbour
+}
 
 // New makes a machine.
-func New(c Config) *Machine { return &Machine{} }
+func New(c Config) *Machine {
+	return &Machine{
+		config:     c,
+		limits:     limits{origins: MaxOrigins, neighbourOrigins: MaxNeighbourOrigins, seen: MaxSeen},
+		neighbours: make(map[string]*neighbour),
+		origins:    make(map[string]*origin),
+		firstBy:    make(map[string]int),
+		routes:     make(map[string]string),
+	}
+}
 
-// Init is a fresh update about ourselves for a link that is being set up.
-func (m *Machine) Init() *wire.RoutingUpdate { return nil }
+// Init is a fresh update about ourselves for a link that is being set up. It
+// names no connections: its receiver, who may be anybody, needs only our ID.
+func (m *Machine) Init() *wire.RoutingUpdate {
+	u := m.own()
+	u.Connections = nil
+	return u
+}
 
-// LinkUp adds a neighbour. legacy: it must never be sent what legacy nodes do not know.
+// own builds the next update about ourselves.
+func (m *Machine) own() *wire.RoutingUpdate {
+	m.sequence++
+	return &wire.RoutingUpdate{
+		NodeID:         m.config.Self,
+		UpdateID:       m.config.NewID(),
+		UpdateEpoch:    m.config.Epoch,
+		UpdateSequence: m.sequence,
+		Connections:    m.ownLinks(),
+		ForwardingNode: m.config.Self,
+		Ext:            m.config.Ext,
+	}
+}
+
+func (m *Machine) ownLinks() map[string]float64 {
+	links := make(map[string]float64, len(m.neighbours))
+	for peer, n := range m.neighbours {
+		links[peer] = n.cost
+	}
+	return links
+}
+
+// LinkUp adds a neighbour, or renews it. legacy: it must never be sent what legacy
+// nodes do not know.
 func (m *Machine) LinkUp(now time.Time, peer string, cost float64, legacy bool) Effects {
-	return Effects{}
+	n := &neighbour{cost: cost, legacy: legacy}
+	for name, o := range m.origins {
+		if o.update != nil && now.Sub(o.heard) <= ReplayFresh {
+			n.replay = append(n.replay, name)
+		}
+	}
+	slices.Sort(n.replay)
+	m.neighbours[peer] = n
+	soonest(&m.floodAt, now.Add(FloodDelay))
+	m.planSPF(now)
+	e := Effects{Learned: []string{peer}}
+	m.replay(now, &e)
+	return e
 }
 
 // LinkDown removes a neighbour.
-func (m *Machine) LinkDown(now time.Time, peer string) Effects { return Effects{} }
-
-// Receive takes an update that came from an established neighbour. It owns u.
-func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Effects {
+func (m *Machine) LinkDown(now time.Time, peer string) Effects {
+	if _, ok := m.neighbours[peer]; !ok {
+		return Effects{}
+	}
+	delete(m.neighbours, peer)
+	soonest(&m.floodAt, now.Add(FloodDelay))
+	m.planSPF(now)
 	return Effects{}
 }
 
+// Receive takes an update that came from an established neighbour. It owns u.
+func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Effects {
+	sender, ok := m.neighbours[from]
+	switch {
+	case !ok:
+		return Effects{Ignored: IgnoredNotNeighbour}
+	case u.NodeID == "":
+		return Effects{Ignored: IgnoredNoOrigin}
+	case u.Check() != nil:
+		return Effects{Ignored: IgnoredInvalid}
+	case u.NodeID == m.config.Self:
+		return m.claimed(now, u)
+	case u.UpdateEpoch > epochAt(now.Add(MaxAhead)):
+		return Effects{Ignored: IgnoredEpochAhead}
+	}
+	if sender.legacy {
+		u.Ext = nil // a legacy node relays none; this one is not its originator's
+	}
+	o := m.origins[u.NodeID]
+	if o != nil && o.epoch == u.UpdateEpoch {
+		// What one run of a node is, it stays. Copies that came through legacy nodes
+		// do not say it, and may have been faster.
+		if u.Ext == nil {
+			u.Ext = o.ext
+		} else if o.ext == nil {
+			o.ext = u.Ext
+		}
+	}
+	if !m.seen.add(now, u.UpdateID, m.limits.seen) {
+		return Effects{Ignored: IgnoredSeen}
+	}
+	if u.SuspectedDuplicate != 0 {
+		return m.suspected(from, o, u)
+	}
+	var e Effects
+	switch {
+	case o == nil:
+		if len(m.origins) >= m.limits.origins {
+			return Effects{Ignored: IgnoredOrigins}
+		}
+		if m.firstBy[from] >= m.limits.neighbourOrigins {
+			return Effects{Ignored: IgnoredNeighbourOrigins}
+		}
+		o = &origin{firstBy: from}
+		m.origins[u.NodeID] = o
+		m.firstBy[from]++
+		e.Learned = []string{u.NodeID}
+		soonest(&m.floodAt, now.Add(FloodDelay)) // so that the newcomer learns of us
+		m.planSPF(now)
+	case u.UpdateEpoch < o.epoch || u.UpdateEpoch == o.epoch && u.UpdateSequence <= o.sequence:
+		return m.correct(now, from, o, u)
+	case u.UpdateEpoch > o.epoch:
+		e.Restarted = []string{u.NodeID}
+	}
+	if !maps.Equal(o.links, u.Connections) {
+		m.planSPF(now)
+	}
+	o.epoch, o.sequence = u.UpdateEpoch, u.UpdateSequence
+	o.links = u.Connections
+	o.ext = u.Ext
+	o.update = u
+	o.heard = now
+	e.Send = m.pass(u, from)
+	return e
+}
+
+// claimed handles an update that says it is ours: an echo, another node with our
+// ID, or a lie. It goes no further. It is answered by an update of ours, since
+// others may now believe it.
+func (m *Machine) claimed(now time.Time, u *wire.RoutingUpdate) Effects {
+	own := m.config.Epoch
+	greater := u.UpdateEpoch > own || u.UpdateEpoch == own && u.UpdateSequence > m.sequence
+	if !greater && (u.UpdateEpoch == own || u.SuspectedDuplicate != own) {
+		return Effects{Ignored: IgnoredEcho}
+	}
+	e := Effects{Ignored: IgnoredClaim}
+	if now.Sub(m.lastAlarm) >= AlarmInterval {
+		m.lastAlarm = now
+		e.Duplicate = fmt.Sprintf("another node claims our node ID %.256q: its epoch is %d, ours is %d",
+			m.config.Self, u.UpdateEpoch, own)
+	}
+	if greater {
+		m.suspect = max(m.suspect, u.UpdateEpoch)
+	}
+	if at := m.lastAnswer.Add(m.answerWait); now.Before(at) {
+		m.answerAt = at
+	} else {
+		e.Send = m.answer(now)
+	}
+	return e
+}
+
+// answer denies a claim to our ID, and plans when the next may be denied: two
+// nodes that both go on must not keep the mesh busy.
+func (m *Machine) answer(now time.Time) []Send {
+	m.answerWait = min(2*m.answerWait, FloodPeriod)
+	if now.Sub(m.lastAnswer) >= AlarmInterval {
+		m.answerWait = AnswerInterval
+	}
+	m.lastAnswer = now
+	m.answerAt = time.Time{}
+	suspect := m.suspect
+	m.suspect = 0
+	return m.flood(now, suspect)
+}
+
+// suspected handles an update that says that another node has its originator's
+// ID. Of the two the elder is right, and only the elder can say so; then what is
+// known goes back to its epoch and sequence.
+func (m *Machine) suspected(from string, o *origin, u *wire.RoutingUpdate) Effects {
+	if u.UpdateEpoch > u.SuspectedDuplicate {
+		return Effects{Ignored: IgnoredSuspicion}
+	}
+	if o != nil && o.epoch == u.SuspectedDuplicate {
+		o.epoch, o.sequence = u.UpdateEpoch, u.UpdateSequence
+		o.ext = u.Ext
+		o.update = nil // it is of the duplicate
+	}
+	return Effects{Send: m.pass(u, from)}
+}
+
+// correct handles an update that is older than what is known: it says so to the
+// sender. If what is known is wrong, that is how its originator comes to hear of
+// it, and denies it.
+func (m *Machine) correct(now time.Time, from string, o *origin, u *wire.RoutingUpdate) Effects {
+	e := Effects{Ignored: IgnoredStale}
+	same := u.UpdateEpoch == o.epoch && u.UpdateSequence == o.sequence
+	if same || o.update == nil || now.Sub(o.corrected) < AnswerInterval {
+		return e
+	}
+	o.corrected = now
+	e.Send = []Send{m.known(from, o)}
+	return e
+}
+
+// known is what is known of an origin, for one neighbour. It keeps its UpdateID:
+// who has seen it ignores it.
+func (m *Machine) known(to string, o *origin) Send {
+	u := *o.update
+	u.ForwardingNode = m.config.Self
+	u.Ext = o.ext
+	if m.neighbours[to].legacy {
+		u.Ext = nil
+	}
+	return Send{To: []string{to}, Update: &u}
+}
+
 // Tick is called at or after Next.
-func (m *Machine) Tick(now time.Time) Effects { return Effects{} }
+func (m *Machine) Tick(now time.Time) Effects {
+	var e Effects
+	if due(m.replayAt, now) {
+		m.replay(now, &e)
+	}
+	if due(m.answerAt, now) {
+		e.Send = append(e.Send, m.answer(now)...)
+	}
+	if due(m.floodAt, now) {
+		e.Send = append(e.Send, m.flood(now, 0)...)
+		m.forget(now)
+	}
+	if due(m.spfAt, now) {
+		m.spfAt = time.Time{}
+		m.lastSPF = now
+		routes := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
+		e.Routes = !maps.Equal(routes, m.routes)
+		m.routes = routes
+	}
+	return e
+}
 
 // Next is when Tick wants to be called; zero: not before another input.
-func (m *Machine) Next() time.Time { return time.Time{} }
+func (m *Machine) Next() time.Time {
+	next := m.floodAt
+	for _, t := range []time.Time{m.spfAt, m.replayAt, m.answerAt} {
+		if !t.IsZero() {
+			soonest(&next, t)
+		}
+	}
+	return next
+}
+
+// flood tells all neighbours about ourselves, and plans the next time. Those who
+// hold a greater epoch or sequence of us would ignore us for good, were they not
+// told that the epoch is a duplicate's: suspect.
+func (m *Machine) flood(now time.Time, suspect uint64) []Send {
+	if len(m.neighbours) == 0 {
+		m.floodAt = time.Time{}
+		return nil
+	}
+	m.floodAt = now.Add(FloodPeriod)
+	u := m.own()
+	u.SuspectedDuplicate = suspect
+	if suspect != 0 {
+		m.floodAt = now.Add(FloodDelay) // nobody takes our links from a denial
+	}
+	return m.send(u, "")
+}
+
+// pass is an update of another node, on its way to all neighbours but from.
+func (m *Machine) pass(u *wire.RoutingUpdate, from string) []Send {
+	v := *u
+	v.ForwardingNode = m.config.Self
+	return m.send(&v, from)
+}
+
+// send puts an update on all links but one: with Ext to neighbours of ours,
+// without to legacy ones.
+func (m *Machine) send(u *wire.RoutingUpdate, except string) []Send {
+	var ours, legacy []string
+	for peer, n := range m.neighbours {
+		switch {
+		case peer == except:
+		case n.legacy && u.Ext != nil:
+			legacy = append(legacy, peer)
+		default:
+			ours = append(ours, peer)
+		}
+	}
+	var sends []Send
+	if len(ours) > 0 {
+		slices.Sort(ours)
+		sends = append(sends, Send{To: ours, Update: u})
+	}
+	if len(legacy) > 0 {
+		slices.Sort(legacy)
+		sends = append(sends, Send{To: legacy, Update: plain(u)})
+	}
+	return sends
+}
+
+// plain is an update as a legacy node may see it.
+func plain(u *wire.RoutingUpdate) *wire.RoutingUpdate {
+	v := *u
+	v.Ext = nil
+	return &v
+}
+
+// replay tells new neighbours of a batch of what we know, and plans the next one.
+func (m *Machine) replay(now time.Time, e *Effects) {
+	m.replayAt = time.Time{}
+	for _, peer := range slices.Sorted(maps.Keys(m.neighbours)) {
+		n := m.neighbours[peer]
+		batch := n.replay[:min(len(n.replay), ReplayBatch)]
+		n.replay = n.replay[len(batch):]
+		for _, name := range batch {
+			o := m.origins[name]
+			if o == nil || o.update == nil {
+				continue // gone meanwhile
+			}
+			e.Send = append(e.Send, m.known(peer, o))
+		}
+		if len(n.replay) > 0 {
+			m.replayAt = now.Add(ReplayInterval)
+		} else {
+			n.replay = nil
+		}
+	}
+}
+
+// forget drops the origins that were not heard for long.
+func (m *Machine) forget(now time.Time) {
+	for name, o := range m.origins {
+		if now.Sub(o.heard) < ForgetAfter {
+			continue
+		}
+		delete(m.origins, name)
+		if m.firstBy[o.firstBy]--; m.firstBy[o.firstBy] == 0 {
+			delete(m.firstBy, o.firstBy)
+		}
+		m.planSPF(now)
+	}
+}
+
+// planSPF sees to it that the routes are computed soon.
+func (m *Machine) planSPF(now time.Time) {
+	if !m.spfAt.IsZero() {
+		return
+	}
+	m.spfAt = now.Add(SPFDelay)
+	if now.Sub(m.lastSPF) >= SPFQuiet {
+		m.spfAt = now.Add(SPFFirst)
+	}
+}
 
 // Routes is a copy of the routing table: destination to neighbour.
-func (m *Machine) Routes() map[string]string { return nil }
+func (m *Machine) Routes() map[string]string { return maps.Clone(m.routes) }
 
-// Costs is a copy of what each known node says about its links, for status.
-func (m *Machine) Costs() map[string]map[string]float64 { return nil }
+// Costs is a copy of what each known node says about its links, for status. A
+// link to us that we do not have is left out; one that its other end has not
+// reported yet is in.
+func (m *Machine) Costs() map[string]map[string]float64 {
+	self := m.config.Self
+	costs := make(map[string]map[string]float64, len(m.origins)+1)
+	for name, o := range m.origins {
+		links := make(map[string]float64, len(o.links))
+		for peer, cost := range o.links {
+			if _, ok := m.neighbours[name]; ok || peer != self {
+				links[peer] = cost
+			}
+		}
+		costs[name] = links
+	}
+	costs[self] = m.ownLinks()
+	for peer, n := range m.neighbours {
+		if costs[peer] == nil {
+			costs[peer] = map[string]float64{self: n.cost}
+		}
+	}
+	return costs
+}
 
 // Epoch is the last known epoch of a node; false: unknown.
-func (m *Machine) Epoch(node string) (uint64, bool) { return 0, false }
+func (m *Machine) Epoch(node string) (uint64, bool) {
+	if node == m.config.Self {
+		return m.config.Epoch, true
+	}
+	o := m.origins[node]
+	if o == nil {
+		return 0, false
+	}
+	return o.epoch, true
+}
 
 // Ext is what a node said in its own updates; nil: a legacy node, or only known
 // through one.
-func (m *Machine) Ext(node string) *wire.Ext { return nil }
+func (m *Machine) Ext(node string) *wire.Ext {
+	if node == m.config.Self {
+		return m.config.Ext
+	}
+	if o := m.origins[node]; o != nil {
+		return o.ext
+	}
+	return nil
+}
+
+// epochAt is the first epoch of nodes that start at t.
+func epochAt(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) << 24 }
+
+// soonest makes t earlier if u is, or u if t is zero.
+func soonest(t *time.Time, u time.Time) {
+	if t.IsZero() || u.Before(*t) {
+		*t = u
+	}
+}
+
+func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }

@@ -1,0 +1,122 @@
+package route
+
+import (
+	"maps"
+	"slices"
+)
+
+// shortestPaths is the neighbour over which each node is reached at the least
+// cost, for all that can be reached. Each node is settled once, so it ends
+// whatever the costs are.
+//
+// Our own links count as they are. All others count in the direction in which
+// they are walked, at the cost of the near end, and only if the far end reports
+// them too. Of equal paths the one whose neighbour is first in the alphabet is
+// taken, so the result depends on the order of nothing.
+func shortestPaths(self string, own map[string]float64, origins map[string]*origin) map[string]string {
+	vertices := make([]vertex, 0, len(origins)+len(own))
+	ids := make(map[string]int32, len(origins)+len(own))
+	add := func(name string, links map[string]float64) {
+		ids[name] = int32(len(vertices))
+		vertices = append(vertices, vertex{name: name, links: links})
+	}
+	for name, o := range origins {
+		add(name, o.links)
+	}
+	var open frontier
+	reach := func(p path) {
+		v := &vertices[p.to]
+		if v.reached && !p.before(v.best) {
+			return
+		}
+		v.reached, v.best = true, p
+		open.push(p)
+	}
+	hops := slices.Sorted(maps.Keys(own))
+	for i, peer := range hops {
+		if _, ok := ids[peer]; !ok {
+			add(peer, nil) // it has not said anything yet
+		}
+		reach(path{own[peer], int32(i), ids[peer]})
+	}
+	routes := make(map[string]string, len(vertices))
+	for len(open) > 0 {
+		p := open.pop()
+		near := &vertices[p.to]
+		if near.settled {
+			continue
+		}
+		near.settled = true
+		routes[near.name] = hops[p.hop]
+		for name, cost := range near.links {
+			id, ok := ids[name]
+			if !ok || name == self || vertices[id].settled {
+				continue
+			}
+			if _, mutual := vertices[id].links[near.name]; mutual {
+				reach(path{p.cost + cost, p.hop, id})
+			}
+		}
+	}
+	return routes
+}
+
+type vertex struct {
+	name    string
+	links   map[string]float64
+	best    path // if reached
+	reached bool
+	settled bool
+}
+
+// path is a way to a node: its cost and the neighbour it starts with, by its place
+// in the alphabet.
+type path struct {
+	cost float64
+	hop  int32
+	to   int32
+}
+
+// before is the order in which nodes are settled.
+func (p path) before(q path) bool {
+	return p.cost < q.cost || p.cost == q.cost && p.hop < q.hop
+}
+
+// frontier is a binary heap of paths, the best one first. When a better path to a
+// node is found the worse one stays in, and is of no interest when it is taken.
+type frontier []path
+
+func (f *frontier) push(p path) {
+	h := append(*f, p)
+	for i := len(h) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !h[i].before(h[parent]) {
+			break
+		}
+		h[i], h[parent] = h[parent], h[i]
+		i = parent
+	}
+	*f = h
+}
+
+func (f *frontier) pop() path {
+	h := *f
+	first, last := h[0], len(h)-1
+	h[0] = h[last]
+	h = h[:last]
+	for i := 0; ; {
+		best := i
+		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {
+			if h[child].before(h[best]) {
+				best = child
+			}
+		}
+		if best == i {
+			break
+		}
+		h[i], h[best] = h[best], h[i]
+		i = best
+	}
+	*f = h
+	return first
+}
