@@ -1,8 +1,9 @@
-// Package advert keeps service advertisements, as a machine: our own and those
-// of the mesh. Messages and times go in, effects come out.
 package advert
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
@@ -14,44 +15,312 @@ const (
 	Period     = 60 * time.Second
 )
 
+// Timing of our own.
+const (
+	// ExpireAfter is when an ad is dropped that was not repeated, by our clock: ten
+	// repetitions. Legacy nodes keep them for ever.
+	ExpireAfter = 10 * Period
+
+	// A new neighbour gets the ads heard within ReplayFresh (a service that is gone
+	// must not live on by being told from one to the next), ReplayBatch of them
+	// every ReplayInterval, so that they fit into its queue. If its link ends
+	// meanwhile, the rest goes to nobody.
+	ReplayFresh    = 3 * Period
+	ReplayBatch    = 64
+	ReplayInterval = 10 * time.Millisecond
+
+	// MaxAhead is how far the time of an ad may be ahead of our clock. One from the
+	// end of time would hold for good.
+	MaxAhead = 24 * time.Hour
+)
+
+// Limits against a neighbour that invents services. What is beyond them is
+// ignored, with a counter: those services are not shown.
+const (
+	MaxSize    = 16 << 10 // bytes of a message
+	MaxOfNode  = 256      // ads of one node
+	MaxEntries = 65_536   // ads of all nodes
+	MaxBytes   = 64 << 20 // their messages together
+)
+
+// Why an ad is ignored: the names of counters.
+const (
+	IgnoredSize      = "ad_too_long"
+	IgnoredMalformed = "malformed_ad"
+	IgnoredOwn       = "ad_of_ours"
+	IgnoredAhead     = "ad_ahead"
+	IgnoredStale     = "ad_stale"
+	IgnoredCancel    = "ad_cancels_nothing"
+	IgnoredOfNode    = "too_many_ads_of_node"
+	IgnoredEntries   = "too_many_ads"
+)
+
 // Send is a message to put on links.
 type Send struct {
 	To      string // a neighbour; empty: all established ones...
 	Except  string // ...but this one
-	Message []byte // with its type byte
+	Message []byte // with its type byte; it must not be changed
 }
 
 // Effects is what the shell must do after an input.
 type Effects struct {
 	Send    []Send
-	Changed bool   // Known has changed
+	Changed bool   // Known has changed, other than in times
 	Ignored string // the message was dropped, for this reason (a counter's name)
 }
 
 // Machine keeps the advertisements of one node.
-type Machine struct{}
+type Machine struct {
+	self   string
+	limits limits // the constants, but in tests
+
+	own       map[string]wire.Advert // by service
+	lastStamp time.Time              // of our own ads
+
+	entries map[key]*entry // of others
+	bytes   int            // their messages together
+	ofNode  map[string]int
+	replays map[string][]key // by neighbour: what it has still to be sent
+
+	// When Tick has what to do; zero: never.
+	sendAt   time.Time
+	expireAt time.Time
+	replayAt time.Time
+}
+
+type limits struct{ ofNode, entries, bytes int }
+
+type key struct{ node, service string }
+
+func (k key) compare(l key) int {
+	return cmp.Or(cmp.Compare(k.node, l.node), cmp.Compare(k.service, l.service))
+}
+
+// entry is the latest ad of a service. If that was a Cancel, only its time is of
+// interest.
+type entry struct {
+	ad    *wire.Advert
+	raw   []byte
+	heard time.Time
+}
 
 // New makes a machine for the node self.
-func New(self string) *Machine { return &Machine{} }
+func New(self string) *Machine {
+	return &Machine{
+		self:    self,
+		limits:  limits{ofNode: MaxOfNode, entries: MaxEntries, bytes: MaxBytes},
+		own:     make(map[string]wire.Advert),
+		entries: make(map[key]*entry),
+		ofNode:  make(map[string]int),
+		replays: make(map[string][]key),
+	}
+}
 
-// Publish adds or replaces one of our services.
-func (m *Machine) Publish(now time.Time, a wire.Advert) Effects { return Effects{} }
+// Publish adds or replaces one of our services. It retains what a refers to. The
+// node, time and Cancel of a do not matter.
+func (m *Machine) Publish(now time.Time, a wire.Advert) Effects {
+	a.NodeID, a.Cancel = m.self, false
+	m.own[a.Service] = a
+	soonest(&m.sendAt, now.Add(FirstAfter))
+	return Effects{Changed: true}
+}
 
-// Withdraw removes one of ours: it is no longer repeated (no Cancel is sent:
-// it would circulate for ever in a mesh with a cycle of legacy nodes).
-func (m *Machine) Withdraw(now time.Time, service string) Effects { return Effects{} }
+// Withdraw removes one of ours: it is no longer repeated.
+func (m *Machine) Withdraw(_ time.Time, service string) Effects {
+	if _, ok := m.own[service]; !ok {
+		return Effects{}
+	}
+	delete(m.own, service)
+	if len(m.own) == 0 {
+		m.sendAt = time.Time{}
+	}
+	return Effects{Changed: true}
+}
 
-// LinkUp sends what we know of our own services to a new neighbour.
-func (m *Machine) LinkUp(now time.Time, peer string) Effects { return Effects{} }
+// LinkUp sends a new neighbour our own ads and those of others.
+func (m *Machine) LinkUp(now time.Time, peer string) Effects {
+	e := Effects{Send: m.ownAds(now, peer)}
+	var replay []key
+	for k, entry := range m.entries {
+		if !entry.ad.Cancel && k.node != peer && now.Sub(entry.heard) <= ReplayFresh {
+			replay = append(replay, k)
+		}
+	}
+	slices.SortFunc(replay, key.compare)
+	m.replays[peer] = replay
+	m.replay(now, &e)
+	return e
+}
 
 // Receive takes a message, type byte included, from a neighbour. It retains msg.
-func (m *Machine) Receive(now time.Time, from string, msg []byte) Effects { return Effects{} }
+func (m *Machine) Receive(now time.Time, from string, msg []byte) Effects {
+	if len(msg) > MaxSize {
+		return Effects{Ignored: IgnoredSize}
+	}
+	ad, err := wire.ParseAdvert(msg)
+	if err != nil {
+		return Effects{Ignored: IgnoredMalformed}
+	}
+	if ad.Time.Sub(now) > MaxAhead {
+		return Effects{Ignored: IgnoredAhead}
+	}
+	if ad.NodeID == m.self {
+		// Of an earlier run, perhaps one whose clock was ahead: the next must be later.
+		if ad.Time.After(m.lastStamp) {
+			m.lastStamp = ad.Time
+		}
+		return Effects{Ignored: IgnoredOwn}
+	}
+	k := key{ad.NodeID, ad.Service}
+	old := m.entries[k]
+	size := m.bytes + len(msg)
+	if old != nil {
+		size -= len(old.raw)
+	}
+	switch {
+	case old != nil && !ad.Time.After(old.ad.Time):
+		return Effects{Ignored: IgnoredStale}
+	case old == nil && m.ofNode[k.node] >= m.limits.ofNode:
+		return Effects{Ignored: IgnoredOfNode}
+	case old == nil && len(m.entries) >= m.limits.entries, size > m.limits.bytes:
+		return Effects{Ignored: IgnoredEntries}
+	case old == nil:
+		m.ofNode[k.node]++
+	}
+	m.bytes = size
+	m.entries[k] = &entry{ad: ad, raw: msg, heard: now}
+	if m.expireAt.IsZero() {
+		m.expireAt = now.Add(Period)
+	}
+	was := old != nil && !old.ad.Cancel
+	if ad.Cancel && !was {
+		return Effects{Ignored: IgnoredCancel}
+	}
+	return Effects{
+		Send:    []Send{{Except: from, Message: msg}},
+		Changed: !was || !alike(old.ad, ad),
+	}
+}
+
+// alike tells whether two ads differ only in time.
+func alike(a, b *wire.Advert) bool {
+	return a.ConnType == b.ConnType && a.Cancel == b.Cancel && maps.Equal(a.Tags, b.Tags) && slices.Equal(a.WorkCommands, b.WorkCommands)
+}
 
 // Tick is called at or after Next.
-func (m *Machine) Tick(now time.Time) Effects { return Effects{} }
+func (m *Machine) Tick(now time.Time) Effects {
+	var e Effects
+	if due(m.sendAt, now) {
+		m.sendAt = now.Add(Period)
+		e.Send = m.ownAds(now, "")
+	}
+	if due(m.replayAt, now) {
+		m.replay(now, &e)
+	}
+	if due(m.expireAt, now) {
+		e.Changed = m.expire(now)
+	}
+	return e
+}
 
 // Next is when Tick wants to be called; zero: not before another input.
-func (m *Machine) Next() time.Time { return time.Time{} }
+func (m *Machine) Next() time.Time {
+	next := m.sendAt
+	for _, t := range []time.Time{m.expireAt, m.replayAt} {
+		if !t.IsZero() {
+			soonest(&next, t)
+		}
+	}
+	return next
+}
 
-// Known is a copy of all advertisements, sorted by node and service.
-func (m *Machine) Known() []wire.Advert { return nil }
+// ownAds are our own ads, made now, for one neighbour or (empty) for all.
+func (m *Machine) ownAds(now time.Time, to string) []Send {
+	var sends []Send
+	for _, service := range slices.Sorted(maps.Keys(m.own)) {
+		a := m.own[service]
+		a.Time = m.stamp(now)
+		sends = append(sends, Send{To: to, Message: a.Append(nil)})
+	}
+	return sends
+}
+
+// stamp is a time for an ad of ours, later than all before.
+func (m *Machine) stamp(now time.Time) time.Time {
+	if !now.After(m.lastStamp) {
+		now = m.lastStamp.Add(1)
+	}
+	m.lastStamp = now
+	return now
+}
+
+// replay sends new neighbours a batch of what they do not have, and plans the
+// next one.
+func (m *Machine) replay(now time.Time, e *Effects) {
+	m.replayAt = time.Time{}
+	for _, peer := range slices.Sorted(maps.Keys(m.replays)) {
+		left := m.replays[peer]
+		batch := left[:min(len(left), ReplayBatch)]
+		for _, k := range batch {
+			if entry := m.entries[k]; entry != nil && !entry.ad.Cancel {
+				e.Send = append(e.Send, Send{To: peer, Message: entry.raw})
+			}
+		}
+		if len(batch) == len(left) {
+			delete(m.replays, peer)
+			continue
+		}
+		m.replays[peer] = left[len(batch):]
+		m.replayAt = now.Add(ReplayInterval)
+	}
+}
+
+// expire drops what was not heard for long, and plans the next time. It tells
+// whether Known has changed.
+func (m *Machine) expire(now time.Time) (changed bool) {
+	for k, entry := range m.entries {
+		if now.Sub(entry.heard) < ExpireAfter {
+			continue
+		}
+		changed = changed || !entry.ad.Cancel
+		delete(m.entries, k)
+		m.bytes -= len(entry.raw)
+		if m.ofNode[k.node]--; m.ofNode[k.node] == 0 {
+			delete(m.ofNode, k.node)
+		}
+	}
+	m.expireAt = time.Time{}
+	if len(m.entries) > 0 {
+		m.expireAt = now.Add(Period)
+	}
+	return changed
+}
+
+// Known is a copy of all advertisements, sorted by node and service. Ours have
+// the time now, as legacy nodes show them. Tags and WorkCommands are shared and
+// must not be changed.
+func (m *Machine) Known(now time.Time) []wire.Advert {
+	ads := make([]wire.Advert, 0, len(m.own)+len(m.entries))
+	for _, a := range m.own {
+		a.Time = now
+		ads = append(ads, a)
+	}
+	for _, entry := range m.entries {
+		if !entry.ad.Cancel {
+			ads = append(ads, *entry.ad)
+		}
+	}
+	slices.SortFunc(ads, func(a, b wire.Advert) int {
+		return key{a.NodeID, a.Service}.compare(key{b.NodeID, b.Service})
+	})
+	return ads
+}
+
+// soonest makes t earlier if u is, or u if t is zero.
+func soonest(t *time.Time, u time.Time) {
+	if t.IsZero() || u.Before(*t) {
+		*t = u
+	}
+}
+
+func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
