@@ -1,0 +1,157 @@
+package forward
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
+)
+
+const (
+	// The read buffer starts small, since most links are quiet, and doubles while
+	// reads fill it, up to the largest frame and 64 KiB beside it: larger reads
+	// only leave the cache.
+	minBuffer = 4 << 10
+	maxBuffer = 128<<10 + wire.LengthSize
+)
+
+// Link is the data path of one link. Its owner runs Read and Write, a goroutine
+// each, and closes the Queue and the connection to end them.
+type Link struct {
+	Queue // what is to be written
+
+	conn  net.Conn
+	start time.Time
+
+	last     atomic.Int64 // when something was last received, since start
+	bytesIn  atomic.Uint64
+	framesIn atomic.Uint64
+	empty    atomic.Uint64
+	bytesOut atomic.Uint64
+}
+
+// NewLink makes the data path over conn, which stays the caller's to close.
+func NewLink(conn net.Conn) *Link {
+	l := &Link{conn: conn, start: time.Now()}
+	l.init(LinkQueue)
+	return l
+}
+
+// Read reads until the connection ends and calls each for every message. The
+// message lies in the read buffer: each may edit it in place but not retain it.
+// If each returns a link, the message goes there, as it then stands. Frames
+// without a message are dropped and counted. An end in mid-frame is
+// io.ErrUnexpectedEOF.
+func (l *Link) Read(each func(msg []byte) *Link) error {
+	buf := make([]byte, minBuffer)
+	have := 0
+	for {
+		n, err := l.conn.Read(buf[have:])
+		if n > 0 {
+			l.last.Store(int64(time.Since(l.start)))
+			l.bytesIn.Add(uint64(n))
+			have += n
+			filled := have == len(buf)
+			used := l.cut(buf[:have], each)
+			if used > 0 { // else a large frame that comes in small pieces would be moved with each
+				have = copy(buf, buf[used:have])
+			}
+			if filled && len(buf) < maxBuffer {
+				larger := make([]byte, min(2*len(buf), maxBuffer))
+				copy(larger, buf[:have])
+				buf = larger
+			}
+		}
+		if errors.Is(err, io.EOF) && have > 0 {
+			return io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// cut handles the whole frames at the front of b and returns their size. Frames
+// in a row that go to the same link are queued there as one run.
+func (l *Link) cut(b []byte, each func(msg []byte) *Link) (used int) {
+	var (
+		next   *Link // where the run goes
+		start  int   // of the run
+		frames int   // in the run
+		total  uint64
+	)
+	for {
+		size := frameSize(b[used:])
+		if size == 0 || size > len(b)-used {
+			break
+		}
+		var to *Link
+		if size == wire.LengthSize {
+			l.empty.Add(1)
+		} else {
+			to = each(b[used+wire.LengthSize : used+size : used+size])
+		}
+		if to != next {
+			if next != nil {
+				next.Run(b[start:used], frames)
+			}
+			next, start, frames = to, used, 0
+		}
+		used += size
+		frames++
+		total++
+	}
+	if next != nil {
+		next.Run(b[start:used], frames)
+	}
+	l.framesIn.Add(total)
+	return used
+}
+
+// Write writes what is queued until the queue is closed and empty (nil) or the
+// connection fails.
+func (l *Link) Write() error {
+	var b lanes
+	for l.take(&b) {
+		for _, lane := range [...][]byte{b.control, b.data} {
+			if len(lane) == 0 {
+				continue
+			}
+			n, err := l.conn.Write(lane)
+			l.bytesOut.Add(uint64(n))
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// LastReceived is when something last arrived, at first when the link was made.
+func (l *Link) LastReceived() time.Time {
+	return l.start.Add(time.Duration(l.last.Load()))
+}
+
+// Counters are what a link has carried so far.
+type Counters struct {
+	BytesIn, BytesOut   uint64
+	FramesIn, FramesOut uint64
+	Dropped             uint64 // frames that found the queue full
+	Empty               uint64 // frames without a message that arrived
+}
+
+// Counters returns what the link has carried so far.
+func (l *Link) Counters() Counters {
+	queued, dropped := l.Counts()
+	return Counters{
+		BytesIn:   l.bytesIn.Load(),
+		BytesOut:  l.bytesOut.Load(),
+		FramesIn:  l.framesIn.Load(),
+		FramesOut: queued,
+		Dropped:   dropped,
+		Empty:     l.empty.Load(),
+	}
+}

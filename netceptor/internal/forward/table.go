@@ -1,0 +1,70 @@
+package forward
+
+import (
+	"encoding/binary"
+
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
+)
+
+// Where the fields of a data message are that forwarding looks at; package wire
+// has the whole layout.
+const (
+	offsetHops     = 1
+	offsetReserved = 2
+	offsetFrom     = 4
+	offsetTo       = 12
+)
+
+// Table is what forwarding knows: an immutable snapshot, replaced as a whole when
+// routing learns something.
+type Table struct {
+	Self  uint64
+	Nodes map[uint64]Entry // by hash; our own node is in it
+}
+
+// Entry is a known node.
+type Entry struct {
+	Name string
+	Next *Link // to the next hop; nil: no route
+}
+
+// Verdict is what is to become of a message.
+type Verdict int
+
+// The verdicts, in the order of the checks.
+const (
+	Short   Verdict = iota // shorter than a header: drop
+	Unknown                // source or destination never heard of: drop silently
+	Spoofed                // says that it comes from us, but came over a link: drop
+	Local                  // for us
+	Expired                // no hops left: drop, tell the source
+	NoRoute                // known, but not reachable now: drop
+	Forward                // to the next hop; hops are decremented, reserved bytes zero
+)
+
+// Route decides about a data message that arrived on a link. For Forward it has
+// edited msg and returns the link to the next hop.
+func (t *Table) Route(msg []byte) (Verdict, *Link) {
+	if len(msg) < wire.HeaderSize {
+		return Short, nil
+	}
+	from := binary.BigEndian.Uint64(msg[offsetFrom:])
+	to := binary.BigEndian.Uint64(msg[offsetTo:])
+	dst, known := t.Nodes[to]
+	if _, ok := t.Nodes[from]; !ok || !known {
+		return Unknown, nil
+	}
+	switch {
+	case from == t.Self:
+		return Spoofed, nil
+	case to == t.Self:
+		return Local, nil
+	case msg[offsetHops] == 0:
+		return Expired, nil
+	case dst.Next == nil:
+		return NoRoute, nil
+	}
+	msg[offsetHops]--
+	msg[offsetReserved], msg[offsetReserved+1] = 0, 0
+	return Forward, dst.Next
+}
