@@ -1,29 +1,77 @@
 // Package streams carries byte streams between services over the mesh's
 // datagrams. It is the only package that names quic-go; no QUIC type shows
 // above it, so that another carrier can take its place between our own nodes.
+//
+// The Carrier of a node speaks two protocols over QUIC, chosen by ALPN. With our
+// own nodes it is receptor-mux/1: many streams share a connection, and a stream
+// is open when the far side says so (docs/wire-streams.md). With existing nodes
+// it is netceptor: one connection a stream.
+//
+// Packets come and go through one packet connection of our own, which looks to
+// quic-go like a UDP socket with segmentation offload: node hash and service
+// name make 16 bytes, as long as an IPv6 address. Where a system cannot do that,
+// each service has a plain packet connection of its own.
+//
+// What holds everywhere: a stream that was cut off never looks complete (io.EOF
+// means that the far side ended it in order), Deliver never blocks, and every
+// goroutine ends before Carrier.Close returns.
 package streams
 
 import (
-	"context"
+	"encoding/binary"
 	"errors"
 	"net"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
-var errStub = errors.New("not built yet")
-
 // Endpoint is a service on a node as on the wire: the node's hash, big-endian,
 // and the padded service name.
 type Endpoint [16]byte
+
+// MakeEndpoint joins a node's hash and a padded service name.
+func MakeEndpoint(node uint64, service [8]byte) Endpoint {
+	var e Endpoint
+	binary.BigEndian.PutUint64(e[:8], node)
+	copy(e[8:], service[:])
+	return e
+}
+
+// Node is the node's hash.
+func (e Endpoint) Node() uint64 { return binary.BigEndian.Uint64(e[:8]) }
+
+// Service is the padded service name.
+func (e Endpoint) Service() [8]byte { return [8]byte(e[8:]) }
+
+// mapped tells of the few endpoints (one hash in 2^64) that read as an
+// IPv4-mapped address. quic-go would take them for IPv4, so they are not served.
+func (e Endpoint) mapped() bool {
+	return [12]byte(e[:12]) == [12]byte{10: 0xff, 11: 0xff}
+}
+
+// addr is the endpoint as quic-go sees it. Addresses are never changed once made.
+func (e Endpoint) addr() *net.UDPAddr {
+	return &net.UDPAddr{IP: append(make(net.IP, 0, net.IPv6len), e[:]...), Port: overlayPort}
+}
+
+// overlayPort is the port of every overlay address: any value will do but 0.
+const overlayPort = 1
+
+// endpointOf is the endpoint of an address made by addr.
+func endpointOf(a net.Addr) Endpoint {
+	var e Endpoint
+	if u, ok := a.(*net.UDPAddr); ok {
+		copy(e[:], u.IP.To16())
+	}
+	return e
+}
 
 // Config joins the carrier to a node.
 type Config struct {
 	NodeID   string
 	Self     uint64 // the node's own hash
 	ResetKey [32]byte
-	Logger   hclog.Logger
+	Logger   hclog.Logger // nil: silent
 
 	// Send puts packets on their way: b is cut into packets of segment bytes, the
 	// last may be short. It copies before it returns, and never fails: what
@@ -31,7 +79,7 @@ type Config struct {
 	Send func(src, dst Endpoint, b []byte, segment int, ecn uint8)
 
 	// Modern tells whether a node is one of ours with only ours on the way, so
-	// that the path MTU can be probed.
+	// that the path MTU can be probed. Nil means never.
 	Modern func(node uint64) bool
 
 	// Basic turns the fast packet connection off, as on systems without it.
@@ -45,85 +93,3 @@ var (
 	ErrReset          = errors.New("stream reset by the remote side")
 	ErrInUse          = errors.New("service is already in use")
 )
-
-// Carrier is the streams of one node.
-type Carrier struct{}
-
-// New prepares a carrier; Start brings it to life.
-func New(c Config) (*Carrier, error) { return nil, errStub }
-
-// Start starts the carrier's goroutines.
-func (c *Carrier) Start() error { return errStub }
-
-// Close ends all streams (as resets) and waits.
-func (c *Carrier) Close() error { return errStub }
-
-// Deliver takes a packet that arrived for one of this node's stream services or
-// for the service that this node dials from. It copies the payload and never
-// blocks. It returns false if nothing here wants it: the service is not bound
-// and the packet would open a connection, or nothing ever was there.
-func (c *Carrier) Deliver(src, dst Endpoint, payload []byte, ecn uint8) bool { return false }
-
-// Unreachable tells of a notice about a packet from one of our services.
-func (c *Carrier) Unreachable(src, dst Endpoint, problem string) {}
-
-// Restarted tells that a node is a new process: streams with the old one end
-// as resets at once.
-func (c *Carrier) Restarted(node uint64) {}
-
-// Dial opens a stream. ErrServiceUnknown, ErrRefused and the context's error
-// are told apart.
-func (c *Carrier) Dial(ctx context.Context, dst Endpoint) (*Stream, error) { return nil, errStub }
-
-// Listen binds a stream service.
-func (c *Carrier) Listen(service [8]byte) (*Listener, error) { return nil, errStub }
-
-// Listener is a bound stream service.
-type Listener struct{}
-
-// Next waits for the next stream.
-func (l *Listener) Next(ctx context.Context) (*Incoming, error) { return nil, errStub }
-
-// Close unbinds the service; its accepted streams live on. Next returns net.ErrClosed.
-func (l *Listener) Close() error { return errStub }
-
-// Incoming is a stream that waits to be accepted.
-type Incoming struct{}
-
-// Remote is the dialling endpoint.
-func (i *Incoming) Remote() Endpoint { return Endpoint{} }
-
-// Accept takes the stream.
-func (i *Incoming) Accept() (*Stream, error) { return nil, errStub }
-
-// Refuse turns it away.
-func (i *Incoming) Refuse() {}
-
-// Stream is a byte stream. It has the methods of net.Conn but for the addresses.
-type Stream struct{}
-
-// Read reads; io.EOF is a clean end only.
-func (s *Stream) Read(p []byte) (int, error) { return 0, errStub }
-
-// Write writes; it blocks while the other side does not read.
-func (s *Stream) Write(p []byte) (int, error) { return 0, errStub }
-
-// CloseWrite ends the writing direction.
-func (s *Stream) CloseWrite() error { return errStub }
-
-// Close ends both directions in order.
-func (s *Stream) Close() error { return errStub }
-
-// Reset aborts both directions.
-func (s *Stream) Reset() error { return errStub }
-
-// SetDeadline, SetReadDeadline and SetWriteDeadline are as of net.Conn.
-func (s *Stream) SetDeadline(t time.Time) error      { return errStub }
-func (s *Stream) SetReadDeadline(t time.Time) error  { return errStub }
-func (s *Stream) SetWriteDeadline(t time.Time) error { return errStub }
-
-// Local and Remote are the stream's ends.
-func (s *Stream) Local() Endpoint  { return Endpoint{} }
-func (s *Stream) Remote() Endpoint { return Endpoint{} }
-
-var _ = net.ErrClosed

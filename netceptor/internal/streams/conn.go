@@ -1,0 +1,164 @@
+package streams
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+// conn is a QUIC connection: of receptor-mux/1 with many streams, or of
+// netceptor with one.
+type conn struct {
+	c       *Carrier
+	q       *quic.Conn
+	local   Endpoint
+	remote  Endpoint
+	peer    peer // of a dialled connection
+	dialled bool
+	legacy  bool // netceptor
+
+	useless chan struct{}          // closed when nobody has a use for it any more
+	cause   atomic.Pointer[string] // why we ended it, if it is not for its streams' users to know as their own doing
+
+	mu        sync.Mutex
+	open      int       // streams that are not over on this side
+	idleSince time.Time // when open became 0
+	fullUntil time.Time // the far side has no room for streams until about then
+	retired   bool      // takes no new streams
+	ended     bool      // useless is closed
+}
+
+func newConn(c *Carrier, q *quic.Conn, local, remote Endpoint, dialled bool) *conn {
+	return &conn{
+		c: c, q: q, local: local, remote: remote, dialled: dialled,
+		legacy:    q.ConnectionState().TLS.NegotiatedProtocol == protoLegacy,
+		useless:   make(chan struct{}),
+		idleSince: time.Now(),
+	}
+}
+
+// take reserves a place for a stream that this side opens.
+func (cn *conn) take(now time.Time) bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.retired || cn.open >= streamsPerConn || now.Before(cn.fullUntil) || cn.q.Context().Err() != nil {
+		return false
+	}
+	cn.open++
+	return true
+}
+
+// add counts a stream that the far side opened.
+func (cn *conn) add() {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.open++
+}
+
+// release takes a stream back that is over on this side.
+func (cn *conn) release() {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.open--
+	cn.idleSince = time.Now()
+	cn.endIfUseless()
+}
+
+// retire takes no more streams; an accepted connection ends with its last one.
+func (cn *conn) retire() {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.retired = true
+	cn.endIfUseless()
+}
+
+// endIfUseless ends a connection of netceptor after its stream, and an accepted
+// one of receptor-mux/1 when the dialler has asked for it. cn.mu is held.
+func (cn *conn) endIfUseless() {
+	if cn.open > 0 || cn.ended || (!cn.legacy && (cn.dialled || !cn.retired)) {
+		return
+	}
+	cn.ended = true
+	close(cn.useless)
+}
+
+// retireIfIdle retires a dialled connection that has had no stream since before.
+func (cn *conn) retireIfIdle(before time.Time) bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.retired || cn.open > 0 || cn.idleSince.After(before) {
+		return false
+	}
+	cn.retired = true
+	return true
+}
+
+func (cn *conn) full(until time.Time) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.fullUntil = until
+}
+
+// watch waits for the end of the connection, or ends it when it is useless.
+func (cn *conn) watch() {
+	select {
+	case <-cn.q.Context().Done():
+		return
+	case <-cn.useless:
+	}
+	if cn.legacy {
+		// What was written last may still be under way, or unread over there.
+		t := time.NewTimer(legacyLinger)
+		defer t.Stop()
+		select {
+		case <-cn.q.Context().Done():
+			return
+		case <-t.C:
+		}
+	}
+	cn.close(connNormal, normalClose)
+}
+
+// abort ends the connection from our side, as a reset for the users of its
+// streams. It does not wait.
+func (cn *conn) abort(why string) {
+	cn.cause.CompareAndSwap(nil, &why)
+	cn.c.spawn(func() { cn.close(connReset, why) })
+}
+
+func (cn *conn) close(code quic.ApplicationErrorCode, why string) {
+	_ = cn.q.CloseWithError(code, why) // always nil
+}
+
+// lostBy is the error for a user of a stream that err has ended.
+func (cn *conn) lostBy(err error) error {
+	if why := cn.cause.Load(); why != nil {
+		return &lostError{cause: *why}
+	}
+	var s *quic.StreamError
+	if errors.As(err, &s) && !s.Remote {
+		return net.ErrClosed
+	}
+	if cn.c.isClosed() {
+		return net.ErrClosed
+	}
+	return lost(err)
+}
+
+func (cn *conn) resetCode() quic.StreamErrorCode {
+	if cn.legacy {
+		return codeLegacyStop
+	}
+	return codeReset
+}
+
+func (cn *conn) stopCode() quic.StreamErrorCode {
+	if cn.legacy {
+		return codeLegacyStop
+	}
+	return codeDone
+}
