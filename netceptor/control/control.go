@@ -1,33 +1,46 @@
 // Package control is the control conversation of a node: a greeting, then
-// commands, one a line, in the legacy forms and in our own. Commands register;
-// the package brings ping, status and connect.
+// commands, one a line, answered in order, one at a time.
 //
-// docs/control.md is the description for users.
+// A command may be given in three forms:
+//
+//	ping beta                                               plain
+//	{"command":"ping","target":"beta"}                      legacy JSON
+//	{"v":1,"id":7,"command":"ping","args":{"node":"beta"}}  our own
+//
+// The first two answer as legacy nodes do, to the byte; the third says what
+// those cannot. Commands register with a Server, which knows only lines; the
+// package brings ping, traceroute, status and connect (NodeCommands).
+//
+// A conversation belongs to one goroutine, which reads a line, runs its command
+// and writes the answer. So a client that does not read its answers is not read
+// from either, and no client costs more than one goroutine, one line and one
+// answer at a time. What a conversation may use is bounded by the constants of
+// limits.go.
+//
+// docs/control.md is the description for users and client authors.
 package control
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
-	"net"
-
-	"github.com/hashicorp/go-hclog"
 )
 
-var errStub = errors.New("not built yet")
-
-// Command is one command of the conversation. It uses standard types only, so
-// that other modules can bring commands without importing this one.
+// Command is one command of the conversation. Its functions run in the
+// conversation's goroutine and must return when ctx is done. A command without
+// one of the two functions is unknown in those forms.
 type Command struct {
 	Name string // lower case
 
 	// Plain answers the legacy forms: exactly one of args (the rest of a plain
-	// line) and params (a JSON line's keys) is set. The result is marshalled as
-	// one line; an error becomes "ERROR: text".
+	// line) and params (a JSON line's keys but "command") is set. The result is
+	// marshalled as one line; an error becomes "ERROR: text".
 	Plain func(ctx context.Context, s Session, args *string, params map[string]json.RawMessage) (any, error)
 
-	// Own answers our own form; emit sends an event. An *Error carries a code.
+	// Own answers our own form; args is a JSON object, {} if none were given. emit
+	// sends an event and must not be called concurrently; its error means that the
+	// client is gone. The result is marshalled, nil as {}. An *Error carries a
+	// code; of other errors the code is found by CodeOf.
 	Own func(ctx context.Context, s Session, args json.RawMessage, emit func(any) error) (any, error)
 }
 
@@ -36,34 +49,9 @@ type Session interface {
 	// Local tells whether the client is on a Unix socket of this node.
 	Local() bool
 	// Hijack gives the connection to the command, with what was read ahead, after
-	// line has been sent; the conversation is over when the command returns.
+	// line has been sent. In our own form line is the JSON of the result (empty:
+	// {}). The conversation is over when the command returns, and what it returns
+	// is ignored. The connection has CloseWrite, which ends the writing direction,
+	// and Reset, which aborts where its kind can do so.
 	Hijack(line string) (io.ReadWriteCloser, error)
 }
-
-// Error is an error of our own form.
-type Error struct {
-	Code string `json:"code"`
-	Msg  string `json:"msg"`
-}
-
-// Error implements error.
-func (e *Error) Error() string { return e.Msg }
-
-// Server holds conversations.
-type Server struct{}
-
-// Config is what a Server needs.
-type Config struct {
-	NodeID string // for the greeting
-	Logger hclog.Logger
-}
-
-// New makes a server without commands.
-func New(c Config) *Server { return &Server{} }
-
-// Register adds a command; the last one of a name wins.
-func (s *Server) Register(c Command) {}
-
-// Serve holds a conversation with each connection that l accepts, at most
-// MaxSessions at once, until ctx is done; it closes l and waits.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error { return errStub }
