@@ -1,0 +1,268 @@
+package plughost
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/plug/schema"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// Item is one configured object that is not the core's own: it waits for a plug
+// that claims its kind.
+type Item struct {
+	Kind   string         // as the user wrote it
+	Params map[string]any // as the user wrote them, of any source
+	Label  string         // where it was written, for messages
+}
+
+// ItemStatus is the state of one item.
+type ItemStatus struct {
+	Item  string `json:"item"`
+	Kind  string `json:"kind"`
+	State string `json:"state"` // waiting, up, degraded, failed
+	Addr  string `json:"addr,omitempty"`
+	Err   string `json:"err,omitempty"` // why, or what it waits for
+	Plug  string `json:"plug,omitempty"`
+}
+
+// item is one configured item and whom it belongs to now. All but raw is
+// computed by Host.resolve and guarded by Host.mu.
+type item struct {
+	raw Item
+
+	owner     *guest // who claims its kind; nil: nobody
+	lastOwner string // the program that had it before
+	kind      *wire.Kind
+	id        string // kind and key parameters; without an owner what the user wrote
+	mistake   string // why it is not sent
+	params    json.RawMessage
+	link      netceptor.LinkConfig // role link: the policy parameters
+}
+
+// knownPrograms tells which program to install for a kind; anybody's plug may
+// claim it.
+func knownPrograms() map[string]string {
+	return map[string]string{
+		"tcp-listener":       "receptor-backend-tcp",
+		"tcp-peer":           "receptor-backend-tcp",
+		"udp-listener":       "receptor-backend-udp",
+		"udp-peer":           "receptor-backend-udp",
+		"ws-listener":        "receptor-backend-ws",
+		"ws-peer":            "receptor-backend-ws",
+		"tcp-server":         "receptor-proxy-tcp",
+		"tcp-client":         "receptor-proxy-tcp",
+		"tcp-inbound-proxy":  "receptor-proxy-tcp",
+		"tcp-outbound-proxy": "receptor-proxy-tcp",
+		"unix-socket-server": "receptor-proxy-tcp",
+		"unix-socket-client": "receptor-proxy-tcp",
+		"udp-server":         "receptor-proxy-udp",
+		"udp-client":         "receptor-proxy-udp",
+		"udp-inbound-proxy":  "receptor-proxy-udp",
+		"udp-outbound-proxy": "receptor-proxy-udp",
+		"ip-router":          "receptor-proxy-tun",
+		"work-command":       "receptor-worker-command",
+	}
+}
+
+// SetItems replaces the configuration; plugs get what changed. It copies the
+// items, but not what their parameters point to.
+func (h *Host) SetItems(raw []Item) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.items
+	h.items = make([]*item, len(raw))
+	for i, r := range raw {
+		r.Params = maps.Clone(r.Params)
+		it := &item{raw: r}
+		for _, o := range old {
+			if strings.EqualFold(o.raw.Kind, r.Kind) {
+				it.lastOwner = o.lastOwner
+			}
+		}
+		h.items[i] = it
+	}
+	h.resolve()
+}
+
+// Items returns the states of all items, in the order of the configuration.
+func (h *Host) Items() []ItemStatus {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make([]ItemStatus, len(h.items))
+	for i, it := range h.items {
+		out[i] = it.status()
+	}
+	return out
+}
+
+// resolve gives every item to the plug that claims its kind, finds what is
+// wrong with it, and tells the plugs whose set has changed. Callers hold mu.
+func (h *Host) resolve() {
+	first := make(map[string]*item)
+	sets := make(map[*guest][]wire.ConfigItem)
+	for _, it := range h.items {
+		it.match(h)
+		if it.owner == nil || it.mistake != "" {
+			continue
+		}
+		if f := first[it.id]; f != nil {
+			it.mistake = "same as " + f.name()
+			continue
+		}
+		first[it.id] = it
+		if r, ok := it.owner.refused[it.id]; !ok || r.params != string(it.params) {
+			sets[it.owner] = append(sets[it.owner], wire.ConfigItem{Item: it.id, Kind: it.kind.Kind, Params: it.params})
+		}
+	}
+	for _, g := range h.guests {
+		g.want(sets[g])
+		maps.DeleteFunc(g.refused, func(id string, _ refusal) bool { return first[id] == nil || first[id].owner != g })
+	}
+	h.notify()
+}
+
+// match finds the owner of the item and checks the item against its schema.
+func (it *item) match(h *Host) {
+	it.owner, it.kind, it.params, it.mistake, it.link = nil, nil, nil, "", netceptor.LinkConfig{}
+	it.id = it.raw.Label
+	if it.id == "" {
+		it.id = strings.ToLower(it.raw.Kind)
+	}
+	for _, g := range h.guests {
+		if k := schema.Find(g.kinds, it.raw.Kind); k != nil {
+			it.owner, it.kind, it.lastOwner = g, k, g.hello.Program
+			break
+		}
+	}
+	if it.owner == nil {
+		return
+	}
+	values, errs := schema.Check(it.kind, it.raw.Kind, it.name(), it.raw.Params)
+	if len(errs) > 0 {
+		it.mistake = strings.ReplaceAll(errors.Join(errs...).Error(), "\n", "; ")
+		return
+	}
+	it.id = schema.Identity(it.kind, values)
+	it.link = takePolicy(it.kind, values)
+	var err error
+	if it.params, err = json.Marshal(values); err != nil {
+		it.mistake = it.name() + ": " + err.Error()
+	}
+}
+
+// name is what the user calls the item.
+func (it *item) name() string {
+	if it.raw.Label != "" {
+		return it.raw.Label
+	}
+	return it.raw.Kind
+}
+
+// status computes the state from what is known now. Callers hold mu.
+func (it *item) status() ItemStatus {
+	s := ItemStatus{Item: it.id, Kind: strings.ToLower(it.raw.Kind), State: wire.StateWaiting}
+	if it.owner == nil {
+		s.Err = "waiting for a plug that claims " + s.Kind
+		if it.lastOwner != "" {
+			s.Err += ": " + it.lastOwner + " has gone"
+		} else if program := knownPrograms()[s.Kind]; program != "" {
+			s.Err += ": install " + program
+		}
+		return s
+	}
+	g := it.owner
+	s.Kind, s.Plug = it.kind.Kind, g.hello.Name
+	if it.mistake != "" {
+		s.State, s.Err = wire.StateFailed, it.mistake
+		return s
+	}
+	if r, ok := g.refused[it.id]; ok && r.params == string(it.params) {
+		s.State, s.Err = wire.StateFailed, r.why
+		return s
+	}
+	r, ok := g.reported[it.id]
+	switch {
+	case ok:
+		s.State, s.Addr, s.Err = r.State, r.Addr, r.Err
+	case g.configErr != "":
+		s.Err = g.hello.Name + " did not take its configuration: " + g.configErr
+	default:
+		s.Err = "waiting for " + g.hello.Name + " to report"
+	}
+	if g.stalled && s.State == wire.StateUp {
+		s.State, s.Err = wire.StateDegraded, g.hello.Name+" does not answer"
+	}
+	return s
+}
+
+// notify wakes whoever waits for a change. Callers hold mu.
+func (h *Host) notify() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// Changed returns a channel that is closed with the next change of anything
+// that Items and Plugs report. Take it before looking, so that no change is
+// missed.
+func (h *Host) Changed() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.changed
+}
+
+// logChanges logs the states of the items, each change once, until the host
+// closes. A state that lasts for a blink may pass unseen.
+func (h *Host) logChanges() {
+	logged := make(map[string]ItemStatus)
+	for {
+		changed := h.Changed()
+		now := make(map[string]ItemStatus)
+		for _, s := range h.states(now) {
+			if now[s] != logged[s] {
+				h.logState(now[s])
+			}
+		}
+		logged = now
+		select {
+		case <-changed:
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}
+
+// states fills in the states of all items, under names that last while plugs
+// come and go, and returns those in the order of the configuration.
+func (h *Host) states(m map[string]ItemStatus) (names []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, it := range h.items {
+		name := strings.ToLower(it.raw.Kind) + " " + it.raw.Label
+		for _, twice := m[name]; twice; _, twice = m[name] {
+			name += "'"
+		}
+		m[name] = it.status()
+		names = append(names, name)
+	}
+	return names
+}
+
+func (h *Host) logState(s ItemStatus) {
+	level := hclog.Info
+	if s.State == wire.StateFailed || s.State == wire.StateDegraded {
+		level = hclog.Warn
+	}
+	args := []any{"item", s.Item, "state", s.State}
+	for _, a := range []struct{ key, value string }{{"plug", s.Plug}, {"addr", s.Addr}, {"err", s.Err}} {
+		if a.value != "" {
+			args = append(args, a.key, a.value)
+		}
+	}
+	h.log.Log(level, "item state", args...)
+}

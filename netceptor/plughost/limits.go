@@ -1,0 +1,66 @@
+package plughost
+
+import "time"
+
+// Limits, each with its reason. They bound what one plug, or one user with many
+// plugs, can make the host hold; an honest plug does not meet them. Those that a
+// plug has to know stand in package wire.
+const (
+	// maxSessions bounds attached plugs; a node has a handful. Beyond: busy.
+	maxSessions = 256
+
+	// maxKinds and maxRoles bound what a HELLO claims; a plug has a handful of kinds.
+	maxKinds = 64
+	maxRoles = 16
+
+	// maxDataConns bounds the data connections, and so the objects, of a session:
+	// each costs a descriptor and, while bytes flow, two copy buffers. Beyond: limit.
+	maxDataConns = 4096
+
+	// connsPerUser bounds the connections of one user, of all kinds together: two
+	// full sessions. More are closed unread.
+	connsPerUser = 2 * maxDataConns
+
+	// readersPerUser bounds the connections of one user whose first bytes are
+	// being read. Others of that user wait their turn, nobody else does.
+	readersPerUser = 64
+
+	// maxBinds bounds the services of a session: each is a listener in the mesh
+	// and may be advertised. Beyond: limit.
+	maxBinds = 256
+
+	// maxTags bounds the tags of a service, in bytes: an advertisement goes to every
+	// node of the mesh. Beyond: limit.
+	maxTags = 8 << 10
+
+	// framesPerSecond and framesBurst bound the requests and notifications of a
+	// session. A plug that binds and reports a thousand items at once stays below; one
+	// that asks without end is closed with code limit.
+	framesPerSecond = 1000
+	framesBurst     = 4096
+
+	// configRetry is the pause before a CONFIG that got no answer is sent again.
+	configRetry = 10 * time.Second
+
+	// maxDialTimeout is the longest that a DIAL may ask for: an open holds memory
+	// on both nodes.
+	maxDialTimeout = 5 * time.Minute
+
+	// maxText bounds every text of a plug that is shown in status and logs.
+	maxText = 256
+
+	// largeBuffer is the size of the pooled buffers that flowing streams are copied
+	// with: what one record, or one read of a stream, carries at most. smallBuffer
+	// is what an idle direction of a stream holds instead.
+	largeBuffer = 64 << 10
+	smallBuffer = 2 << 10
+
+	// logEvery is how often the same refusal of the same user is logged; a plug
+	// that is not welcome dials again for ever.
+	logEvery = time.Minute
+
+	// acceptBackoffMin and acceptBackoffMax bound the pause after an error of
+	// accept, such as no free descriptors.
+	acceptBackoffMin = 5 * time.Millisecond
+	acceptBackoffMax = time.Second
+)
