@@ -1,0 +1,52 @@
+package netceptor
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/project-receptor/receptor/netceptor/internal/linkproto"
+)
+
+// Config is what a node needs. The zero value of each field but NodeID is usable.
+type Config struct {
+	NodeID string       // required; any text but "localhost"
+	Logger hclog.Logger // nil: none
+
+	// Epoch identifies this run of the node. It must be greater than any that the
+	// node had before, or the mesh ignores it: see NextEpoch. 0: from the clock.
+	Epoch uint64
+
+	// StatelessResetKey lets peers notice at once that this node has restarted;
+	// keep it over restarts. Zero: random.
+	StatelessResetKey [32]byte
+
+	Version string // reported in status
+
+	// MaxIdle closes a link on which nothing was received for that long.
+	// 0: 21 s; not less (two periods of routing updates and a second).
+	MaxIdle time.Duration
+
+	// noStreams makes a node without streams: their socket cannot live in the
+	// bubble of a test with its own time.
+	noStreams bool
+}
+
+// Validate checks c and names the field that is wrong.
+func (c *Config) Validate() error {
+	switch {
+	case c.NodeID == "":
+		return errors.New("NodeID: is required")
+	case strings.EqualFold(c.NodeID, localhost):
+		return fmt.Errorf("NodeID: %q stands for the node itself and cannot be its name", c.NodeID)
+	case !utf8.ValidString(c.NodeID):
+		return errors.New("NodeID: is not valid UTF-8")
+	case c.MaxIdle != 0 && c.MaxIdle < linkproto.MinMaxIdle:
+		return fmt.Errorf("MaxIdle: %v is less than %v", c.MaxIdle, linkproto.MinMaxIdle)
+	}
+	return nil
+}

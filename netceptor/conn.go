@@ -1,0 +1,95 @@
+package netceptor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/project-receptor/receptor/netceptor/internal/streams"
+)
+
+// dialTimeout bounds a Dial whose context has no nearer deadline.
+const dialTimeout = 15 * time.Second
+
+// Conn is a stream through the mesh. It implements net.Conn. Close ends both
+// directions in order (what was written arrives); Reset aborts both, which the
+// other side sees as ErrReset, never as an end.
+type Conn struct {
+	stream        *streams.Stream
+	local, remote Addr
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+// newConn gives a stream the names of its ends.
+func (n *Node) newConn(s *streams.Stream) *Conn {
+	return &Conn{stream: s, local: n.addr(split(s.Local())), remote: n.addr(split(s.Remote()))}
+}
+
+// Read reads. io.EOF means that the other side has ended its direction in order.
+func (c *Conn) Read(b []byte) (int, error) { return c.stream.Read(b) }
+
+// Write writes; it blocks while the other side does not read.
+func (c *Conn) Write(b []byte) (int, error) { return c.stream.Write(b) }
+
+// CloseWrite ends the writing direction; reading goes on.
+func (c *Conn) CloseWrite() error { return c.stream.CloseWrite() }
+
+// Close ends both directions in order: what was written arrives.
+func (c *Conn) Close() error { return c.stream.Close() }
+
+// Reset aborts both directions.
+func (c *Conn) Reset() error { return c.stream.Reset() }
+
+// SetDeadline implements net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error { return c.stream.SetDeadline(t) }
+
+// SetReadDeadline implements net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.stream.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.stream.SetWriteDeadline(t) }
+
+// LocalAddr is the address of our end, an Addr.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr is the address of the other end, an Addr.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// Dial opens a stream to a service. It fails at once with ErrNoRoute or
+// ErrServiceUnknown where that is known, else by ctx or after 15 s.
+func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
+	addr := Addr{Node: n.resolve(node), Service: service}
+	s, err := n.dial(ctx, addr)
+	if err != nil {
+		return nil, opError("dial", addr, err)
+	}
+	c := n.newConn(s)
+	c.remote = addr
+	return c, nil
+}
+
+func (n *Node) dial(ctx context.Context, addr Addr) (*streams.Stream, error) {
+	service, err := parseService(addr.Service)
+	if err != nil {
+		return nil, err
+	}
+	if !n.isRunning() || n.carrier == nil {
+		return nil, errNotRunning
+	}
+	to, err := n.reach(addr.Node)
+	if err != nil {
+		return nil, err
+	}
+	if to == n.self && n.services.listener(service) == nil {
+		return nil, ErrServiceUnknown
+	}
+	limited, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	s, err := n.carrier.Dial(limited, endpoint(to, service))
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, timeoutError{}
+	}
+	return s, err
+}

@@ -1,0 +1,49 @@
+package netceptor
+
+import "sync/atomic"
+
+// counter is one thing that is counted on the data path. Those of the machines
+// carry names of their own.
+type counter int
+
+const (
+	countShort          counter = iota // a data message shorter than its header
+	countNotEstablished                // data before the neighbour was accepted
+	countUnknownNode                   // source or destination hash never heard of
+	countSpoofed                       // our own node as source, over a link
+	countNoRoute                       // nothing leads to the destination
+	countExpired                       // no hops left
+	countUnknownService                // nobody bound the service
+	countReserved                      // from a reserved service to ping
+	countLimited                       // an answer or notice over the rate limit
+	countBadNotice                     // a notice that cannot be ours
+	countPacketQueue                   // a PacketConn's queue was full
+	countHashTaken                     // a second name with the hash of a known one
+	countDuplicate                     // another node claims our ID
+	countPanics                        // the handling of a message panicked
+	counterCount
+)
+
+func (c counter) String() string {
+	return [counterCount]string{
+		countShort:          "short",
+		countNotEstablished: "not_established",
+		countUnknownNode:    "unknown_node",
+		countSpoofed:        "spoofed_source",
+		countNoRoute:        "no_route",
+		countExpired:        "expired",
+		countUnknownService: "service_unknown",
+		countReserved:       "reserved_source",
+		countLimited:        "rate_limited",
+		countBadNotice:      "bad_notice",
+		countPacketQueue:    "packet_queue_full",
+		countHashTaken:      "hash_taken",
+		countDuplicate:      "duplicate_node_id",
+		countPanics:         "panics",
+	}[c]
+}
+
+// counters count; any goroutine may.
+type counters [counterCount]atomic.Uint64
+
+func (c *counters) add(what counter) { c[what].Add(1) }

@@ -1,0 +1,46 @@
+package netceptor
+
+import (
+	"errors"
+	"net"
+
+	"github.com/project-receptor/receptor/netceptor/internal/streams"
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
+)
+
+// Errors that callers branch on. Calls on addresses wrap them in a *net.OpError
+// with the address. All network errors match net.ErrClosed where the local end was
+// closed, and implement Timeout.
+var (
+	ErrNoRoute        = errors.New("no route to node")
+	ErrExpired        = errors.New(wire.ProblemExpired) // out of hops on the way
+	ErrServiceUnknown = streams.ErrServiceUnknown
+	ErrRefused        = streams.ErrRefused
+	ErrReset          = streams.ErrReset
+	ErrInUse          = streams.ErrInUse
+	ErrTooLong        = errors.New("service name is longer than 8 bytes")
+)
+
+// opError adds to err what was being done, and with whom.
+func opError(op string, addr net.Addr, err error) error {
+	return &net.OpError{Op: op, Net: network, Addr: addr, Err: err}
+}
+
+// problem is the error for the problem of a notice. Its text is that of the notice.
+func problem(text string) error {
+	switch text {
+	case wire.ProblemExpired:
+		return ErrExpired
+	case wire.ProblemServiceUnknown:
+		return ErrServiceUnknown
+	default:
+		return errors.New(text)
+	}
+}
+
+// timeoutError is the error of an operation that took too long; net.Error.
+type timeoutError struct{}
+
+func (timeoutError) Error() string   { return "timeout" }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }

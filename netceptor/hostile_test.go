@@ -1,0 +1,173 @@
+package netceptor
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
+)
+
+// The attacks that stop or hang existing nodes, on a live node with a healthy
+// second neighbour: what is sent, and the counter that rises by how much.
+func TestHostileNeighbour(t *testing.T) {
+	t.Parallel()
+	ping := func(p *rawPeer, from, to string) {
+		p.send(data(30, Addr{"victim", from}, Addr{"victim", to}, ""))
+	}
+	for _, test := range []struct {
+		name    string
+		attack  func(p *rawPeer)
+		counter string
+		rises   uint64
+	}{
+		{"S1 empty frames", func(p *rawPeer) {
+			p.bytes([]byte{0, 0})
+			p.bytes(make([]byte, 20))
+		}, "empty_frame", 11},
+		{"S1 every short length", func(p *rawPeer) {
+			for size := 1; size < wire.HeaderSize; size++ {
+				p.send(make([]byte, size))
+			}
+		}, "short", wire.HeaderSize - 1},
+		{"S1 the longest frame", func(p *rawPeer) {
+			p.send(make([]byte, wire.MaxMessage)) // from hash 0 to hash 0
+		}, "unknown_node", 1},
+		{"S3 our own node as source", func(p *rawPeer) {
+			reserved := []string{"ping", "unreach"}
+			for _, from := range reserved {
+				for _, to := range reserved {
+					ping(p, from, to)
+				}
+			}
+			ping(p, "x", "ping")
+		}, "spoofed_source", 5},
+		{"S3 reserved source services", func(p *rawPeer) {
+			for _, from := range []string{"ping", "unreach"} {
+				p.send(data(30, Addr{p.id, from}, Addr{"victim", "ping"}, ""))
+			}
+		}, "reserved_source", 2},
+		{"notices that cannot be ours", func(p *rawPeer) {
+			for _, text := range []string{
+				"", "{", `"x"`, `{"FromNode":"other"}`, `{"FromNode":"victim","FromService":"toolongname"}`,
+			} {
+				p.send(data(30, Addr{p.id, "unreach"}, Addr{"victim", "unreach"}, text))
+			}
+		}, "bad_notice", 5},
+		{"S4 our ID claimed, and ourselves called the duplicate", func(p *rawPeer) {
+			epoch := p.node.config.Epoch
+			p.route(&wire.RoutingUpdate{NodeID: "victim", UpdateEpoch: epoch + 1, UpdateSequence: 1, SuspectedDuplicate: epoch})
+		}, "update_claims_our_id", 1},
+		{"S5 negative costs", func(p *rawPeer) {
+			p.update(p.id, map[string]float64{"victim": 1, "x": -5})
+			p.update("x", map[string]float64{p.id: -5})
+		}, "bad_cost", 2},
+		{"S5 zero and infinite costs", func(p *rawPeer) {
+			p.update("x", map[string]float64{p.id: 0})
+			p.update("x", map[string]float64{p.id: 1e308})
+		}, "bad_cost", 2},
+		{"unknown types", func(p *rawPeer) {
+			for kind := 4; kind < 256; kind++ {
+				p.send([]byte{byte(kind), '{'})
+			}
+		}, "unknown_type", 252},
+		{"broken updates", func(p *rawPeer) {
+			for _, text := range []string{"", "{", "null x", `{"UpdateEpoch":-1}`} {
+				p.send(append([]byte{wire.TypeRoute}, text...))
+			}
+		}, "malformed_update", 4},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			nodes := startNodes(t, "victim", "healthy")
+			victim, healthy := nodes[0], nodes[1]
+			join(t, victim, healthy)
+			evil := attachRaw(t, victim, "evil")
+			waitRoutes(t, victim, healthy)
+			before := victim.Status().Counters[test.counter]
+
+			test.attack(evil)
+			waitCounter(t, victim, test.counter, before+test.rises)
+			if got := victim.Status().Counters[test.counter] - before; got != test.rises {
+				t.Errorf("counter %s rose by %d, want %d", test.counter, got, test.rises)
+			}
+			if _, err := healthy.Ping(t.Context(), "victim", 30); err != nil {
+				t.Errorf("ping of the healthy neighbour: %v", err)
+			}
+			echo(t, healthy, victim, "still here")
+			if panics := victim.Status().Counters["panics"]; panics != 0 {
+				t.Errorf("%d panics", panics)
+			}
+		})
+	}
+}
+
+// A truncated frame ends its link when the connection does, and nothing else.
+func TestTruncatedFrame(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, Config{NodeID: "victim"})
+	evil := attachRaw(t, n, "evil")
+	evil.bytes([]byte{200, 0, 0, 1})
+	evil.conn.Close()
+	if err := ended(t, evil.link); err == nil {
+		t.Error("the link ended without a reason")
+	}
+}
+
+// Before its own update a neighbour moves no data.
+func TestDataBeforeHandshake(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, Config{NodeID: "victim"})
+	evil := connectRaw(t, n, "evil", LinkConfig{})
+	evil.send(data(30, Addr{"evil", "x"}, Addr{"victim", "ping"}, ""))
+	waitCounter(t, n, "not_established", 1)
+}
+
+// Answers are limited for each source, so that nobody is flooded through us.
+func TestAnswersAreLimited(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, Config{NodeID: "victim"})
+	evil := attachRaw(t, n, "evil")
+	const asked = 500
+	for i := range asked {
+		to := "ping"
+		if i%2 == 0 {
+			to = "nosuch"
+		}
+		evil.send(data(30, Addr{"evil", "x"}, Addr{"victim", to}, ""))
+	}
+	waitCounter(t, n, "service_unknown", asked/2)
+	waitCounter(t, n, "rate_limited", asked-answersBurst*answersPerSource-200)
+	if limited := n.Status().Counters["rate_limited"]; limited > asked-answersBurst*answersPerSource {
+		t.Errorf("%d of %d were limited, although a burst is allowed", limited, asked)
+	}
+}
+
+// Any bytes on a link cost at most that link.
+func FuzzLink(f *testing.F) {
+	f.Add([]byte{0, 0, 1, 0, 0})
+	f.Add(frameOf((&wire.RoutingUpdate{NodeID: "evil", UpdateID: "12345678", UpdateEpoch: 1, UpdateSequence: 1, ForwardingNode: "evil"}).Append(nil)))
+	f.Add(frameOf(data(30, Addr{"evil", "x"}, Addr{"victim", "ping"}, "")))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		n, err := New(Config{NodeID: "victim", noStreams: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Start(); err != nil {
+			t.Fatal(err)
+		}
+		l, err := n.AddLink(&bytesConn{in: bytes.NewReader(stream)}, LinkConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-l.Done()
+		if panics := n.Status().Counters["panics"]; panics != 0 {
+			t.Error("a message panicked")
+		}
+		n.Close()
+	})
+}
+
+func frameOf(msg []byte) []byte {
+	return append(binary.LittleEndian.AppendUint16(nil, uint16(len(msg))), msg...)
+}

@@ -1,0 +1,151 @@
+package netceptor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Status is what is known at the node, a copy.
+type Status struct {
+	NodeID               string
+	Version              string
+	Epoch                uint64
+	Connections          []Connection // sorted by node
+	RoutingTable         map[string]string
+	Advertisements       []Advertisement // sorted by node, service
+	KnownConnectionCosts map[string]map[string]float64
+	Links                []LinkStatus
+	Counters             map[string]uint64 // drops by reason and such
+}
+
+// Connection is an established link to a neighbour, as legacy status has it.
+type Connection struct {
+	NodeID string
+	Cost   float64
+}
+
+// Advertisement is a service that a node told the mesh about. The JSON names
+// and their order are those of the legacy status answer.
+type Advertisement struct {
+	NodeID       string
+	Service      string
+	Time         time.Time
+	ConnType     int
+	Tags         map[string]string
+	WorkCommands []WorkCommand
+}
+
+// WorkCommand is one type of work in an advertisement.
+type WorkCommand struct {
+	WorkType string
+	Secure   bool
+}
+
+// LinkStatus is the state of one link.
+type LinkStatus struct {
+	Peer           string    `json:"peer,omitempty"`
+	State          string    `json:"state"` // "connecting", "established"
+	Legacy         bool      `json:"legacy"`
+	Cost           float64   `json:"cost"`
+	Item           string    `json:"item,omitempty"`
+	Dir            string    `json:"dir,omitempty"`
+	Medium         string    `json:"medium,omitempty"`
+	Local          string    `json:"local,omitempty"`
+	Remote         string    `json:"remote,omitempty"`
+	Since          time.Time `json:"since"`
+	BytesIn        uint64    `json:"bytes_in"`
+	BytesOut       uint64    `json:"bytes_out"`
+	FramesIn       uint64    `json:"frames_in"`
+	FramesOut      uint64    `json:"frames_out"`
+	FramesDropped  uint64    `json:"frames_dropped"`
+	Authentication string    `json:"authentication"` // "none" until links speak TLS
+}
+
+// Status returns the node's state.
+func (n *Node) Status() Status {
+	m := &n.mesh
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := Status{
+		NodeID:               n.config.NodeID,
+		Version:              n.config.Version,
+		Epoch:                n.config.Epoch,
+		RoutingTable:         m.routing.Routes(),
+		KnownConnectionCosts: m.routing.Costs(),
+		Counters:             maps.Clone(m.ignored),
+	}
+	for peer, l := range m.peers {
+		s.Connections = append(s.Connections, Connection{NodeID: peer, Cost: l.proto.Cost()})
+	}
+	slices.SortFunc(s.Connections, func(a, b Connection) int { return cmp.Compare(a.NodeID, b.NodeID) })
+
+	now := time.Now()
+	for _, a := range m.adverts.Known(now) {
+		ad := Advertisement{NodeID: a.NodeID, Service: a.Service, Time: a.Time, ConnType: a.ConnType, Tags: a.Tags}
+		if a.NodeID == n.config.NodeID {
+			ad.Time = now
+		}
+		for _, w := range a.WorkCommands {
+			ad.WorkCommands = append(ad.WorkCommands, WorkCommand(w))
+		}
+		s.Advertisements = append(s.Advertisements, ad)
+	}
+
+	for l := range m.links {
+		s.Links = append(s.Links, l.status())
+	}
+	slices.SortFunc(s.Links, func(a, b LinkStatus) int {
+		return cmp.Or(cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Item, b.Item), cmp.Compare(a.Remote, b.Remote), a.Since.Compare(b.Since))
+	})
+
+	for what := range counterCount {
+		s.Counters[what.String()] = n.counters[what].Load()
+	}
+	_, s.Counters["loopback_full"] = n.loop.Counts()
+	for l := range m.links {
+		s.Counters["empty_frame"] += l.path.Counters().Empty
+	}
+	return s
+}
+
+// status is the state of the link. The caller holds the mutex of the mesh.
+func (l *Link) status() LinkStatus {
+	c := l.path.Counters()
+	s := LinkStatus{
+		Peer: l.peer, State: "connecting", Legacy: l.legacy, Cost: l.config.Cost,
+		Item: l.config.Item, Dir: l.config.Dir, Medium: l.config.Medium,
+		Local: l.config.Local, Remote: l.config.Remote, Since: l.since,
+		BytesIn: c.BytesIn, BytesOut: c.BytesOut,
+		FramesIn: c.FramesIn, FramesOut: c.FramesOut, FramesDropped: c.Dropped,
+		Authentication: "none",
+	}
+	if l.peer != "" {
+		s.State, s.Cost = "established", l.proto.Cost()
+	}
+	return s
+}
+
+// WaitFor waits until the node's state is as wanted: it calls ok now and after
+// each change of links, routes and advertisements, until it says yes. The error is
+// that of the context, or matches net.ErrClosed.
+func (n *Node) WaitFor(ctx context.Context, ok func(Status) bool) error {
+	for {
+		n.mesh.mu.Lock()
+		changed := n.mesh.changed
+		n.mesh.mu.Unlock()
+		if ok(n.Status()) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-n.quit:
+			return errNotRunning
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the mesh: %w", context.Cause(ctx))
+		}
+	}
+}
