@@ -1,0 +1,101 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/project-receptor/receptor/plug/socket"
+)
+
+// Address is where a control conversation is held.
+type Address struct {
+	network string // unix or tcp
+	addr    string
+	found   bool // by socket.Find, not named by the user
+}
+
+// ParseAddress parses the value of --socket: PATH, unix:PATH, unix://PATH,
+// tcp:HOST:PORT or tcp://HOST:PORT. A leading ~ of a path is the home directory.
+func ParseAddress(s string) (Address, error) {
+	scheme, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		scheme, rest = "unix", s
+	} else {
+		rest = strings.TrimPrefix(rest, "//")
+	}
+	switch scheme {
+	case "unix":
+		if rest == "" || strings.Contains(rest, ":") {
+			break
+		}
+		path, err := expandHome(rest)
+		return Address{network: "unix", addr: path}, err
+	case "tcp":
+		i := strings.LastIndexByte(rest, ':')
+		if i < 1 || i == len(rest)-1 {
+			break
+		}
+		host := strings.TrimSuffix(strings.TrimPrefix(rest[:i], "["), "]")
+		return Address{network: "tcp", addr: net.JoinHostPort(host, rest[i+1:])}, nil
+	case "tls":
+		return Address{}, usagef("Invalid socket address %s: TLS is not supported here yet", s)
+	}
+	return Address{}, usagef("Invalid socket address %s", s)
+}
+
+func expandHome(path string) (string, error) {
+	if path != "~" && !strings.HasPrefix(path, "~/") {
+		return path, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("expand %s: %w", path, err)
+	}
+	return filepath.Join(home, path[1:]), nil
+}
+
+// String is how users write it.
+func (a Address) String() string {
+	if a.network == "unix" {
+		return a.addr
+	}
+	return a.network + ":" + a.addr
+}
+
+// dial connects. A socket that was found, and not named, must be served by
+// somebody who may be trusted with it.
+func (a Address) dial(ctx context.Context) (net.Conn, error) {
+	if a.found {
+		return socket.Dial(ctx, a.addr)
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, a.network, a.addr)
+	switch {
+	case err == nil:
+		return conn, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("Socket path does not exist: %s", a.addr) //nolint:staticcheck // scripts know this text
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("connection refused: nobody listens on %s", a)
+	}
+	return nil, err
+}
+
+// find is the only control socket there is.
+func find(sockets []string) (Address, error) {
+	switch len(sockets) {
+	case 0:
+		return Address{}, errNoSocket
+	case 1:
+		return Address{network: "unix", addr: sockets[0], found: true}, nil
+	}
+	return Address{}, usagef("several nodes run here, choose one with --socket: %s", strings.Join(sockets, ", "))
+}
+
+var errNoSocket = usagef("Missing parameter: socket (no running node was found; use --socket or RECEPTORCTL_SOCKET)")
