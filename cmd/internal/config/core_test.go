@@ -1,0 +1,152 @@
+package config
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/project-receptor/receptor/netceptor/plughost"
+)
+
+func split(t *testing.T, args ...string) (Core, []Item, error) {
+	t.Helper()
+	line, err := Parse(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Split(line.Items)
+}
+
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	c, rest, err := split(t, strings.Fields("--Node id=n DataDir=/d maxidleconnectiontimeout=1m --log-level WARNING --local-only "+
+		"--tcp-listener 1 --controlsock filename=/c/s --control-service service=ctl permissions=0660 "+
+		`--plugs-policy socket=/p/s group=7 mode=0600 rules=[{"user":1000,"group":"g","name":"tcp*","kinds":["tcp-*"],"roles":{"link":{"max":4},"stream":{"dial":["*/a"],"bind":["b"]}}}] `+
+		"--tcp-client service=a address=b:1")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, c, Core{
+		NodeID: "n", DataDir: "/d", MaxIdle: time.Minute, LogLevel: hclog.Warn,
+		Control: []ControlService{
+			{Service: "control", Filename: "/c/s", Mode: 0o600, Label: "controlsock filename=/c/s"},
+			{Service: "ctl", Mode: 0o660, Label: "control-service service=ctl permissions=0660"},
+		},
+		Plugs: PlugsPolicy{Socket: "/p/s", Group: 7, Mode: 0o600, Policy: plughost.Policy{Rules: []plughost.Rule{{
+			User: "1000", Group: "g", Name: "tcp*", Kinds: []string{"tcp-*"},
+			Roles: map[string]plughost.RoleRule{"link": {Max: 4}, "stream": {Dial: []string{"*/a"}, Bind: []string{"b"}}},
+		}}}},
+	})
+	equal(t, len(rest), 2)
+	equal(t, rest[0].Kind, "tcp-listener")
+	equal(t, rest[1].Kind, "tcp-client")
+}
+
+func TestSplitDefaults(t *testing.T) {
+	t.Parallel()
+	c, _, err := split(t, "--node-id", "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, c.LogLevel, hclog.Info)
+	equal(t, c.Plugs, PlugsPolicy{Group: -1, Mode: 0o660})
+	equal(t, c.Control == nil, true)
+	if c.DataDir == "" {
+		t.Error("no data directory")
+	}
+
+	host, err := os.Hostname()
+	if err != nil || strings.HasPrefix(host, "localhost") {
+		return // this host cannot give a node its name
+	}
+	c, _, err = split(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, c.NodeID, host)
+}
+
+func TestSplitLogLevel(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]hclog.Level{
+		"":                          hclog.Info,
+		"--log-level":               hclog.Error,
+		"--log-level error":         hclog.Error,
+		"--log-level level=Info":    hclog.Info,
+		"--log-level=trace":         hclog.Trace,
+		"--debug":                   hclog.Debug,
+		"--trace":                   hclog.Trace,
+		"--trace --log-level debug": hclog.Trace,
+	} {
+		c, _, err := split(t, append([]string{"--node-id", "n"}, strings.Fields(args)...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.LogLevel != want {
+			t.Errorf("%s: got %v, want %v", args, c.LogLevel, want)
+		}
+	}
+}
+
+func TestSplitRulesInYAML(t *testing.T) {
+	t.Parallel()
+	items, err := ParseYAML("n.yml", []byte(`
+- node: {id: n}
+- plugs-policy:
+    rules:
+      - {user: receptor-tcp, name: "tcp*", kinds: ["tcp-*"], roles: {link: {max: 64}}}
+      - {group: 12, roles: {stream: {dial: ["*/ssh"]}}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := Split(items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, c.Plugs.Policy.Rules, []plughost.Rule{
+		{User: "receptor-tcp", Name: "tcp*", Kinds: []string{"tcp-*"}, Roles: map[string]plughost.RoleRule{"link": {Max: 64}}},
+		{Group: "12", Roles: map[string]plughost.RoleRule{"stream": {Dial: []string{"*/ssh"}}}},
+	})
+}
+
+func TestSplitErrors(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, args, want string }{
+		{"two nodes", "--node-id n --node-id n", `node-id n: there can be one node only, and "node-id n" is one already`},
+		{"two nodes by two names", "--node id=a --node-id b", `node-id b: there can be one node only, and "node id=a" is one already`},
+		{"two log levels", "--node-id n --log-level info --debug", `debug: there can be one log-level only, and "log-level info" is one already`},
+		{"two policies", "--node-id n --plugs-policy socket=/a --plugs-policy mode=0600", `plugs-policy mode=0600: there can be one plugs-policy only, and "plugs-policy socket=/a" is one already`},
+		{"two control services of one name", "--node-id n --control-service filename=/a --control-service filename=/b", `control-service filename=/b: there can be one control-service service=control only, and "control-service filename=/a" is one already`},
+		{"a misspelt parameter", "--node-id n --log-level levl=info", `log-level levl=info: unknown parameter levl; did you mean level? log-level takes level`},
+		{"a parameter of later", "--node id=n firewallrules=[]", `node id=n firewallrules=[]: unknown parameter firewallrules; node takes id, datadir, maxidleconnectiontimeout`},
+		{"a bare value where none is taken", "--node-id n --control-service ctl", `control-service ctl: control-service takes no value without a name, got "ctl"; control-service takes service, filename, permissions`},
+		{"a node called localhost", "--node-id localhost", `node-id localhost: parameter id: expected a node ID, got "localhost", which every host is`},
+		{"two IDs", "--node a id=b", `node a id=b: parameter id is given twice: "a" and "b"`},
+		{"no such level", "--node-id n --log-level loud", `log-level loud: parameter level: expected error, warning, info, debug or trace, got "loud"`},
+		{"an idle time too short", "--node id=n maxidleconnectiontimeout=5s", `node id=n maxidleconnectiontimeout=5s: parameter maxidleconnectiontimeout: expected at least 21s, got 5s`},
+		{"an idle time that is none", "--node id=n maxidleconnectiontimeout=soon", `node id=n maxidleconnectiontimeout=soon: parameter maxidleconnectiontimeout: expected a duration such as 10s or 1m30s, got "soon"`},
+		{"a mode that is none", "--node-id n --control-service permissions=rw", `control-service permissions=rw: parameter permissions: expected a whole number, got "rw"`},
+		{"a mode too large", "--node-id n --plugs-policy mode=07777", `plugs-policy mode=07777: parameter mode: expected a mode from 0 to 0777, got 07777`},
+		{"a service name too long", "--node-id n --control-service service=ninechars", `control-service service=ninechars: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
+		{"no such group", "--node-id n --plugs-policy group=no-such-group", `plugs-policy group=no-such-group: parameter group: expected a group of this system or its number, got "no-such-group"`},
+		{"an unknown key in a rule", `--node-id n --plugs-policy rules=[{"usr":"a"}]`, `plugs-policy rules=[{"usr":"a"}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: json: unknown field "usr"`},
+		{"an unknown role in a rule", `--node-id n --plugs-policy rules=[{"roles":{"links":{}}}]`, `plugs-policy rules=[{"roles":{"links":{}}}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: rule 1: unknown role "links"`},
+		{"a kind of later", "--node-id n --tls-server name=a", `tls-server name=a: tls-server is not part of this version`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := split(t, strings.Fields(tt.args)...)
+			equal(t, lines(t, err), []string{tt.want})
+		})
+	}
+}
+
+func TestSplitFindsAllErrors(t *testing.T) {
+	t.Parallel()
+	_, _, err := split(t, strings.Fields("--node id=n x=1 --log-level loud --tls-client name=a --control-service y=2 z=3")...)
+	equal(t, len(lines(t, err)), 5)
+}

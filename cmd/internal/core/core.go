@@ -1,0 +1,246 @@
+// Package core assembles a node from its configuration: the mesh, the plug
+// socket, and the control conversation on Unix sockets and on the mesh.
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/project-receptor/receptor/cmd/internal/config"
+	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/netceptor/plughost"
+	"github.com/project-receptor/receptor/plug/socket"
+)
+
+// Options are what a core is made of.
+type Options struct {
+	Config  config.Core
+	Items   []config.Item // of all other kinds: they wait for plugs
+	Logger  hclog.Logger
+	Version string
+
+	// Ready gets a line READY and is closed once plugs can attach; nil: nobody waits.
+	Ready io.WriteCloser
+
+	// StopTimeout limits an orderly stop. 0: 10 s.
+	StopTimeout time.Duration
+}
+
+// stopTimeout is long enough for what is queued on a slow link, and short
+// enough for a service manager.
+const stopTimeout = 10 * time.Second
+
+// Core is a node with all that serves it.
+type Core struct {
+	o       Options
+	log     hclog.Logger
+	node    *netceptor.Node
+	host    *plughost.Host
+	control *control.Server
+	plugs   net.Listener
+	clients []net.Listener // of the control conversation
+}
+
+// New makes a core and takes its sockets. An error is a matter of the
+// configuration, or of a node that runs already: trying again does not help.
+func New(ctx context.Context, o Options) (_ *Core, err error) {
+	if o.StopTimeout == 0 {
+		o.StopTimeout = stopTimeout
+	}
+	c := &Core{o: o, log: o.Logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.closeListeners())
+		}
+	}()
+	// The lock of the plug socket comes first: of two cores only the one that
+	// holds it may touch the state.
+	if c.plugs, err = c.listenPlugs(); err != nil {
+		return nil, err
+	}
+	if err := c.listenClients(); err != nil {
+		return nil, err
+	}
+	if err := c.makeNode(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Core) listenPlugs() (net.Listener, error) {
+	cfg := &c.o.Config
+	path := cfg.PlugSocket()
+	l, err := socket.Listen(path, socket.Options{Mode: cfg.Plugs.Mode, Group: cfg.Plugs.Group})
+	if errors.Is(err, socket.ErrLocked) {
+		return nil, fmt.Errorf("node %s is already running here (socket %s is locked)", cfg.NodeID, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the plug socket: %w", err)
+	}
+	return l, nil
+}
+
+func (c *Core) listenClients() error {
+	cfg := &c.o.Config
+	l, err := socket.Listen(cfg.ControlSocket(), socket.Options{Mode: cfg.Plugs.Mode, Group: cfg.Plugs.Group})
+	if err != nil {
+		return fmt.Errorf("open the control socket: %w", err)
+	}
+	c.clients = append(c.clients, l)
+	for _, s := range cfg.Control {
+		if s.Filename == "" {
+			continue
+		}
+		l, err := listenControl(s)
+		if err != nil {
+			return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+		}
+		c.clients = append(c.clients, l)
+	}
+	return nil
+}
+
+func (c *Core) makeNode(ctx context.Context) error {
+	cfg := &c.o.Config
+	id, err := loadIdentity(ctx, c.log, cfg.DataDir, cfg.NodeDir())
+	if err != nil {
+		return err
+	}
+	c.node, err = netceptor.New(netceptor.Config{
+		NodeID:            cfg.NodeID,
+		Logger:            c.log.Named("mesh"),
+		Epoch:             id.epoch,
+		StatelessResetKey: id.resetKey,
+		Version:           c.o.Version,
+		MaxIdle:           cfg.MaxIdle,
+	})
+	if err != nil {
+		return fmt.Errorf("make node %s: %w", cfg.NodeID, err)
+	}
+	c.host, err = plughost.New(plughost.Config{
+		Node:      c.node,
+		Logger:    c.log.Named("plugs"),
+		Version:   c.o.Version,
+		Policy:    cfg.Plugs.Policy,
+		CoreKinds: config.Names(),
+	})
+	if err != nil {
+		return fmt.Errorf("serve plugs: %w", err)
+	}
+	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
+	c.control.Register(control.NodeCommands(c.node, c.status)...)
+	return nil
+}
+
+// status is what the core adds to the status of the node.
+func (c *Core) status() map[string]any {
+	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs()}
+}
+
+// Run brings the core to life until ctx is done, and then ends it in order. It
+// is called once.
+func (c *Core) Run(ctx context.Context) error {
+	if err := c.node.Start(); err != nil {
+		return errors.Join(fmt.Errorf("start node: %w", err), c.closeListeners())
+	}
+	mesh, err := c.listenMesh()
+	if err != nil {
+		return errors.Join(err, c.closeListeners(), c.node.Close())
+	}
+	items := make([]plughost.Item, len(c.o.Items))
+	for i, item := range c.o.Items {
+		items[i] = plughost.Item(item)
+	}
+	c.host.SetItems(items)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var serving sync.WaitGroup
+	serve := func(what string, f func(context.Context, net.Listener) error, l net.Listener) {
+		serving.Go(func() {
+			if err := f(ctx, l); err != nil {
+				cancel(fmt.Errorf("%s: %w", what, err)) // half a node is worse than a new one
+			}
+		})
+	}
+	serve("serve plugs", c.host.Serve, c.plugs)
+	for _, l := range append(mesh, c.clients...) {
+		serve("serve control conversations", c.control.Serve, l)
+	}
+
+	c.log.Info("node is up", "node", c.o.Config.NodeID, "plugs", c.o.Config.PlugSocket(), "control", c.o.Config.ControlSocket(), "version", c.o.Version)
+	c.ready()
+	<-ctx.Done()
+	c.log.Info("stopping")
+	c.tell("STOPPING=1")
+	return c.stop(context.Cause(ctx), &serving)
+}
+
+// listenMesh opens the control services on the mesh.
+func (c *Core) listenMesh() ([]net.Listener, error) {
+	var all []net.Listener
+	for _, s := range c.o.Config.Control {
+		l, err := c.node.Listen(s.Service, netceptor.ListenOptions{Advertise: true, Tags: map[string]string{"type": "Control Service"}})
+		if err != nil {
+			return nil, fmt.Errorf("%s: open service %s: %w", s.Label, s.Service, err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+// stop waits for what serves, then for the node, StopTimeout at most.
+func (c *Core) stop(why error, serving *sync.WaitGroup) error {
+	ended := make(chan error, 1)
+	go func() { // ends with the process if it does not in time
+		serving.Wait()
+		ended <- c.node.Close()
+	}()
+	if errors.Is(why, context.Canceled) {
+		why = nil // as asked
+	}
+	select {
+	case err := <-ended:
+		return errors.Join(why, err)
+	case <-time.After(c.o.StopTimeout):
+		return errors.Join(why, fmt.Errorf("not everything has ended within %v", c.o.StopTimeout))
+	}
+}
+
+// ready tells whoever started the core that it is up. They may be gone.
+func (c *Core) ready() {
+	c.tell("READY=1\nSTATUS=node " + c.o.Config.NodeID)
+	if c.o.Ready == nil {
+		return
+	}
+	_, err := io.WriteString(c.o.Ready, "READY\n")
+	if err := errors.Join(err, c.o.Ready.Close()); err != nil {
+		c.log.Warn("cannot tell the launcher that the node is up", "error", err)
+	}
+}
+
+// tell passes the state on to systemd; the node works without it.
+func (c *Core) tell(state string) {
+	if err := notify(state); err != nil {
+		c.log.Warn("cannot tell the service manager", "error", err)
+	}
+}
+
+func (c *Core) closeListeners() error {
+	var errs []error
+	if c.plugs != nil {
+		errs = append(errs, c.plugs.Close())
+	}
+	for _, l := range c.clients {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}

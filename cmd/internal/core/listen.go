@@ -1,0 +1,52 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/project-receptor/receptor/cmd/internal/config"
+	"github.com/project-receptor/receptor/plug/socket"
+)
+
+// listenControl makes the Unix socket of a control-service item. Existing
+// configurations often put it into the temporary directory, where socket.Listen
+// refuses to make one; the sticky bit keeps others from replacing it there.
+func listenControl(c config.ControlService) (net.Listener, error) {
+	dir, err := os.Stat(filepath.Dir(c.Filename))
+	if err != nil || dir.Mode()&os.ModeSticky == 0 {
+		return socket.Listen(c.Filename, socket.Options{Mode: c.Mode, Group: -1})
+	}
+	if err := removeStale(c.Filename); err != nil {
+		return nil, err
+	}
+	// The process's umask gives the socket to its owner alone until here.
+	l, err := net.Listen("unix", c.Filename)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(c.Filename, c.Mode); err != nil {
+		return nil, errors.Join(fmt.Errorf("set the mode of the socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// removeStale removes a socket on which nobody listens, and nothing else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode()&os.ModeSocket == 0:
+		return fmt.Errorf("%s is there already and is no socket", path)
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return errors.Join(fmt.Errorf("%w: %s", socket.ErrLocked, path), conn.Close())
+	}
+	return os.Remove(path)
+}

@@ -1,0 +1,209 @@
+// Package launcher runs a whole node from one command line or file: it finds
+// the installed plugs, checks the configuration against what they describe,
+// starts the core and just the plugs that are needed, and keeps them running.
+//
+// It holds nothing of the node: killing it leaves core and plugs at work.
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/project-receptor/receptor/cmd/internal/buildinfo"
+	"github.com/project-receptor/receptor/cmd/internal/config"
+)
+
+// Launcher is the program receptor. The zero values of its fields but Stdout
+// and Stderr are usable.
+type Launcher struct {
+	Dirs   []string  // where programs are; nil: Dirs()
+	Stdout io.Writer // for help and version
+	Stderr *os.File  // for mistakes and logs, the children's too
+
+	// DescribeTimeout is how long an installed plug that is not needed may hold
+	// things up. 0: 1 s.
+	DescribeTimeout time.Duration
+
+	// StopTimeout is how long plugs and core together may take to end before
+	// they are killed. 0: 10 s.
+	StopTimeout time.Duration
+}
+
+// stopTimeout is long enough to end streams in order, and short enough for
+// whoever waits at a prompt.
+const stopTimeout = 10 * time.Second
+
+// Exit statuses.
+const (
+	statusOK      = 0
+	statusFailure = 1
+	statusUsage   = 2 // wrong configuration, or the node runs already
+)
+
+// Main runs the program with a command line until a signal ends it, and
+// returns the exit status. A second signal ends it at once.
+func (l *Launcher) Main(args []string) int {
+	ignorePipes()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	hurry := make(chan struct{})
+	go func() { // ends with the process
+		<-signals
+		cancel()
+		<-signals
+		close(hurry)
+	}()
+	return l.Run(ctx, hurry, args)
+}
+
+// Run is Main with the signals as a context and a channel: ctx done ends the
+// node in order, hurry closed ends it at once.
+func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string) int {
+	if l.Dirs == nil {
+		l.Dirs = Dirs()
+	}
+	if l.DescribeTimeout == 0 {
+		l.DescribeTimeout = describeTimeout
+	}
+	if l.StopTimeout == 0 {
+		l.StopTimeout = stopTimeout
+	}
+	line, err := config.Parse(args, options()...)
+	if len(args) == 0 || line.Has("help") || line.Has("h") {
+		return l.help(ctx, line.Get("help"))
+	}
+	core, items, splitErr := config.Split(line.Items)
+	if core.Version && err == nil && splitErr == nil {
+		return l.print("receptor " + buildinfo.Version() + "\n")
+	}
+	catalog := Discover(ctx, l.Dirs, l.DescribeTimeout)
+	if !catalog.Complete(items) {
+		catalog.Retry(ctx)
+	}
+	plugs, checkErr := catalog.Check(items)
+	if path := line.Get("socket"); path != "" {
+		var absErr error
+		core.Plugs.Socket, absErr = filepath.Abs(path)
+		err = errors.Join(err, absErr)
+	}
+	if err := errors.Join(err, splitErr, checkErr); err != nil {
+		return l.fail(ctx, statusUsage, err)
+	}
+	if line.Has("check") {
+		return statusOK
+	}
+	program, err := findCore(l.Dirs)
+	if err != nil {
+		return l.fail(ctx, statusFailure, err)
+	}
+	node := node{config: core, core: program, plugs: plugs, json: line.Has("log-json")}
+	if node.items, err = config.Encode(line.Items); err != nil {
+		return l.fail(ctx, statusFailure, err)
+	}
+	return l.launch(ctx, hurry, &node)
+}
+
+// options are the launcher's own flags.
+func options() []config.Option {
+	return []config.Option{
+		{Name: "help", Optional: true},
+		{Name: "h"},
+		{Name: "socket", Value: true},
+		{Name: "log-json"},
+		{Name: "check"},
+		{Name: "config-v2"}, // the form of a file shows by itself
+	}
+}
+
+func (l *Launcher) print(text string) int {
+	if _, err := io.WriteString(l.Stdout, text); err != nil {
+		return statusFailure
+	}
+	return statusOK
+}
+
+// fail prints what is wrong. Nothing is wrong if somebody stopped us meanwhile.
+func (l *Launcher) fail(ctx context.Context, status int, err error) int {
+	if ctx.Err() != nil {
+		return statusOK
+	}
+	fmt.Fprintln(l.Stderr, err) // nobody to tell
+	return status
+}
+
+// node is what is to run.
+type node struct {
+	config config.Core
+	items  []byte // all of them, encoded
+	core   Program
+	plugs  []*Plug
+	json   bool // logs
+}
+
+// launch starts core and plugs and keeps them running until ctx is done.
+func (l *Launcher) launch(ctx context.Context, hurry <-chan struct{}, n *node) int {
+	log := hclog.New(&hclog.LoggerOptions{Name: "receptor", Level: n.config.LogLevel, JSONFormat: n.json, Output: l.Stderr})
+	core, plugs := newCrew(log, l.Stderr), newCrew(log, l.Stderr)
+
+	gaveUp, ready := make(chan error, 1), make(chan struct{})
+	c := &child{Program: n.core, args: n.coreArgs(), stdin: n.items, giveUp: statusUsage}
+	if canInherit {
+		c.args = append(c.args, "--ready-fd", strconv.Itoa(readyFD))
+		c.ready = sync.OnceFunc(func() { close(ready) })
+	} else {
+		close(ready) // plugs wait for their core by themselves
+	}
+	core.start(c, func(err error) { gaveUp <- err })
+
+	status := statusOK
+	for running := true; running; {
+		select {
+		case <-ready: // not before: another core may be on that socket
+			ready = nil
+			for _, p := range n.plugs {
+				plugs.start(&child{Program: p.Program, args: n.plugArgs()}, func(error) {})
+			}
+		case <-ctx.Done():
+			log.Info("stopping")
+			running = false
+		case err := <-gaveUp:
+			log.Debug("stopping", "why", err) // the core has said why
+			status, running = statusUsage, false
+		}
+	}
+	// Plugs first: what they carry ends in order while there is a core to carry it.
+	plugs.stop(l.StopTimeout/2, hurry)
+	core.stop(l.StopTimeout/2, hurry)
+	return status
+}
+
+func (n *node) coreArgs() []string {
+	args := []string{"--items-fd", "0"}
+	if n.json {
+		args = append(args, "--log-json")
+	}
+	return append(args, "--socket", n.config.PlugSocket())
+}
+
+func (n *node) plugArgs() []string {
+	args := []string{"--socket", n.config.PlugSocket(), "--log-level", strings.ToLower(n.config.LogLevel.String())}
+	if n.json {
+		args = append(args, "--log-json")
+	}
+	return args
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package launcher
+
+func stubborn() int { return 1 }
