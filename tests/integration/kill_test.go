@@ -162,7 +162,6 @@ func TestCoreRestartedThriceIsHeard(t *testing.T) {
 	}
 	t.Logf("three restarts in %.2f s", time.Since(start).Seconds())
 	must(t, l.WaitRoute(ctx, "restless", "steady"))
-	must(t, l.WaitStatus(ctx, "steady", func(s *lab.Status) bool { return s.Epochs["restless"] == last }))
 	if _, err := l.Ctl(ctx, "steady", "ping", "restless", "--count", "1"); err != nil {
 		t.Error(err)
 	}

@@ -98,8 +98,7 @@ func (l *Lab) Ctl(ctx context.Context, node string, args ...string) (string, err
 type Status struct {
 	NodeID       string
 	RoutingTable map[string]string
-	Epoch        uint64            `json:"epoch"`
-	Epochs       map[string]uint64 `json:"epochs"` // of the nodes it knows
+	Epoch        uint64 `json:"epoch,string"`
 	Links        []struct {
 		Peer, State string
 		Since       time.Time
@@ -117,15 +116,19 @@ type Plug struct {
 	PID           int
 }
 
-// Item returns the item with that identity, the zero Item if there is none.
+// Item returns the item whose identity starts with that, the zero Item if there
+// is none. Further key parameters may follow: "tcp-listener port=1 bindaddr=::1".
 func (s *Status) Item(id string) Item {
 	for _, i := range s.Items {
-		if i.Item == id {
+		if i.Item == id || strings.HasPrefix(i.Item, id+" ") {
 			return i
 		}
 	}
 	return Item{}
 }
+
+// badStatus is an answer that makes no sense: waiting will not mend it.
+type badStatus struct{ error }
 
 // Status asks a node for its status.
 func (l *Lab) Status(ctx context.Context, node string) (*Status, error) {
@@ -135,7 +138,7 @@ func (l *Lab) Status(ctx context.Context, node string) (*Status, error) {
 	}
 	s := new(Status)
 	if err := json.Unmarshal([]byte(out), s); err != nil {
-		return nil, fmt.Errorf("status of %s: %w in %q", node, err, out)
+		return nil, &badStatus{fmt.Errorf("status of %s: %w in %q", node, err, out)}
 	}
 	return s, nil
 }
@@ -149,7 +152,10 @@ func (l *Lab) WaitStatus(ctx context.Context, node string, ok func(*Status) bool
 	var last string
 	for {
 		s, err := l.Status(ctx, node)
+		var bad *badStatus
 		switch {
+		case errors.As(err, &bad):
+			return err
 		case err != nil:
 			last = err.Error()
 		case ok(s):
