@@ -137,7 +137,7 @@ func (c *Conn) shut(r *wire.Reset) error {
 // io.EOF from Read it is how to learn of an abort without writing.
 func (c *Conn) Wait() error {
 	err := c.drain()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
@@ -179,7 +179,7 @@ func (c *Conn) writeFailed(err error) error {
 		c.broken = true
 		_ = c.c.SetReadDeadline(time.Now().Add(reasonPatience))
 		c.mu.Unlock()
-		if reason := c.drain(); reason != io.EOF {
+		if reason := c.drain(); !errors.Is(reason, io.EOF) {
 			return reason
 		}
 		return c.fail(gone(err))
@@ -197,7 +197,7 @@ func (c *Conn) readFailed(err error) error {
 		return c.failed
 	case isTimeout(err) && !c.broken:
 		return err
-	case err == io.EOF && c.gotEnd.Load() && c.sentEnd.Load():
+	case errors.Is(err, io.EOF) && c.gotEnd.Load() && c.sentEnd.Load():
 		return io.EOF // and not ECONNRESET: bytes of ours were left unread
 	}
 	c.failed = gone(err)

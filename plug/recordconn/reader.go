@@ -2,6 +2,7 @@ package recordconn
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -70,7 +71,7 @@ func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 		if buf != nil {
 			putBuffer(buf)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {

@@ -104,7 +104,7 @@ func TestReadEveryTruncation(t *testing.T) {
 		if cut == 0 || cut == first {
 			want = io.EOF
 		}
-		if err != want { //nolint:errorlint // exactly this one
+		if err != want {
 			t.Errorf("cut at %d: %v, want %v", cut, err, want)
 		}
 		messages := 0
