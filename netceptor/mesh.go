@@ -55,7 +55,7 @@ func (m *mesh) init(n *Node) {
 	m.routing = route.New(route.Config{
 		Self:  n.config.NodeID,
 		Epoch: n.config.Epoch,
-		Ext:   &wire.Ext{V: 1},
+		Ext:   &wire.Ext{V: 1, Caps: []string{wire.CapMux}},
 		NewID: newName,
 	})
 	m.adverts = advert.New(n.config.NodeID)
