@@ -295,7 +295,11 @@ func (m *mesh) drop(l *Link, reason error, flushed bool) {
 	delete(m.links, l)
 	l.established.Store(false)
 	l.end(reason, flushed)
-	m.node.log.Info("link ended", "peer", l.peer, "item", l.config.Item, "reason", reason)
+	if l.peer == "" { // anybody can make those, as many as they like
+		m.node.log.Debug("link ended before its peer was known", "item", l.config.Item, "remote", l.config.Remote, "reason", reason)
+	} else {
+		m.node.log.Info("link ended", "peer", l.peer, "item", l.config.Item, "reason", reason)
+	}
 	if l.peer != "" && m.peers[l.peer] == l {
 		delete(m.peers, l.peer)
 		m.routed(m.routing.LinkDown(time.Now(), l.peer))
