@@ -1,9 +1,12 @@
 package plughost
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
+	"net"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -214,6 +217,25 @@ func (h *Host) Changed() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.changed
+}
+
+// WaitFor waits until the items are as wanted: it calls ok now and after each
+// change, until it says yes. The error is that of the context, or matches
+// net.ErrClosed.
+func (h *Host) WaitFor(ctx context.Context, ok func([]ItemStatus) bool) error {
+	for {
+		changed := h.Changed()
+		if ok(h.Items()) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-h.ctx.Done():
+			return fmt.Errorf("wait for items: the host is closed: %w", net.ErrClosed)
+		case <-ctx.Done():
+			return fmt.Errorf("wait for items: %w", context.Cause(ctx))
+		}
+	}
 }
 
 // logChanges logs the states of the items, each change once, until the host
