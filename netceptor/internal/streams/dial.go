@@ -259,7 +259,11 @@ func (cn *conn) openStream(ctx context.Context) (*Stream, error) {
 		return nil, cn.lostBy(err)
 	}
 	s := newStream(cn, str)
-	if _, err := str.Write([]byte{openByte}); err != nil {
+	first := opening(openByte)
+	if cn.legacy {
+		first = first[:1]
+	}
+	if _, err := str.Write(first); err != nil {
 		return nil, cn.lostBy(err)
 	}
 	if cn.legacy {
@@ -270,17 +274,17 @@ func (cn *conn) openStream(ctx context.Context) (*Stream, error) {
 		str.CancelRead(codeReset)
 	}
 	stop := context.AfterFunc(ctx, giveUp)
-	var first [1]byte
-	_, err = io.ReadFull(str, first[:])
+	var answer [1]byte
+	_, err = io.ReadFull(str, answer[:])
 	if !stop() {
 		return nil, context.Cause(ctx)
 	}
-	if err == nil && first[0] == openByte {
+	if err == nil && answer[0] == openByte {
 		return s, nil
 	}
 	giveUp()
 	if err == nil {
-		return nil, &dialError{cause: fmt.Sprintf("the far side answered %d", first[0])}
+		return nil, &dialError{cause: fmt.Sprintf("the far side answered %d", answer[0])}
 	}
 	if refused := refusal(err); refused != nil {
 		return nil, refused
@@ -325,7 +329,7 @@ func (cn *conn) askToClose() {
 		return // the connection or the carrier has ended
 	}
 	str.CancelRead(codeDone)
-	if _, err := str.Write([]byte{retireByte}); err == nil {
+	if _, err := str.Write(opening(retireByte)); err == nil {
 		_ = str.Close() // the connection has ended if it fails
 	}
 }
