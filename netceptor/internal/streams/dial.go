@@ -63,11 +63,8 @@ func (c *Carrier) Dial(ctx context.Context, dst Endpoint) (*Stream, error) {
 		return nil, ErrServiceUnknown
 	}
 	to := peer{endpoint: dst, identity: identity{}}
-	var err error
-	for range dialTries {
-		var cn *conn
-		var fresh bool
-		cn, fresh, err = c.reserve(ctx, to)
+	for tries := 0; ; {
+		cn, fresh, err := c.reserve(ctx, to)
 		if err == nil {
 			var s *Stream
 			if s, err = cn.openStream(ctx); err == nil {
@@ -78,14 +75,18 @@ func (c *Carrier) Dial(ctx context.Context, dst Endpoint) (*Stream, error) {
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
+		case errors.Is(err, errFull) && !fresh:
+			continue // it is passed over for now, and in the end there is one with room
 		case errors.Is(err, errFull), errors.Is(err, errRestarted):
-		case cn != nil && !fresh && errors.Is(err, ErrReset):
+		case cn != nil && !fresh && isConnLost(err):
 			cn.retire() // it had been dead before, only nobody knew
 		default:
 			return nil, err
 		}
+		if tries++; tries == dialTries {
+			return nil, err
+		}
 	}
-	return nil, err
 }
 
 // reserve finds or makes a connection with a place for a stream. fresh tells
