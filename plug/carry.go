@@ -66,8 +66,8 @@ func (it *Item) OpenLink(ctx context.Context, i LinkInfo) (net.Conn, error) {
 // It owns sock from now on. ctx is for the opening.
 //
 // A TCP socket is handed over where the core takes it: then the core carries the
-// link, which outlives its item's stop and this process. CarryLink returns then
-// as well: see Item.Live. Bytes of other sockets are relayed until either side
+// link, which outlives this process. CarryLink returns all the same when the item
+// is stopped or drained: see Item.Live. Bytes of other sockets are relayed until either side
 // ends or the item is stopped.
 func (it *Item) CarryLink(ctx context.Context, sock net.Conn, i LinkInfo) error {
 	if core, err := it.runner.attached(); err == nil {
@@ -77,7 +77,7 @@ func (it *Item) CarryLink(ctx context.Context, sock net.Conn, i LinkInfo) error 
 			if err != nil {
 				return fmt.Errorf("open link: %w", err)
 			}
-			return it.runner.links.opened(it.ID, wire.Live{Object: o.Object, Remote: i.Remote}).wait(it.carry)
+			return it.runner.links.opened(it.ID, wire.Live{Object: o.Object, Remote: i.Remote}).wait(it.accept)
 		}
 	}
 	core, err := it.OpenLink(ctx, i)

@@ -94,6 +94,26 @@ func TestHandOverLink(t *testing.T) {
 	}
 }
 
+// A drained item is done with links that the core carries; they live on.
+func TestHandedLinkOutlivesDrain(t *testing.T) {
+	t.Parallel()
+	core := handoffCore(t)
+	peer, sock := tcpPair(t)
+	p, result := linkPlug(sock)
+	start(t, core, p)
+	s := core.Session()
+	s.Configure(item(t, "a", "1"))
+	link := core.HandedLink().Open("l1")
+	if err := s.Call(t.Context(), wire.TypeDrain, wire.Drain{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, result, "CarryLink to return"); !errors.Is(err, context.Canceled) {
+		t.Errorf("CarryLink returned %v", err)
+	}
+	say(t, link, "still here")
+	wantPart(t, peer, "still here")
+}
+
 // CLOSED may come before the answer to LINK has been looked at.
 func TestClosedAtOnce(t *testing.T) {
 	t.Parallel()

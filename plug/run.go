@@ -32,7 +32,7 @@ const (
 type runner struct {
 	plug    *Plug
 	options Options
-	hello   wire.Hello
+	hello   wire.Hello // Takeover is attachLoop's
 	log     hclog.Logger
 	links   links
 
@@ -77,6 +77,7 @@ func Run(ctx context.Context, p *Plug, o Options) error {
 	if !o.NoHandoff {
 		hello.Features = append(hello.Features, wire.FeatureFDPass)
 	}
+	hello.Takeover = o.Takeover
 	r := &runner{
 		plug:    p,
 		options: o,
@@ -162,6 +163,7 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 	if err != nil {
 		return false, errors.Join(err, conn.Close())
 	}
+	r.hello.Takeover = false // whoever takes over from us is not fought
 	r.log.Info("attached to the core", "node", w.Node, "core_version", w.CoreVersion)
 	for _, g := range w.Roles {
 		if g.Refused != "" {

@@ -266,6 +266,21 @@ func TestRefusedIsTriedAgain(t *testing.T) {
 	core.Session()
 }
 
+// A plug takes over once; whoever takes over from it then is not fought.
+func TestTakeoverIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	core := plugtest.NewCore(t)
+	p, _ := eventPlug()
+	startWith(t, p, plug.Options{Dial: core.Dial, Takeover: true})
+	for i, want := range []bool{true, false} {
+		s := core.Session()
+		if s.Hello.Takeover != want {
+			t.Errorf("HELLO %d: takeover is %v", i, s.Hello.Takeover)
+		}
+		s.Close(nil)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)

@@ -57,6 +57,7 @@ type options struct {
 	level         hclog.Level
 	json          bool
 	noHandoff     bool
+	takeover      bool
 	version, help bool
 	describe      bool
 }
@@ -95,6 +96,7 @@ func (c *command) parse(args []string) (options, error) {
 	f.StringVar(&o.name, "name", "", "")
 	f.BoolVar(&o.json, "log-json", false, "")
 	f.BoolVar(&o.noHandoff, "no-handoff", false, "")
+	f.BoolVar(&o.takeover, "takeover", false, "")
 	f.BoolVar(&o.version, "version", false, "")
 	f.Func("log-level", "", func(s string) error {
 		if o.level = hclog.LevelFromString(s); o.level == hclog.NoLevel {
@@ -185,6 +187,7 @@ func (c *command) serve(ctx context.Context, o options, path string) int {
 		Name:      o.name,
 		Logger:    log,
 		NoHandoff: o.noHandoff,
+		Takeover:  o.takeover,
 		Dial:      func(ctx context.Context) (net.Conn, error) { return socket.Dial(ctx, path) },
 		OnAttach: func(node string) {
 			if node == "" {

@@ -34,7 +34,8 @@ type FakeCore struct {
 	links, dials, attaches chan *DataConn
 
 	mu       sync.Mutex
-	life     *life           // of the current incarnation; nil: dead
+	life     *life // of the current incarnation; nil: dead
+	kept     map[wire.Keep]*os.File
 	attached map[string]bool // secrets of live sessions
 }
 
@@ -68,6 +69,7 @@ func NewCore(t testing.TB, configure ...func(*FakeCore)) *FakeCore {
 			wire.TypeDial: make(chan *HandedOver, 4096),
 		},
 		attached: make(map[string]bool),
+		kept:     make(map[wire.Keep]*os.File),
 	}
 	t.Cleanup(func() {
 		c.Kill()
@@ -143,6 +145,10 @@ func (c *FakeCore) Kill() {
 	f := c.life
 	c.life = nil
 	clear(c.attached)
+	for _, k := range c.kept {
+		_ = k.Close()
+	}
+	clear(c.kept)
 	if f != nil {
 		_ = f.listener.Close()
 		for conn := range f.conns {
@@ -224,7 +230,7 @@ func (c *FakeCore) serveSession(ctx context.Context, f *life, conn net.Conn, o *
 	if o.Answer(w) != nil {
 		return
 	}
-	s := &CoreSession{Hello: h, Welcome: w, t: c.t, handed: c.handed, own: func(conn net.Conn) { c.own(f, conn) }}
+	s := &CoreSession{Hello: h, Welcome: w, t: c.t, core: c, life: f}
 	s.Session = session.New(session.Config{Conn: conn, Side: session.SideCore, Handler: s.handle})
 	select {
 	case c.sessions <- s:

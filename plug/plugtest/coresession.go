@@ -11,16 +11,16 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// CoreSession is the core's side of an attached plug. It answers BIND, UNBIND
-// and DRAIN, and keeps the last STATUS.
+// CoreSession is the core's side of an attached plug. It answers BIND, UNBIND,
+// KEEP, TAKE and DRAIN, and keeps the last STATUS.
 type CoreSession struct {
 	*session.Session
 	Hello   wire.Hello
 	Welcome wire.Welcome
 
 	t        testing.TB
-	handed   map[wire.Type]chan *HandedOver
-	own      func(net.Conn) // to be closed when the core dies
+	core     *FakeCore
+	life     *life // of the core
 	revision atomic.Uint64
 	state    watched[coreState]
 }
@@ -30,6 +30,7 @@ type coreState struct {
 	Status  wire.Status
 	Binds   map[string]wire.Bind // by Bind
 	Drained bool
+	Kept    map[wire.Keep]bool
 }
 
 func (s *CoreSession) handle(ctx context.Context, r *session.Request) (any, error) {
@@ -63,6 +64,10 @@ func (s *CoreSession) handle(ctx context.Context, r *session.Request) (any, erro
 	case wire.TypeDrain:
 		s.state.update(func(c *coreState) { c.Drained = true })
 		return nil, nil
+	case wire.TypeKeep:
+		return nil, s.keep(r)
+	case wire.TypeTake:
+		return s.take(r)
 	case wire.TypeLink, wire.TypeDial:
 		return s.handedOver(ctx, r)
 	default:

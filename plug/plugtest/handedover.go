@@ -29,7 +29,7 @@ func (s *CoreSession) handedOver(ctx context.Context, r *session.Request) (any, 
 		return nil, wire.NewError(wire.CodeInvalid, "%v", err)
 	}
 	h := &HandedOver{Request: r, t: s.t, conn: c, answer: make(chan func() (any, error), 1)}
-	s.handed[r.Type] <- h
+	s.core.handed[r.Type] <- h
 	select {
 	case answer := <-h.answer:
 		return answer()
@@ -50,7 +50,7 @@ func (s *CoreSession) conn(files []*os.File) (net.Conn, error) {
 	}
 	c, err := net.FileConn(files[0])
 	if err == nil {
-		s.own(c)
+		s.core.own(s.life, c)
 	}
 	return c, err
 }

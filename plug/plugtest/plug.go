@@ -258,6 +258,17 @@ func (p *FakePlug) HandDial(ctx context.Context, b wire.Dial, sock ...*os.File) 
 	return o, err
 }
 
+// Keep has a socket kept, which stays the caller's as well.
+func (p *FakePlug) Keep(ctx context.Context, k wire.Keep, sock ...*os.File) error {
+	_, err := p.CallFiles(ctx, wire.TypeKeep, k, nil, sock)
+	return err
+}
+
+// Take returns what was kept; that is the caller's.
+func (p *FakePlug) Take(ctx context.Context, k wire.Take) ([]*os.File, error) {
+	return p.CallFiles(ctx, wire.TypeTake, k, nil, nil)
+}
+
 // NextClosed returns the next CLOSED.
 func (p *FakePlug) NextClosed() wire.Closed {
 	p.t.Helper()
