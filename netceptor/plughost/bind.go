@@ -376,7 +376,7 @@ func (h *Host) serveAttach(ctx context.Context, conn net.Conn, cred socket.Cred,
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.join(ctx, recordconn.New(conn), st)
+	h.join(ctx, relayed{recordconn.New(conn)}, st)
 	return nil
 }
 

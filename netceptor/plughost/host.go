@@ -42,8 +42,7 @@ type Host struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	start   sync.Once // of what runs while the host is in use
-	buffers sync.Pool // of *[]byte, largeBuffer long
+	start sync.Once // of what runs while the host is in use
 
 	mu         sync.Mutex
 	closed     bool
@@ -71,7 +70,6 @@ func New(c Config) (*Host, error) {
 		c.Logger = hclog.NewNullLogger()
 	}
 	h := &Host{
-		buffers:  sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }},
 		node:     c.Node,
 		log:      c.Logger,
 		version:  c.Version,

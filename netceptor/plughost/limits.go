@@ -49,12 +49,6 @@ const (
 	// maxText bounds every text of a plug that is shown in status and logs.
 	maxText = 256
 
-	// largeBuffer is the size of the pooled buffers that flowing streams are copied
-	// with: what one record, or one read of a stream, carries at most. smallBuffer
-	// is what an idle direction of a stream holds instead.
-	largeBuffer = 64 << 10
-	smallBuffer = 2 << 10
-
 	// logEvery is how often the same refusal of the same user is logged; a plug
 	// that is not welcome dials again for ever.
 	logEvery = time.Minute

@@ -38,7 +38,7 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.join(ctx, recordconn.New(conn), st)
+	h.join(ctx, relayed{recordconn.New(conn)}, st)
 	return nil
 }
 
