@@ -81,19 +81,16 @@ func check(f *os.File, allow []Family) error {
 
 func checkSocket(fd int, allow []Family) error {
 	syscall.CloseOnExec(fd)
-	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
-	if errors.Is(err, syscall.ENOTSOCK) {
-		return errors.New("it is no socket")
-	}
+	kind, err := socketOption(fd, syscall.SO_TYPE)
 	if err != nil {
-		return os.NewSyscallError("getsockopt", err)
+		return err
 	}
 	if kind != syscall.SOCK_STREAM {
 		return errors.New("it is no stream socket")
 	}
-	listening, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
+	listening, err := socketOption(fd, syscall.SO_ACCEPTCONN)
 	if err != nil {
-		return os.NewSyscallError("getsockopt", err)
+		return err
 	}
 	if listening != 0 {
 		return errors.New("it is a listening socket")
@@ -110,6 +107,15 @@ func checkSocket(fd int, allow []Family) error {
 		return ErrNotConnected
 	}
 	return os.NewSyscallError("getpeername", err)
+}
+
+// socketOption reads an option of what may be no socket.
+func socketOption(fd, option int) (int, error) {
+	n, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, option)
+	if errors.Is(err, syscall.ENOTSOCK) {
+		return 0, errors.New("it is no socket")
+	}
+	return n, os.NewSyscallError("getsockopt", err)
 }
 
 func familyOf(a syscall.Sockaddr) (Family, bool) {

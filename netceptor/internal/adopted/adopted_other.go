@@ -34,3 +34,18 @@ func (*Conn) Reset() error { return errors.ErrUnsupported }
 
 // Wait blocks until the connection has been aborted.
 func (*Conn) Wait() error { return errors.ErrUnsupported }
+
+// Kept is a socket that is held for its owner. There is none where descriptors
+// cannot be passed.
+type Kept struct{}
+
+// Keep refuses: this system passes no descriptors. It closes f.
+func Keep(f *os.File) (*Kept, error) {
+	return nil, errors.Join(errors.ErrUnsupported, f.Close())
+}
+
+// File returns another duplicate, which is the caller's.
+func (*Kept) File() (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// Close gives up the socket. It is called once.
+func (*Kept) Close() error { return nil }
