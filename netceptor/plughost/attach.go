@@ -45,6 +45,7 @@ func (h *Host) attach(cred socket.Cred, o *session.Opening, conn net.Conn) (*gue
 		secret:   hex.EncodeToString(random[:]),
 		since:    time.Now(),
 		dirty:    make(chan struct{}, 1),
+		fdpass:   o.FDPass && slices.Contains(hello.Features, wire.FeatureFDPass) && !h.noHandoff,
 		roles:    make(map[string]int),
 		refused:  make(map[string]refusal),
 		reported: make(map[string]wire.ItemStatus),
@@ -83,6 +84,10 @@ func (h *Host) attach(cred socket.Cred, o *session.Opening, conn net.Conn) (*gue
 		Limits:      wire.Limits{Opens: wire.MaxOpens, DataConn: maxDataConns},
 		HeartbeatMS: int(wire.HeartbeatInterval / time.Millisecond),
 	}
+	if g.fdpass {
+		w.Features = []string{wire.FeatureFDPass}
+	}
+	g.inherit()
 	h.guests = append(h.guests, g)
 	h.resolve()
 	return g, w, nil
@@ -96,6 +101,7 @@ func (h *Host) detach(g *guest) {
 	g.gone = true
 	h.guests = slices.DeleteFunc(h.guests, func(o *guest) bool { return o == g })
 	h.orphanBinds(g)
+	h.orphanKept(g)
 	h.resolve()
 }
 

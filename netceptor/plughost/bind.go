@@ -292,7 +292,7 @@ func (g *guest) offer(ctx context.Context, b *bind, in *netceptor.Incoming) erro
 		return err
 	}
 	remote := in.Remote()
-	err = g.askAttach(ctx, o, wire.Accept{
+	err = g.askAttach(ctx, b, o, wire.Accept{
 		Bind:   b.key.id,
 		Object: object,
 		Remote: wire.RemoteAddr{Node: remote.Node, Service: remote.Service},
@@ -333,13 +333,17 @@ func (g *guest) withdraw(b *bind, object string) bool {
 // pendingKey is what the bind's pending streams are counted by.
 func (b *bind) pendingKey() string { return "bind " + b.key.id }
 
-// askAttach sends ACCEPT and waits for the ATTACH that follows.
-func (g *guest) askAttach(ctx context.Context, o *offer, a wire.Accept) error {
+// askAttach sends ACCEPT, and takes the socket that comes with the answer or
+// waits for the ATTACH that follows it.
+func (g *guest) askAttach(ctx context.Context, b *bind, o *offer, a wire.Accept) error {
 	actx, cancel := context.WithTimeout(ctx, wire.RequestTimeout)
-	err := g.engine.Call(actx, wire.TypeAccept, a, nil)
+	files, err := g.engine.CallFiles(actx, wire.TypeAccept, a, nil, nil)
 	cancel()
 	if err != nil {
 		return err
+	}
+	if len(files) > 0 {
+		return g.takeHanded(b, o, a, files)
 	}
 	actx, cancel = context.WithTimeout(ctx, wire.AttachTimeout)
 	defer cancel()

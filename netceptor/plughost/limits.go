@@ -17,8 +17,9 @@ const (
 	// each costs a descriptor and, while bytes flow, two copy buffers. Beyond: limit.
 	maxDataConns = 4096
 
-	// connsPerUser bounds the connections of one user, of all kinds together: two
-	// full sessions. More are closed unread.
+	// connsPerUser bounds the connections of one user, of all kinds together, and
+	// the sockets that it has handed over: two full sessions. More connections are
+	// closed unread, of more sockets: limit.
 	connsPerUser = 2 * maxDataConns
 
 	// readersPerUser bounds the connections of one user whose first bytes are
@@ -45,6 +46,22 @@ const (
 	// maxDialTimeout is the longest that a DIAL may ask for: an open holds memory
 	// on both nodes.
 	maxDialTimeout = 5 * time.Minute
+
+	// maxResidual bounds what a plug may have read of a link before it hands the
+	// socket over: enough for one look at what it is.
+	maxResidual = 4 << 10
+
+	// linkFarewell is how long the other node may take to read the last frames of
+	// a link, such as the one that refuses it, before its socket is closed.
+	linkFarewell = time.Second
+
+	// maxKept bounds the listening sockets of a user that are kept, one descriptor
+	// each. Beyond: limit.
+	maxKept = 1024
+
+	// keptLinger is how long a listening socket is kept for a plug that has gone: a
+	// restart takes less, and whoever connects waits meanwhile.
+	keptLinger = 60 * time.Second
 
 	// maxText bounds every text of a plug that is shown in status and logs.
 	maxText = 256
