@@ -92,6 +92,9 @@ func (g *guest) mayBind(req wire.Bind) error {
 	if g.gone {
 		return wire.NewError(wire.CodeGone, "the session has ended")
 	}
+	if g.superseded {
+		return wire.NewError(wire.CodeDraining, "a newer process of %s has taken over", g.hello.Name)
+	}
 	if _, ok := g.roles[wire.RoleStream]; !ok {
 		return wire.NewError(wire.CodeDenied, "role stream is not granted to %s", g.hello.Name)
 	}

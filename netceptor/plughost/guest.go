@@ -32,21 +32,22 @@ type guest struct {
 	fdpass bool          // sockets may be handed over
 
 	// Guarded by Host.mu.
-	roles     map[string]int // granted, with their versions
-	kinds     []wire.Kind    // granted, with the policy parameters
-	problems  []string       // what it asked for and did not get
-	stalled   bool
-	draining  bool
-	gone      bool
-	set       []wire.ConfigItem // the items that it should have
-	params    map[string]string // theirs, by item
-	refused   map[string]refusal
-	reported  map[string]wire.ItemStatus // its last STATUS
-	detail    string                     // of its last STATUS
-	configErr string                     // why it has not taken the last CONFIG
-	objects   map[string]int             // open, by role
-	pending   map[string]int             // opens, by item or bind
-	opens     int                        // pending, in all
+	roles      map[string]int // granted, with their versions
+	kinds      []wire.Kind    // granted, with the policy parameters
+	problems   []string       // what it asked for and did not get
+	stalled    bool
+	draining   bool
+	gone       bool
+	superseded bool              // a newer process has taken over
+	set        []wire.ConfigItem // the items that it should have
+	params     map[string]string // theirs, by item
+	refused    map[string]refusal
+	reported   map[string]wire.ItemStatus // its last STATUS
+	detail     string                     // of its last STATUS
+	configErr  string                     // why it has not taken the last CONFIG
+	objects    map[string]int             // open, by role
+	pending    map[string]int             // opens, by item or bind
+	opens      int                        // pending, in all
 }
 
 // refusal is what a plug said about an item with those parameters.

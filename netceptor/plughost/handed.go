@@ -60,17 +60,17 @@ func (h *Host) letGo(o *handed) {
 	h.notify()
 }
 
-// inherit lets what an earlier process of this plug has handed over count as
-// its own, so that coming back gains nothing. Callers hold mu.
+// inherit lets what an earlier process of this plug has handed over, or has had
+// kept, count as its own, so that coming back gains nothing. Callers hold mu.
 func (g *guest) inherit() {
 	for _, o := range g.host.handed {
-		if o.holder.gone && o.holder.hello.Name == g.hello.Name && userKey(o.holder.cred) == userKey(g.cred) {
+		if o.holder.replaced() && o.holder.hello.Name == g.hello.Name && userKey(o.holder.cred) == userKey(g.cred) {
 			o.holder = g
 			g.objects[o.role]++
 		}
 	}
 	for key, k := range g.host.kept {
-		if k.holder.gone && k.holder.hello.Name == g.hello.Name && key.user == userKey(g.cred) {
+		if k.holder.replaced() && k.holder.hello.Name == g.hello.Name && key.user == userKey(g.cred) {
 			k.holder = g
 		}
 	}

@@ -35,15 +35,23 @@ type giver struct {
 	accept  func(context.Context, wire.Accept) (any, error) // nil: refused
 	configs chan wire.Config
 	closed  chan wire.Closed
+	drains  chan wire.Drain
 }
 
 // attachGiver attaches a giver, which lives until the test ends or kill.
 func (r *rig) attachGiver(name string, accept func(context.Context, wire.Accept) (any, error), kinds ...wire.Kind) *giver {
 	r.t.Helper()
+	return r.attachHello(plugtest.Hello(name, kinds...), accept)
+}
+
+func (r *rig) attachHello(hello wire.Hello, accept func(context.Context, wire.Accept) (any, error)) *giver {
+	r.t.Helper()
 	t := r.t.(*testing.T)
-	hello := plugtest.Hello(name, kinds...)
 	hello.Features = []string{wire.FeatureFDPass}
-	g := &giver{t: t, accept: accept, ended: make(chan struct{}), configs: make(chan wire.Config, 64), closed: make(chan wire.Closed, 64)}
+	g := &giver{
+		t: t, accept: accept, ended: make(chan struct{}),
+		configs: make(chan wire.Config, 64), closed: make(chan wire.Closed, 64), drains: make(chan wire.Drain, 64),
+	}
 	var err error
 	if g.conn, err = r.dial(t.Context()); err != nil {
 		t.Fatal(err)
@@ -77,6 +85,11 @@ func (g *giver) handle(ctx context.Context, r *session.Request) (any, error) {
 		var c wire.Closed
 		err := r.Decode(&c)
 		g.closed <- c
+		return nil, err
+	case wire.TypeDrain:
+		var d wire.Drain
+		err := r.Decode(&d)
+		g.drains <- d
 		return nil, err
 	case wire.TypeAccept:
 		var a wire.Accept

@@ -330,9 +330,9 @@ func (h *Host) newObject(role string) string {
 	return fmt.Sprintf("%s-%d", role, h.lastObject)
 }
 
-// guestNamed finds an attached plug. Callers hold mu.
+// guestNamed finds an attached plug that has not been taken over. Callers hold mu.
 func (h *Host) guestNamed(name string) *guest {
-	i := slices.IndexFunc(h.guests, func(g *guest) bool { return g.hello.Name == name })
+	i := slices.IndexFunc(h.guests, func(g *guest) bool { return g.hello.Name == name && !g.superseded })
 	if i < 0 {
 		return nil
 	}

@@ -121,6 +121,9 @@ func (h *Host) resolve() {
 		}
 	}
 	for _, g := range h.guests {
+		if g.superseded {
+			continue // it finishes what it has, and would drop it with its items
+		}
 		g.want(sets[g])
 		maps.DeleteFunc(g.refused, func(id string, _ refusal) bool { return first[id] == nil || first[id].owner != g })
 	}

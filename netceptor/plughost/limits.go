@@ -63,6 +63,10 @@ const (
 	// restart takes less, and whoever connects waits meanwhile.
 	keptLinger = 60 * time.Second
 
+	// takeoverDrain is how long a plug that was taken over may finish what it
+	// relays. What it has handed over is not concerned.
+	takeoverDrain = 5 * time.Minute
+
 	// maxText bounds every text of a plug that is shown in status and logs.
 	maxText = 256
 

@@ -11,7 +11,7 @@ import (
 const (
 	plugAttached = "attached"
 	plugStalled  = "stalled"  // it does not answer and gets no new streams
-	plugDraining = "draining" // it takes on nothing new
+	plugDraining = "draining" // it takes on nothing new, perhaps as a newer process took over
 )
 
 // PlugStatus is one attached plug.
