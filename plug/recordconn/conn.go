@@ -28,7 +28,13 @@ const (
 	// reasonPatience bounds the search for the other side's RESET after a write
 	// has failed. That side has closed, so what it sent is here already.
 	reasonPatience = time.Second
+
+	// maxKept bounds what is read ahead on that search: more than a socket holds is
+	// from one that goes on sending, though it takes nothing.
+	maxKept = 4 << 20
 )
+
+var errTooMuch = errors.New("it takes nothing, and goes on sending")
 
 // Conn is a stream over records. It satisfies net.Conn; half-close is kept.
 // Only CloseWrite says that what was written is whole: see Close.
@@ -174,13 +180,13 @@ func (c *Conn) writeFailed(err error) error {
 	case c.failed != nil:
 		err = c.failed
 	case !isTimeout(err):
-		// The other side has closed. Its RESET may wait behind data, and a Read
-		// may be waiting as well: neither may hang.
+		// The other side has closed. Its RESET may wait behind data, which stays to
+		// be read, and a Read may be waiting as well: neither may hang.
 		c.broken = true
 		_ = c.c.SetReadDeadline(time.Now().Add(reasonPatience))
 		c.mu.Unlock()
-		if reason := c.drain(); !errors.Is(reason, io.EOF) {
-			return reason
+		if reason := c.keep(); !errors.Is(reason, io.EOF) {
+			return c.fail(reason)
 		}
 		return c.fail(gone(err))
 	}
