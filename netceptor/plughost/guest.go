@@ -114,11 +114,18 @@ func (g *guest) handle(ctx context.Context, r *session.Request) (resp any, err e
 			g.engine.Close(err)
 		}
 	}()
-	if !g.frames.take(time.Now()) {
+	cost := 1.
+	if r.Type.Opens() {
+		cost = openCost
+	}
+	if !g.frames.take(time.Now(), cost) {
 		g.host.count("floods")
 		err := wire.NewError(wire.CodeLimit, "more than %d messages a second", framesPerSecond)
 		g.engine.Close(err)
 		return nil, err
+	}
+	if r.Notification && r.Type != wire.TypeStatus {
+		return nil, session.ErrUnsupported // of a request there is no such thing
 	}
 	switch r.Type {
 	case wire.TypeStatus:

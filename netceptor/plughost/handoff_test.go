@@ -622,6 +622,9 @@ func TestHostileDescriptors(t *testing.T) {
 			t.Errorf("%s: got %v, want code %s and %q", tc.name, err, tc.code, tc.text)
 		}
 	}
+	if err := p.Notify(wire.TypeLink, link); err != nil { // a request of which nobody wants the answer: ignored
+		t.Error(err)
+	}
 	if _, err := p.give(wire.TypeLink, link, plain()); err != nil { // ends at once, and that is told
 		t.Error(err)
 	}

@@ -40,6 +40,10 @@ const (
 	framesPerSecond = 1000
 	framesBurst     = 4096
 
+	// openCost is what a request that hands over a socket counts for among these: a
+	// proxy needs one for each stream, and some thousand streams a second are honest.
+	openCost = 1. / 16
+
 	// configRetry is the pause before a CONFIG that got no answer is sent again.
 	configRetry = 10 * time.Second
 
