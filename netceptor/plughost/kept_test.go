@@ -8,7 +8,11 @@ import (
 	"net"
 	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/internal/adopted"
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/wire"
 )
@@ -140,4 +144,49 @@ func TestKeepRefused(t *testing.T) {
 	if _, err := p.give(wire.TypeKeep, wire.Keep{Item: item, Key: "udp"}, f); err != nil {
 		t.Errorf("a datagram socket: %v", err)
 	}
+}
+
+// What was kept for a plug that does not come back is given up; what another has
+// taken meanwhile is not.
+func TestKeptLinger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n, err := netceptor.New(netceptor.Config{NodeID: "alpha"}) // never started
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := New(Config{Node: n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = h.Close() }()
+		gone, back := &guest{host: h, gone: true}, &guest{host: h}
+		lost, taken := keptKey{item: "lost"}, keptKey{item: "taken"}
+		for _, key := range []keptKey{lost, taken} {
+			_, f := listening(t)
+			sock, err := adopted.Keep(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.kept[key] = &kept{sock: sock, holder: gone}
+		}
+		there := func(key keptKey) bool {
+			synctest.Wait()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.kept[key] != nil
+		}
+		h.mu.Lock()
+		h.orphanKept(gone)
+		h.kept[taken].holder = back
+		h.mu.Unlock()
+		time.Sleep(keptLinger - 1)
+		if !there(lost) || !there(taken) {
+			t.Error("given up too early")
+		}
+		time.Sleep(1)
+		if there(lost) || !there(taken) {
+			t.Errorf("lost: %v, taken: %v", there(lost), there(taken))
+		}
+	})
 }
