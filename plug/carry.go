@@ -41,28 +41,45 @@ type Target struct{ Node, Service string }
 // String is the target as people write it.
 func (t Target) String() string { return t.Node + "/" + t.Service }
 
+// linkBody is what LINK says.
+func (it *Item) linkBody(core *attachment, i LinkInfo) wire.Link {
+	return wire.Link{Session: core.secret, Item: it.ID, Dir: i.Dir, Local: i.Local, Remote: i.Remote, Medium: i.Medium}
+}
+
 // OpenLink opens a data connection that carries link framing, for a plug that
 // makes frames itself. The caller owns the connection. A refusal by the core is
 // a *wire.Error; without a core it fails at once.
 func (it *Item) OpenLink(ctx context.Context, i LinkInfo) (net.Conn, error) {
 	core, err := it.runner.attached()
-	if err != nil {
-		return nil, fmt.Errorf("open link: %w", err)
+	var conn net.Conn
+	if err == nil {
+		conn, err = it.runner.open(ctx, wire.TypeLink, it.linkBody(core, i))
 	}
-	conn, err := it.runner.open(ctx, wire.TypeLink, wire.Link{
-		Session: core.secret, Item: it.ID, Dir: i.Dir, Local: i.Local, Remote: i.Remote, Medium: i.Medium,
-	})
 	if err != nil {
 		return nil, fmt.Errorf("open link: %w", err)
 	}
 	return conn, nil
 }
 
-// CarryLink gives a connected stream socket to the core as a link and returns
-// when the link has ended, nil if either side closed it in order. It owns sock
-// from now on. ctx is for the opening; the link lives until it ends or the item
-// is stopped. Bytes are relayed here; hand-off will take this same call.
+// CarryLink gives a connected stream socket, from which nothing was read, to the
+// core as a link and returns when the link has ended, nil if that was in order.
+// It owns sock from now on. ctx is for the opening.
+//
+// A TCP socket is handed over where the core takes it: then the core carries the
+// link, which outlives its item's stop and this process. CarryLink returns then
+// as well: see Item.Live. Bytes of other sockets are relayed until either side
+// ends or the item is stopped.
 func (it *Item) CarryLink(ctx context.Context, sock net.Conn, i LinkInfo) error {
+	if core, err := it.runner.attached(); err == nil {
+		o, handed, err := core.handOver(ctx, sock, wire.TypeLink, it.linkBody(core, i))
+		if handed {
+			_ = sock.Close() // the core has it
+			if err != nil {
+				return fmt.Errorf("open link: %w", err)
+			}
+			return it.runner.links.opened(it.ID, wire.Live{Object: o.Object, Remote: i.Remote}).wait(it.carry)
+		}
+	}
 	core, err := it.OpenLink(ctx, i)
 	if err != nil {
 		return errors.Join(err, sock.Close())
@@ -147,21 +164,26 @@ func copyBytes(dst io.Writer, src io.Reader) (ended, failed error) {
 	}
 }
 
+// dialBody is what DIAL says.
+func (it *Item) dialBody(ctx context.Context, core *attachment, t Target) wire.Dial {
+	timeout := wire.DialTimeout
+	if d, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(d))
+	}
+	return wire.Dial{
+		Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(timeout.Milliseconds(), 1),
+	}
+}
+
 // Dial opens a stream through the mesh; the caller owns it. The answer means
 // that it is open: a target that is not there, or refuses, is a *wire.Error.
 // Without a core it fails at once.
 func (it *Item) Dial(ctx context.Context, t Target) (*recordconn.Conn, error) {
 	core, err := it.runner.attached()
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", t, err)
+	var conn net.Conn
+	if err == nil {
+		conn, err = it.runner.open(ctx, wire.TypeDial, it.dialBody(ctx, core, t))
 	}
-	timeout := wire.DialTimeout
-	if d, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(d))
-	}
-	conn, err := it.runner.open(ctx, wire.TypeDial, wire.Dial{
-		Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(timeout.Milliseconds(), 1),
-	})
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", t, err)
 	}
@@ -174,22 +196,47 @@ type DialOptions struct {
 }
 
 // CarryDial opens a stream through the mesh and joins it to an application's
-// socket: half-closes are kept, a reset on one side is a reset on the other. It
-// returns when both directions have ended, or with what went wrong; a
-// *DialError if the stream could not be opened. It owns app from now on; when
-// the stream cannot be opened app is reset. ctx is for the opening; the stream
-// lives until it ends or the item is stopped.
+// socket, from which nothing was read: half-closes are kept, a reset on one side
+// is a reset on the other. It owns app from now on; when the stream cannot be
+// opened app is reset, and the error is a *DialError. ctx is for the opening.
+//
+// A TCP or Unix socket is handed over where the core takes it: CarryDial returns
+// nil once the stream is open, and the core carries it, whatever becomes of the
+// item or this process. Else the bytes are relayed: CarryDial returns when both
+// directions have ended, or with what went wrong, which may be the item's stop.
 func (it *Item) CarryDial(ctx context.Context, app net.Conn, t Target, o DialOptions) error {
 	armReset(app)
+	if o.OnOpen == nil {
+		o.OnOpen = func() {}
+	}
+	if handed, err := it.handDial(ctx, app, t); handed {
+		_ = app.Close() // the core has it; or, after an error, a reset
+		if err != nil {
+			return &DialError{fmt.Errorf("dial %s: %w", t, err)}
+		}
+		o.OnOpen()
+		return nil
+	}
 	mesh, err := it.Dial(ctx, t)
 	if err != nil {
 		_ = app.Close() // a reset: all that can be told there
 		return &DialError{err}
 	}
-	if o.OnOpen != nil {
-		o.OnOpen()
-	}
+	o.OnOpen()
 	return it.join(app, mesh)
+}
+
+// handDial opens a stream for a socket that it hands over, if that can be.
+func (it *Item) handDial(ctx context.Context, app net.Conn, t Target) (handed bool, err error) {
+	core, err := it.runner.attached()
+	if err != nil {
+		return false, nil // Dial says it
+	}
+	body := it.dialBody(ctx, core, t)
+	ctx, cancel := context.WithTimeout(ctx, wire.DialTimeout+wire.RequestTimeout)
+	defer cancel()
+	_, handed, err = core.handOver(ctx, app, wire.TypeDial, body)
+	return handed, err
 }
 
 // DialError tells that a stream or its local target could not be opened, as

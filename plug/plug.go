@@ -55,6 +55,9 @@ type Options struct {
 	// calls it, from several goroutines. Required.
 	Dial func(context.Context) (net.Conn, error)
 
+	// NoHandoff has the plug relay all bytes, though it could hand sockets over.
+	NoHandoff bool
+
 	// OnAttach, if set, is told the node's ID when the core has welcomed the
 	// plug, and "" when it is gone. It must not block.
 	OnAttach func(node string)

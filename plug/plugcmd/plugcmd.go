@@ -56,6 +56,7 @@ type options struct {
 	socket, name  string
 	level         hclog.Level
 	json          bool
+	noHandoff     bool
 	version, help bool
 	describe      bool
 }
@@ -93,6 +94,7 @@ func (c *command) parse(args []string) (options, error) {
 	f.StringVar(&o.socket, "socket", "", "")
 	f.StringVar(&o.name, "name", "", "")
 	f.BoolVar(&o.json, "log-json", false, "")
+	f.BoolVar(&o.noHandoff, "no-handoff", false, "")
 	f.BoolVar(&o.version, "version", false, "")
 	f.Func("log-level", "", func(s string) error {
 		if o.level = hclog.LevelFromString(s); o.level == hclog.NoLevel {
@@ -180,9 +182,10 @@ func (c *command) serve(ctx context.Context, o options, path string) int {
 	log.Info("starting", "version", c.plug.Version, "socket", path)
 	say("READY=1\nSTATUS=waiting for the core at " + path)
 	err := plug.Run(ctx, c.plug, plug.Options{
-		Name:   o.name,
-		Logger: log,
-		Dial:   func(ctx context.Context) (net.Conn, error) { return socket.Dial(ctx, path) },
+		Name:      o.name,
+		Logger:    log,
+		NoHandoff: o.noHandoff,
+		Dial:      func(ctx context.Context) (net.Conn, error) { return socket.Dial(ctx, path) },
 		OnAttach: func(node string) {
 			if node == "" {
 				say("STATUS=waiting for the core at " + path)

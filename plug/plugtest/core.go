@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -21,10 +22,15 @@ type FakeCore struct {
 
 	// Welcome answers HELLO; an error refuses it. Session and limits are filled
 	// in if empty. Default: node "fake", all roles in their highest version, all
-	// kinds. It is to be set before the first plug dials.
+	// kinds. It is set by an argument of NewCore.
 	Welcome func(wire.Hello) (wire.Welcome, error)
 
+	// FDPass has the passing of descriptors granted, if the plug offers it and its
+	// probe arrives. It is set by an argument of NewCore.
+	FDPass bool
+
 	sessions               chan *CoreSession
+	handed                 map[wire.Type]chan *HandedOver
 	links, dials, attaches chan *DataConn
 
 	mu       sync.Mutex
@@ -40,8 +46,9 @@ type life struct {
 	wg       sync.WaitGroup
 }
 
-// NewCore starts a core that lives until the test ends.
-func NewCore(t testing.TB) *FakeCore {
+// NewCore starts a core that lives until the test ends, once each of configure
+// has set its fields.
+func NewCore(t testing.TB, configure ...func(*FakeCore)) *FakeCore {
 	t.Helper()
 	// Not t.TempDir(): its paths, which hold the test's name, grow too long for a socket.
 	dir, err := os.MkdirTemp("", "core")
@@ -56,6 +63,10 @@ func NewCore(t testing.TB) *FakeCore {
 		links:    make(chan *DataConn, 4096),
 		dials:    make(chan *DataConn, 4096),
 		attaches: make(chan *DataConn, 4096),
+		handed: map[wire.Type]chan *HandedOver{
+			wire.TypeLink: make(chan *HandedOver, 4096),
+			wire.TypeDial: make(chan *HandedOver, 4096),
+		},
 		attached: make(map[string]bool),
 	}
 	t.Cleanup(func() {
@@ -64,6 +75,9 @@ func NewCore(t testing.TB) *FakeCore {
 			t.Error(err)
 		}
 	})
+	for _, set := range configure {
+		set(c)
+	}
 	c.Start()
 	return c
 }
@@ -150,7 +164,7 @@ func (c *FakeCore) serve(ctx context.Context, conn net.Conn) {
 		return
 	}
 	if o.Kind == wire.ConnSession {
-		c.serveSession(ctx, conn, o)
+		c.serveSession(ctx, f, conn, o)
 		return
 	}
 	d := &DataConn{Opening: o, t: c.t, conn: conn}
@@ -178,7 +192,7 @@ func (c *FakeCore) serve(ctx context.Context, conn net.Conn) {
 	}
 }
 
-func (c *FakeCore) serveSession(ctx context.Context, conn net.Conn, o *session.Opening) {
+func (c *FakeCore) serveSession(ctx context.Context, f *life, conn net.Conn, o *session.Opening) {
 	defer func() { _ = conn.Close() }() // closed already, unless refused
 	var h wire.Hello
 	var w wire.Welcome
@@ -189,6 +203,9 @@ func (c *FakeCore) serveSession(ctx context.Context, conn net.Conn, o *session.O
 	if err != nil {
 		_ = o.Refuse(err)
 		return
+	}
+	if c.FDPass && o.FDPass && slices.Contains(h.Features, wire.FeatureFDPass) {
+		w.Features = append(w.Features, wire.FeatureFDPass)
 	}
 	if w.Session == "" {
 		w.Session = rand.Text()
@@ -207,13 +224,24 @@ func (c *FakeCore) serveSession(ctx context.Context, conn net.Conn, o *session.O
 	if o.Answer(w) != nil {
 		return
 	}
-	s := &CoreSession{Hello: h, Welcome: w, t: c.t}
+	s := &CoreSession{Hello: h, Welcome: w, t: c.t, handed: c.handed, own: func(conn net.Conn) { c.own(f, conn) }}
 	s.Session = session.New(session.Config{Conn: conn, Side: session.SideCore, Handler: s.handle})
 	select {
 	case c.sessions <- s:
 	case <-ctx.Done():
 	}
 	_ = s.Run(ctx)
+}
+
+// own has a socket closed when this life of the core ends.
+func (c *FakeCore) own(f *life, conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.life == f {
+		f.conns[conn] = true
+		return
+	}
+	_ = conn.Close()
 }
 
 // Session returns the next plug that has attached.
@@ -232,6 +260,18 @@ func (c *FakeCore) Link() *DataConn {
 func (c *FakeCore) DialRequest() *DataConn {
 	c.t.Helper()
 	return next(c.t, c.dials, "DIAL")
+}
+
+// HandedLink returns the next socket that a plug has handed over with LINK.
+func (c *FakeCore) HandedLink() *HandedOver {
+	c.t.Helper()
+	return next(c.t, c.handed[wire.TypeLink], "LINK with a socket")
+}
+
+// HandedDial returns the next socket that a plug has handed over with DIAL.
+func (c *FakeCore) HandedDial() *HandedOver {
+	c.t.Helper()
+	return next(c.t, c.handed[wire.TypeDial], "DIAL with a socket")
 }
 
 // Attach returns the next data connection that a plug has opened with ATTACH.
