@@ -3,6 +3,7 @@ package plughost
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 
 	"github.com/project-receptor/receptor/netceptor/internal/adopted"
@@ -99,11 +100,12 @@ func (g *guest) live(item string) []wire.Live {
 	return live
 }
 
-// tellClosed tells whoever has the item now that a handed-over link has ended.
+// tellClosed tells whoever has the item now that a handed-over link has ended;
+// why is nil, or io.EOF, if that was in order.
 func (h *Host) tellClosed(o *handed, why error) {
-	c := wire.Closed{Object: o.object, Code: wire.CodeGone}
-	if why != nil {
-		c.Msg = clip(why.Error())
+	c := wire.Closed{Object: o.object}
+	if why != nil && !errors.Is(why, io.EOF) {
+		c.Code, c.Msg = wire.CodeGone, clip(why.Error())
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -25,12 +25,12 @@ func (g *guest) handLink(ctx context.Context, r *session.Request) (any, error) {
 	}
 	o, c, err := g.holdLink(req)
 	if err != nil {
-		_ = sock.Reset() // whatever it says: the request has failed
+		_ = sock.Close() // nothing was done with it: the plug may relay its own copy
 		return nil, err
 	}
 	opened := make(chan error, 1)
 	if !g.host.spawn(func() { g.runLink(ctx, o, c, &linkSocket{Conn: sock, residual: req.Residual}, opened) }) {
-		_ = sock.Reset()
+		_ = sock.Close()
 		g.host.letGo(o)
 		return nil, errStopping()
 	}
