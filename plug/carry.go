@@ -164,30 +164,52 @@ func copyBytes(dst io.Writer, src io.Reader) (ended, failed error) {
 	}
 }
 
-// dialBody is what DIAL says.
-func (it *Item) dialBody(ctx context.Context, core *attachment, t Target) wire.Dial {
-	timeout := wire.DialTimeout
-	if d, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(d))
-	}
-	return wire.Dial{
-		Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(timeout.Milliseconds(), 1),
-	}
-}
-
 // Dial opens a stream through the mesh; the caller owns it. The answer means
 // that it is open: a target that is not there, or refuses, is a *wire.Error.
-// Without a core it fails at once.
+// Without a core it fails at once. While the item has wire.MaxOpensPerItem
+// dials without an answer others wait for them; the 15 s in all stay.
 func (it *Item) Dial(ctx context.Context, t Target) (*recordconn.Conn, error) {
+	var mesh *recordconn.Conn
+	err := it.dial(ctx, t, func(_ *attachment, d wire.Dial) (err error) {
+		mesh, err = it.runner.openStream(ctx, wire.TypeDial, d)
+		return err
+	})
+	return mesh, err
+}
+
+// dial has send send DIAL when it is its turn, and wait for the answer.
+func (it *Item) dial(ctx context.Context, t Target, send func(core *attachment, d wire.Dial) error) error {
+	end := time.Now().Add(wire.DialTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	if err := it.awaitTurn(ctx, end); err != nil {
+		return fmt.Errorf("dial %s: %w", t, err)
+	}
+	defer func() { <-it.dials }()
 	core, err := it.runner.attached()
-	var conn net.Conn
 	if err == nil {
-		conn, err = it.runner.open(ctx, wire.TypeDial, it.dialBody(ctx, core, t))
+		err = send(core, wire.Dial{
+			Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(time.Until(end).Milliseconds(), 1),
+		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", t, err)
+		return fmt.Errorf("dial %s: %w", t, err)
 	}
-	return recordconn.New(conn), nil
+	return nil
+}
+
+// awaitTurn takes a place among the dials that wait for their answers, until
+// end at the latest: the core refuses what is more.
+func (it *Item) awaitTurn(ctx context.Context, end time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	select {
+	case it.dials <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return wire.NewError(wire.CodeTimeout, "%d dials before it have no answer yet", cap(it.dials))
+	}
 }
 
 // DialOptions are what CarryDial can be told besides.
@@ -206,37 +228,26 @@ type DialOptions struct {
 // directions have ended, or with what went wrong, which may be the item's stop.
 func (it *Item) CarryDial(ctx context.Context, app net.Conn, t Target, o DialOptions) error {
 	armReset(app)
-	if o.OnOpen == nil {
-		o.OnOpen = func() {}
-	}
-	if handed, err := it.handDial(ctx, app, t); handed {
-		_ = app.Close() // the core has it; or, after an error, a reset
-		if err != nil {
-			return &DialError{fmt.Errorf("dial %s: %w", t, err)}
+	var mesh *recordconn.Conn // nil: app is handed over
+	err := it.dial(ctx, t, func(core *attachment, d wire.Dial) error {
+		_, handed, err := core.handOver(ctx, app, wire.TypeDial, d)
+		if !handed {
+			mesh, err = it.runner.openStream(ctx, wire.TypeDial, d)
 		}
-		o.OnOpen()
-		return nil
-	}
-	mesh, err := it.Dial(ctx, t)
+		return err
+	})
 	if err != nil {
 		_ = app.Close() // a reset: all that can be told there
 		return &DialError{err}
 	}
-	o.OnOpen()
-	return it.join(app, mesh)
-}
-
-// handDial opens a stream for a socket that it hands over, if that can be.
-func (it *Item) handDial(ctx context.Context, app net.Conn, t Target) (handed bool, err error) {
-	core, err := it.runner.attached()
-	if err != nil {
-		return false, nil // Dial says it
+	if o.OnOpen != nil {
+		o.OnOpen()
 	}
-	body := it.dialBody(ctx, core, t)
-	ctx, cancel := context.WithTimeout(ctx, wire.DialTimeout+wire.RequestTimeout)
-	defer cancel()
-	_, handed, err = core.handOver(ctx, app, wire.TypeDial, body)
-	return handed, err
+	if mesh == nil {
+		_ = app.Close() // the core has it
+		return nil
+	}
+	return it.join(app, mesh)
 }
 
 // DialError tells that a stream or its local target could not be opened, as
@@ -260,4 +271,13 @@ func (r *runner) open(ctx context.Context, t wire.Type, body any) (net.Conn, err
 		return nil, err
 	}
 	return conn, nil
+}
+
+// openStream opens a data connection that carries records.
+func (r *runner) openStream(ctx context.Context, t wire.Type, body any) (*recordconn.Conn, error) {
+	conn, err := r.open(ctx, t, body)
+	if err != nil {
+		return nil, err
+	}
+	return recordconn.New(conn), nil
 }

@@ -22,6 +22,9 @@ func (core *attachment) handOver(ctx context.Context, sock net.Conn, t wire.Type
 	if file == nil {
 		return o, false, nil
 	}
+	// Longer than the core takes for DIAL: it says itself when that is over.
+	ctx, cancel := context.WithTimeout(ctx, wire.DialTimeout+wire.RequestTimeout)
+	defer cancel()
 	_, err = core.session.CallFiles(ctx, t, body, &o, []*os.File{file})
 	_ = file.Close() // a duplicate: nothing is lost by it
 	var refused *wire.Error

@@ -1,10 +1,13 @@
 package plughost
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
+	"net"
 	"strings"
 	"time"
 
@@ -201,6 +204,25 @@ func (h *Host) Changed() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.changed
+}
+
+// WaitFor waits until the items are as wanted: it calls ok now and after each
+// change, until it says yes. The error is that of the context, or matches
+// net.ErrClosed.
+func (h *Host) WaitFor(ctx context.Context, ok func([]ItemStatus) bool) error {
+	for {
+		changed := h.Changed()
+		if ok(h.Items()) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-h.ctx.Done():
+			return fmt.Errorf("wait for items: the host is closed: %w", net.ErrClosed)
+		case <-ctx.Done():
+			return fmt.Errorf("wait for items: %w", context.Cause(ctx))
+		}
+	}
 }
 
 // waitGrace is how long an item must have waited before the log says so: for a

@@ -65,7 +65,7 @@ func TestTakeover(t *testing.T) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, b := range r.binds {
-			return b.pending == 1
+			return len(b.pending) == 1
 		}
 		return false
 	})

@@ -131,7 +131,7 @@ func (c *FakeCore) Start() {
 				_ = conn.Close()
 				return
 			}
-			f.wg.Go(func() { c.serve(ctx, conn) })
+			f.wg.Go(func() { c.serve(ctx, f, conn) })
 		}
 	})
 }
@@ -157,7 +157,7 @@ func (c *FakeCore) Kill() {
 }
 
 // serve handles one connection.
-func (c *FakeCore) serve(ctx context.Context, conn net.Conn) {
+func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 	o, err := session.Accept(ctx, conn)
 	if err != nil {
 		_ = conn.Close() // whoever misbehaves sees it there
