@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/project-receptor/receptor/plug"
@@ -66,7 +67,7 @@ func TestHandOverLink(t *testing.T) {
 			s := core.Session()
 			s.Configure(item(t, "a", "1"))
 			h := core.HandedLink()
-			if b := h.LinkBody(); b != (wire.Link{Session: s.Welcome.Session, Item: "a", Dir: "in", Local: "l", Remote: "r", Medium: "tcp"}) {
+			if b := h.LinkBody(); !reflect.DeepEqual(b, wire.Link{Session: s.Welcome.Session, Item: "a", Dir: "in", Local: "l", Remote: "r", Medium: "tcp"}) {
 				t.Errorf("LINK %+v", b)
 			}
 			link := h.Open("l1")
