@@ -18,9 +18,7 @@ const maxLinks = 4096
 // listen accepts links until ctx is done. Connections wait in the backlog
 // while there is no core.
 func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false) // its sockets cannot be handed to a core as TCP
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(p.BindAddr, strconv.Itoa(p.Port)))
+	l, err := it.Listen(ctx, "tcp", net.JoinHostPort(p.BindAddr, strconv.Itoa(p.Port)))
 	if err != nil {
 		return err
 	}
@@ -29,6 +27,7 @@ func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
 	it.Up(addr)
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
+	defer func() { _ = l.Close() }() // whoever leaves by an error has no use for it
 
 	var links sync.WaitGroup
 	defer links.Wait()

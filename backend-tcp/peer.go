@@ -27,25 +27,13 @@ var errLinkEnded = errors.New("the link has ended")
 
 // keepLink makes a link and, with redial, makes it again whenever it ends.
 func keepLink(ctx context.Context, it *plug.Item, p peerParams) error {
-	dialer := net.Dialer{Timeout: dialTimeout}
-	dialer.SetMultipathTCP(false) // its sockets cannot be handed to a core as TCP
 	backoff := plug.Backoff{Min: redialFirst, Max: redialMost}
 	for {
 		if it.Attached(ctx) != nil {
 			return nil
 		}
 		started := time.Now()
-		sock, err := dialer.DialContext(ctx, "tcp", p.Address)
-		if err == nil {
-			it.Log.Info("connected", "address", p.Address)
-			it.Up(p.Address)
-			err = carry(ctx, it, sock, "out")
-			if err == nil {
-				err = errLinkEnded
-			}
-		} else if ctx.Err() == nil {
-			it.Log.Warn("cannot connect", "error", err)
-		}
+		err := linkOnce(ctx, it, p)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -60,4 +48,33 @@ func keepLink(ctx context.Context, it *plug.Item, p peerParams) error {
 			return nil
 		}
 	}
+}
+
+// linkOnce makes a link, unless one that was handed over lives still, and
+// returns when it has ended, with the reason.
+func linkOnce(ctx context.Context, it *plug.Item, p peerParams) error {
+	if len(it.Live()) > 0 {
+		it.Log.Info("linked still", "address", p.Address)
+		it.Up(p.Address)
+		if err := it.AwaitLive(ctx); err != nil {
+			return err
+		}
+		it.Log.Info("link ended", "remote", p.Address)
+		return errLinkEnded
+	}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	dialer.SetMultipathTCP(false) // its sockets cannot be handed to a core as TCP
+	sock, err := dialer.DialContext(ctx, "tcp", p.Address)
+	if err != nil {
+		if ctx.Err() == nil {
+			it.Log.Warn("cannot connect", "error", err)
+		}
+		return err
+	}
+	it.Log.Info("connected", "address", p.Address)
+	it.Up(p.Address)
+	if err := carry(ctx, it, sock, "out"); err != nil {
+		return err
+	}
+	return errLinkEnded
 }

@@ -17,12 +17,12 @@ import (
 )
 
 // start runs the plug against core until the test ends.
-func start(t *testing.T, core *plugtest.FakeCore) {
+func start(t *testing.T, core *plugtest.FakeCore) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: core.Dial}) }()
-	t.Cleanup(sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
@@ -32,7 +32,9 @@ func start(t *testing.T, core *plugtest.FakeCore) {
 		case <-time.After(plugtest.Patience):
 			t.Error("Run does not return")
 		}
-	}))
+	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // configured is an item as a core sends it: with the defaults filled in.

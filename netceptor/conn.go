@@ -3,6 +3,7 @@ package netceptor
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -29,6 +30,10 @@ func (n *Node) newConn(s *streams.Stream) *Conn {
 
 // Read reads. io.EOF means that the other side has ended its direction in order.
 func (c *Conn) Read(b []byte) (int, error) { return c.stream.Read(b) }
+
+// WriteTo implements io.WriterTo: it writes to w what arrives, until the other
+// side has ended its direction in order. While it waits it holds no buffer.
+func (c *Conn) WriteTo(w io.Writer) (int64, error) { return c.stream.WriteTo(w) }
 
 // Write writes; it blocks while the other side does not read.
 func (c *Conn) Write(b []byte) (int, error) { return c.stream.Write(b) }

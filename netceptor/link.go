@@ -29,6 +29,7 @@ type LinkConfig struct {
 	Dir           string             // "in" or "out"
 	Local, Remote string
 	Medium        string
+	Mode          string // how its bytes get here
 }
 
 // validate checks c and names the field that is wrong.

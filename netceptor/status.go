@@ -54,6 +54,7 @@ type LinkStatus struct {
 	Item           string    `json:"item,omitempty"`
 	Dir            string    `json:"dir,omitempty"`
 	Medium         string    `json:"medium,omitempty"`
+	Mode           string    `json:"mode,omitempty"` // "relay", "handoff"
 	Local          string    `json:"local,omitempty"`
 	Remote         string    `json:"remote,omitempty"`
 	Since          time.Time `json:"since"`
@@ -114,7 +115,7 @@ func (l *Link) status() LinkStatus {
 	c := l.path.Counters()
 	s := LinkStatus{
 		Peer: l.peer, State: "connecting", Legacy: l.legacy, Cost: l.config.Cost,
-		Item: l.config.Item, Dir: l.config.Dir, Medium: l.config.Medium,
+		Item: l.config.Item, Dir: l.config.Dir, Medium: l.config.Medium, Mode: l.config.Mode,
 		Local: l.config.Local, Remote: l.config.Remote, Since: l.since,
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut,
 		FramesIn: c.FramesIn, FramesOut: c.FramesOut, FramesDropped: c.Dropped,

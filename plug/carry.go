@@ -41,28 +41,45 @@ type Target struct{ Node, Service string }
 // String is the target as people write it.
 func (t Target) String() string { return t.Node + "/" + t.Service }
 
+// linkBody is what LINK says.
+func (it *Item) linkBody(core *attachment, i LinkInfo) wire.Link {
+	return wire.Link{Session: core.secret, Item: it.ID, Dir: i.Dir, Local: i.Local, Remote: i.Remote, Medium: i.Medium}
+}
+
 // OpenLink opens a data connection that carries link framing, for a plug that
 // makes frames itself. The caller owns the connection. A refusal by the core is
 // a *wire.Error; without a core it fails at once.
 func (it *Item) OpenLink(ctx context.Context, i LinkInfo) (net.Conn, error) {
 	core, err := it.runner.attached()
-	if err != nil {
-		return nil, fmt.Errorf("open link: %w", err)
+	var conn net.Conn
+	if err == nil {
+		conn, err = it.runner.open(ctx, wire.TypeLink, it.linkBody(core, i))
 	}
-	conn, err := it.runner.open(ctx, wire.TypeLink, wire.Link{
-		Session: core.secret, Item: it.ID, Dir: i.Dir, Local: i.Local, Remote: i.Remote, Medium: i.Medium,
-	})
 	if err != nil {
 		return nil, fmt.Errorf("open link: %w", err)
 	}
 	return conn, nil
 }
 
-// CarryLink gives a connected stream socket to the core as a link and returns
-// when the link has ended, nil if either side closed it in order. It owns sock
-// from now on. ctx is for the opening; the link lives until it ends or the item
-// is stopped. Bytes are relayed here; hand-off will take this same call.
+// CarryLink gives a connected stream socket, from which nothing was read, to the
+// core as a link and returns when the link has ended, nil if that was in order.
+// It owns sock from now on. ctx is for the opening.
+//
+// A TCP socket is handed over where the core takes it: then the core carries the
+// link, which outlives this process. CarryLink returns all the same when the item
+// is stopped or drained: see Item.Live. Bytes of other sockets are relayed until either side
+// ends or the item is stopped.
 func (it *Item) CarryLink(ctx context.Context, sock net.Conn, i LinkInfo) error {
+	if core, err := it.runner.attached(); err == nil {
+		o, handed, err := core.handOver(ctx, sock, wire.TypeLink, it.linkBody(core, i))
+		if handed {
+			_ = sock.Close() // the core has it
+			if err != nil {
+				return fmt.Errorf("open link: %w", err)
+			}
+			return it.runner.links.opened(it.ID, wire.Live{Object: o.Object, Remote: i.Remote}).wait(it.accept)
+		}
+	}
 	core, err := it.OpenLink(ctx, i)
 	if err != nil {
 		return errors.Join(err, sock.Close())
@@ -152,25 +169,34 @@ func copyBytes(dst io.Writer, src io.Reader) (ended, failed error) {
 // Without a core it fails at once. While the item has wire.MaxOpensPerItem
 // dials without an answer others wait for them; the 15 s in all stay.
 func (it *Item) Dial(ctx context.Context, t Target) (*recordconn.Conn, error) {
+	var mesh *recordconn.Conn
+	err := it.dial(ctx, t, func(_ *attachment, d wire.Dial) (err error) {
+		mesh, err = it.runner.openStream(ctx, wire.TypeDial, d)
+		return err
+	})
+	return mesh, err
+}
+
+// dial has send send DIAL when it is its turn, and wait for the answer.
+func (it *Item) dial(ctx context.Context, t Target, send func(core *attachment, d wire.Dial) error) error {
 	end := time.Now().Add(wire.DialTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
 		end = d
 	}
 	if err := it.awaitTurn(ctx, end); err != nil {
-		return nil, fmt.Errorf("dial %s: %w", t, err)
+		return fmt.Errorf("dial %s: %w", t, err)
 	}
 	defer func() { <-it.dials }()
 	core, err := it.runner.attached()
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", t, err)
+	if err == nil {
+		err = send(core, wire.Dial{
+			Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(time.Until(end).Milliseconds(), 1),
+		})
 	}
-	conn, err := it.runner.open(ctx, wire.TypeDial, wire.Dial{
-		Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(time.Until(end).Milliseconds(), 1),
-	})
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", t, err)
+		return fmt.Errorf("dial %s: %w", t, err)
 	}
-	return recordconn.New(conn), nil
+	return nil
 }
 
 // awaitTurn takes a place among the dials that wait for their answers, until
@@ -192,20 +218,34 @@ type DialOptions struct {
 }
 
 // CarryDial opens a stream through the mesh and joins it to an application's
-// socket: half-closes are kept, a reset on one side is a reset on the other. It
-// returns when both directions have ended, or with what went wrong; a
-// *DialError if the stream could not be opened. It owns app from now on; when
-// the stream cannot be opened app is reset. ctx is for the opening; the stream
-// lives until it ends or the item is stopped.
+// socket, from which nothing was read: half-closes are kept, a reset on one side
+// is a reset on the other. It owns app from now on; when the stream cannot be
+// opened app is reset, and the error is a *DialError. ctx is for the opening.
+//
+// A TCP or Unix socket is handed over where the core takes it: CarryDial returns
+// nil once the stream is open, and the core carries it, whatever becomes of the
+// item or this process. Else the bytes are relayed: CarryDial returns when both
+// directions have ended, or with what went wrong, which may be the item's stop.
 func (it *Item) CarryDial(ctx context.Context, app net.Conn, t Target, o DialOptions) error {
 	armReset(app)
-	mesh, err := it.Dial(ctx, t)
+	var mesh *recordconn.Conn // nil: app is handed over
+	err := it.dial(ctx, t, func(core *attachment, d wire.Dial) error {
+		_, handed, err := core.handOver(ctx, app, wire.TypeDial, d)
+		if !handed {
+			mesh, err = it.runner.openStream(ctx, wire.TypeDial, d)
+		}
+		return err
+	})
 	if err != nil {
 		_ = app.Close() // a reset: all that can be told there
 		return &DialError{err}
 	}
 	if o.OnOpen != nil {
 		o.OnOpen()
+	}
+	if mesh == nil {
+		_ = app.Close() // the core has it
+		return nil
 	}
 	return it.join(app, mesh)
 }
@@ -231,4 +271,13 @@ func (r *runner) open(ctx context.Context, t wire.Type, body any) (net.Conn, err
 		return nil, err
 	}
 	return conn, nil
+}
+
+// openStream opens a data connection that carries records.
+func (r *runner) openStream(ctx context.Context, t wire.Type, body any) (*recordconn.Conn, error) {
+	conn, err := r.open(ctx, t, body)
+	if err != nil {
+		return nil, err
+	}
+	return recordconn.New(conn), nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -323,7 +324,7 @@ func TestCarryLink(t *testing.T) {
 			s := core.Session()
 			s.Configure(item(t, "a", "1"))
 			d := core.Link()
-			if b := d.LinkBody(); b != (wire.Link{Session: s.Welcome.Session, Item: "a", Dir: "in", Local: "l", Remote: "r", Medium: "tcp"}) {
+			if b := d.LinkBody(); !reflect.DeepEqual(b, wire.Link{Session: s.Welcome.Session, Item: "a", Dir: "in", Local: "l", Remote: "r", Medium: "tcp"}) {
 				t.Errorf("LINK %+v", b)
 			}
 			link := d.OpenLink("l1")

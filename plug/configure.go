@@ -16,6 +16,8 @@ func (r *runner) configure(a *attachment, c wire.Config) wire.ConfigResult {
 	if c.Revision < a.revision { // overtaken by a newer one
 		return wire.ConfigResult{}
 	}
+	r.links.configured(c.Items, !a.told, r.has)
+	a.told = true
 	want := make(map[string]*Item, len(c.Items))
 	var result wire.ConfigResult
 	for _, ci := range c.Items {
@@ -42,6 +44,13 @@ func (r *runner) configure(a *attachment, c wire.Config) wire.ConfigResult {
 	}
 	r.statusChanged()
 	return result
+}
+
+// has reports whether the plug runs an item.
+func (r *runner) has(item string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.items[item] != nil
 }
 
 // check makes an item of its configuration, or says what is wrong with that.

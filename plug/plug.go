@@ -55,6 +55,14 @@ type Options struct {
 	// calls it, from several goroutines. Required.
 	Dial func(context.Context) (net.Conn, error)
 
+	// NoHandoff has the plug relay all bytes, though it could hand sockets over.
+	NoHandoff bool
+
+	// Takeover has the plug take over from another process that is attached under
+	// its name, by the same user: that one takes on nothing new from then on, and
+	// can be stopped. It is asked for once, not when the plug attaches again.
+	Takeover bool
+
 	// OnAttach, if set, is told the node's ID when the core has welcomed the
 	// plug, and "" when it is gone. It must not block.
 	OnAttach func(node string)

@@ -32,8 +32,9 @@ const (
 type runner struct {
 	plug    *Plug
 	options Options
-	hello   wire.Hello
+	hello   wire.Hello // Takeover is attachLoop's
 	log     hclog.Logger
+	links   links
 
 	dirty chan struct{} // the state has changed; capacity 1
 	apply sync.Mutex    // held while a configuration is applied
@@ -50,6 +51,8 @@ type runner struct {
 type attachment struct {
 	session  *session.Session
 	secret   string // that data connections present
+	handoff  bool   // it takes descriptors
+	told     bool   // its configuration, once at least; guarded by runner.apply
 	revision uint64 // of the last configuration, guarded by runner.apply
 }
 
@@ -71,6 +74,10 @@ func Run(ctx context.Context, p *Plug, o Options) error {
 	if err != nil {
 		return err
 	}
+	if !o.NoHandoff {
+		hello.Features = append(hello.Features, wire.FeatureFDPass)
+	}
+	hello.Takeover = o.Takeover
 	r := &runner{
 		plug:    p,
 		options: o,
@@ -156,6 +163,7 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 	if err != nil {
 		return false, errors.Join(err, conn.Close())
 	}
+	r.hello.Takeover = false // whoever takes over from us is not fought
 	r.log.Info("attached to the core", "node", w.Node, "core_version", w.CoreVersion)
 	for _, g := range w.Roles {
 		if g.Refused != "" {
@@ -168,7 +176,8 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 	r.options.OnAttach(w.Node)
 	defer r.options.OnAttach("")
 
-	a := &attachment{secret: w.Session}
+	a := &attachment{secret: w.Session, handoff: slices.Contains(w.Features, wire.FeatureFDPass)}
+	r.links.attached()
 	a.session = session.New(session.Config{
 		Conn:      conn,
 		Side:      session.SidePlug,
@@ -250,7 +259,12 @@ func (r *runner) handle(ctx context.Context, a *attachment, q *session.Request) 
 		}
 		r.drain(d)
 		return nil, nil
-	case wire.TypeClosed: // of handed-over links; ours are relayed and see their end
+	case wire.TypeClosed:
+		var c wire.Closed
+		if err := q.Decode(&c); err != nil {
+			return nil, err
+		}
+		r.links.closed(c)
 		return nil, nil
 	default:
 		return nil, session.ErrUnsupported

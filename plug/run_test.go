@@ -17,9 +17,15 @@ import (
 // start runs p against core until the test ends.
 func start(t *testing.T, core *plugtest.FakeCore, p *plug.Plug) (stop func()) {
 	t.Helper()
+	return startWith(t, p, plug.Options{Dial: core.Dial})
+}
+
+// startWith runs p until the test ends.
+func startWith(t *testing.T, p *plug.Plug, o plug.Options) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, p, plug.Options{Dial: core.Dial}) }()
+	go func() { done <- plug.Run(ctx, p, o) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		select {
@@ -241,22 +247,38 @@ func TestWithoutCore(t *testing.T) {
 // A core that refuses is asked again, and not hammered.
 func TestRefusedIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	granted := core.Welcome
 	var mu sync.Mutex
 	refusals := 0
-	core.Welcome = func(h wire.Hello) (wire.Welcome, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if refusals < 2 {
-			refusals++
-			return wire.Welcome{}, wire.NewError(wire.CodeExists, "another is here")
+	core := plugtest.NewCore(t, func(c *plugtest.FakeCore) {
+		granted := c.Welcome
+		c.Welcome = func(h wire.Hello) (wire.Welcome, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if refusals < 2 {
+				refusals++
+				return wire.Welcome{}, wire.NewError(wire.CodeExists, "another is here")
+			}
+			return granted(h)
 		}
-		return granted(h)
-	}
+	})
 	p, _ := eventPlug()
 	start(t, core, p)
 	core.Session()
+}
+
+// A plug takes over once; whoever takes over from it then is not fought.
+func TestTakeoverIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	core := plugtest.NewCore(t)
+	p, _ := eventPlug()
+	startWith(t, p, plug.Options{Dial: core.Dial, Takeover: true})
+	for i, want := range []bool{true, false} {
+		s := core.Session()
+		if s.Hello.Takeover != want {
+			t.Errorf("HELLO %d: takeover is %v", i, s.Hello.Takeover)
+		}
+		s.Close(nil)
+	}
 }
 
 func TestDrain(t *testing.T) {

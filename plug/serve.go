@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -40,9 +41,10 @@ type binding struct {
 }
 
 // Serve binds a service and calls target for each stream that arrives; the
-// returned socket is joined to it as by CarryDial. The item is up, with the
-// service as its address, once bound. Serve returns when ctx is done (nil, after
-// UNBIND and the end of its streams) or the service cannot be bound; a lost
+// returned socket, from which nothing was read, is joined to it as by CarryDial:
+// handed over, or relayed. The item is up, with the service as its address, once
+// bound. Serve returns when ctx is done (nil, after UNBIND and the end of the
+// streams that it relays) or the service cannot be bound; a lost
 // core is waited for, and the service bound again.
 func (it *Item) Serve(ctx context.Context, s Service, target TargetFunc) error {
 	r := it.runner
@@ -101,8 +103,8 @@ func (it *Item) unbind(ctx context.Context, core *attachment, id string) {
 	}
 }
 
-// accepted answers ACCEPT: it opens the target, and the stream goes on in a
-// goroutine of its own.
+// accepted answers ACCEPT: it opens the target, and hands that over, or carries
+// the stream in a goroutine of its own.
 func (r *runner) accepted(ctx context.Context, core *attachment, a wire.Accept) (any, error) {
 	r.mu.Lock()
 	b := r.binds[a.Bind]
@@ -117,6 +119,11 @@ func (r *runner) accepted(ctx context.Context, core *attachment, a wire.Accept) 
 	if err != nil {
 		b.streams.Done()
 		return nil, err
+	}
+	if file := core.duplicate(app, wire.TypeAccept); file != nil {
+		_ = app.Close() // the duplicate goes on; if it does not arrive, that is a reset
+		b.streams.Done()
+		return session.Answer{Body: wire.Accepted{}, Files: []*os.File{file}}, nil
 	}
 	go func() { // Serve waits for it
 		defer b.streams.Done()

@@ -19,9 +19,7 @@ const maxConns = 4096
 // They wait in the backlog while there is no core; one that waits for its
 // stream holds up no other.
 func server(ctx context.Context, it *plug.Item, p serverParams) error {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false) // its sockets cannot be handed to a core as TCP
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(p.BindAddr, strconv.Itoa(p.Port)))
+	l, err := it.Listen(ctx, "tcp", net.JoinHostPort(p.BindAddr, strconv.Itoa(p.Port)))
 	if err != nil {
 		return err
 	}
@@ -31,6 +29,7 @@ func server(ctx context.Context, it *plug.Item, p serverParams) error {
 	it.Up(addr)
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
+	defer func() { _ = l.Close() }() // whoever leaves by an error has no use for it
 
 	f := &failures{item: it, addr: addr}
 	var conns sync.WaitGroup

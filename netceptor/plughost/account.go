@@ -9,7 +9,7 @@ import (
 // account is what one user of the system has open. It is bounded whatever
 // sessions and names the user goes by.
 type account struct {
-	conns   int           // guarded by Host.mu
+	conns   int           // connections and handed-over sockets; guarded by Host.mu
 	reading chan struct{} // a token for each connection whose first bytes are being read
 }
 
@@ -25,6 +25,12 @@ func userKey(c socket.Cred) int64 {
 func (h *Host) userEnters(c socket.Cred) (*account, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.countConn(c)
+}
+
+// countConn counts a connection, or a socket that was handed over; false: the
+// user has too many. Callers hold mu.
+func (h *Host) countConn(c socket.Cred) (*account, bool) {
 	a := h.accounts[userKey(c)]
 	if a == nil {
 		a = &account{reading: make(chan struct{}, readersPerUser)}
@@ -40,6 +46,11 @@ func (h *Host) userEnters(c socket.Cred) (*account, bool) {
 func (h *Host) userLeaves(c socket.Cred) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.uncountConn(c)
+}
+
+// uncountConn is the counterpart of countConn. Callers hold mu.
+func (h *Host) uncountConn(c socket.Cred) {
 	a := h.accounts[userKey(c)]
 	if a.conns--; a.conns == 0 {
 		delete(h.accounts, userKey(c))

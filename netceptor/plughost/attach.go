@@ -45,6 +45,7 @@ func (h *Host) attach(cred socket.Cred, o *session.Opening, conn net.Conn) (*gue
 		secret:   hex.EncodeToString(random[:]),
 		since:    time.Now(),
 		dirty:    make(chan struct{}, 1),
+		fdpass:   o.FDPass && slices.Contains(hello.Features, wire.FeatureFDPass) && !h.noHandoff,
 		roles:    make(map[string]int),
 		refused:  make(map[string]refusal),
 		reported: make(map[string]wire.ItemStatus),
@@ -63,16 +64,15 @@ func (h *Host) attach(cred socket.Cred, o *session.Opening, conn net.Conn) (*gue
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if other := h.guestNamed(hello.Name); other != nil {
-		if hello.Takeover {
-			// Taking over from a live session (DRAIN there, TAKE here) begins at this
-			// place; it needs kept listeners.
-			return nil, nil, wire.NewError(wire.CodeUnsupported, "taking over from a live plug is not supported yet")
-		}
+	other := h.guestNamed(hello.Name)
+	if other != nil && (!hello.Takeover || userKey(other.cred) != userKey(cred)) {
 		return nil, nil, wire.NewError(wire.CodeExists, "a plug named %s is attached: pid %d", hello.Name, other.cred.PID)
 	}
 	if len(h.guests) >= maxSessions {
 		return nil, nil, wire.NewError(wire.CodeBusy, "%d plugs are attached, at most %d are allowed", len(h.guests), maxSessions)
+	}
+	if other != nil {
+		other.giveWay()
 	}
 	w := &wire.Welcome{
 		Node:        h.node.NodeID(),
@@ -83,6 +83,10 @@ func (h *Host) attach(cred socket.Cred, o *session.Opening, conn net.Conn) (*gue
 		Limits:      wire.Limits{Opens: wire.MaxOpens, DataConn: maxDataConns},
 		HeartbeatMS: int(wire.HeartbeatInterval / time.Millisecond),
 	}
+	if g.fdpass {
+		w.Features = []string{wire.FeatureFDPass}
+	}
+	g.inherit()
 	h.guests = append(h.guests, g)
 	h.resolve()
 	return g, w, nil
@@ -96,8 +100,37 @@ func (h *Host) detach(g *guest) {
 	g.gone = true
 	h.guests = slices.DeleteFunc(h.guests, func(o *guest) bool { return o == g })
 	h.orphanBinds(g)
+	h.orphanKept(g)
 	h.resolve()
 }
+
+// giveWay lets a newer process of the plug have what this one has: its kinds at
+// once, and its binds as soon as it asks for them. Streams that arrive meanwhile
+// wait. What this one carries may finish. Callers hold mu.
+func (g *guest) giveWay() {
+	h := g.host
+	g.superseded, g.draining = true, true
+	g.kinds = nil
+	h.orphanBinds(g)
+	h.wg.Add(1)
+	go func() {
+		defer h.wg.Done()
+		d := wire.Drain{DeadlineMS: takeoverDrain.Milliseconds(), Reason: "a newer process takes over"}
+		if err := g.engine.Call(h.ctx, wire.TypeDrain, d, nil); err != nil {
+			g.log.Debug("plug that was taken over did not drain", "error", err)
+		}
+		select {
+		case <-g.engine.Done():
+		case <-time.After(takeoverDrain):
+			g.engine.Close(wire.NewError(wire.CodeDraining, "a newer process has taken over"))
+		case <-h.ctx.Done():
+		}
+	}()
+}
+
+// replaced reports whether what the plug has handed over may count for a newer
+// process of it. Callers hold mu.
+func (g *guest) replaced() bool { return g.gone || g.superseded }
 
 // servedVersions are the versions of the roles that this core serves.
 func servedVersions(role string) []int {

@@ -92,6 +92,9 @@ func (g *guest) mayBind(req wire.Bind) error {
 	if g.gone {
 		return wire.NewError(wire.CodeGone, "the session has ended")
 	}
+	if g.superseded {
+		return wire.NewError(wire.CodeDraining, "a newer process of %s has taken over", g.hello.Name)
+	}
 	if _, ok := g.roles[wire.RoleStream]; !ok {
 		return wire.NewError(wire.CodeDenied, "role stream is not granted to %s", g.hello.Name)
 	}
@@ -298,7 +301,7 @@ func (g *guest) offer(ctx context.Context, b *bind, in *netceptor.Incoming) erro
 		return err
 	}
 	remote := in.Remote()
-	err = g.askAttach(ctx, o, wire.Accept{
+	err = g.askAttach(ctx, b, o, wire.Accept{
 		Bind:   b.key.id,
 		Object: object,
 		Remote: wire.RemoteAddr{Node: remote.Node, Service: remote.Service},
@@ -339,13 +342,17 @@ func (g *guest) withdraw(b *bind, object string) bool {
 // pendingKey is what the bind's pending streams are counted by.
 func (b *bind) pendingKey() string { return "bind " + b.key.id }
 
-// askAttach sends ACCEPT and waits for the ATTACH that follows.
-func (g *guest) askAttach(ctx context.Context, o *offer, a wire.Accept) error {
+// askAttach sends ACCEPT, and takes the socket that comes with the answer or
+// waits for the ATTACH that follows it.
+func (g *guest) askAttach(ctx context.Context, b *bind, o *offer, a wire.Accept) error {
 	actx, cancel := context.WithTimeout(ctx, wire.RequestTimeout)
-	err := g.engine.Call(actx, wire.TypeAccept, a, nil)
+	files, err := g.engine.CallFiles(actx, wire.TypeAccept, a, nil, nil)
 	cancel()
 	if err != nil {
 		return err
+	}
+	if len(files) > 0 {
+		return g.takeHanded(b, o, a, files)
 	}
 	actx, cancel = context.WithTimeout(ctx, wire.AttachTimeout)
 	defer cancel()
@@ -382,7 +389,7 @@ func (h *Host) serveAttach(ctx context.Context, conn net.Conn, cred socket.Cred,
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.join(ctx, recordconn.New(conn), st)
+	h.join(ctx, relayed{recordconn.New(conn)}, st)
 	return nil
 }
 

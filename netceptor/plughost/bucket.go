@@ -13,15 +13,15 @@ type bucket struct {
 	last  time.Time
 }
 
-// take takes a token; false: there is none.
-func (b *bucket) take(now time.Time) bool {
+// take takes tokens; false: there are not enough.
+func (b *bucket) take(now time.Time, tokens float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.spent = max(0, b.spent-framesPerSecond*now.Sub(b.last).Seconds())
 	b.last = now
-	if b.spent+1 > framesBurst {
+	if b.spent+tokens > framesBurst {
 		return false
 	}
-	b.spent++
+	b.spent += tokens
 	return true
 }

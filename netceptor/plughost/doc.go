@@ -21,7 +21,8 @@
 //   - One mutex, Host.mu, guards all that is known of sessions, items and binds.
 //     Nothing blocks under it, and no byte of a link or a stream takes it.
 //   - An object lives and dies with its data connection, not with its session: the
-//     last bytes of a plug that has ended in order still arrive.
+//     last bytes of a plug that has ended in order still arrive. One whose socket was
+//     handed over lives and dies with that socket, and ends with its item.
 //   - What a plug can make the host hold is bounded: by session (limits.go), and
 //     over all sessions of one user, so that attaching again gains nothing.
 //   - Every goroutine ends before Close and Serve return.

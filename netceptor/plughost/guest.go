@@ -29,23 +29,25 @@ type guest struct {
 	engine *session.Session
 	frames bucket
 	dirty  chan struct{} // a token: CONFIG is due
+	fdpass bool          // sockets may be handed over
 
 	// Guarded by Host.mu.
-	roles     map[string]int // granted, with their versions
-	kinds     []wire.Kind    // granted, with the policy parameters
-	problems  []string       // what it asked for and did not get
-	stalled   bool
-	draining  bool
-	gone      bool
-	set       []wire.ConfigItem // the items that it should have
-	params    map[string]string // theirs, by item
-	refused   map[string]refusal
-	reported  map[string]wire.ItemStatus // its last STATUS
-	detail    string                     // of its last STATUS
-	configErr string                     // why it has not taken the last CONFIG
-	objects   map[string]int             // open, by role
-	pending   map[string]int             // opens, by item or bind
-	opens     int                        // pending, in all
+	roles      map[string]int // granted, with their versions
+	kinds      []wire.Kind    // granted, with the policy parameters
+	problems   []string       // what it asked for and did not get
+	stalled    bool
+	draining   bool
+	gone       bool
+	superseded bool              // a newer process has taken over
+	set        []wire.ConfigItem // the items that it should have
+	params     map[string]string // theirs, by item
+	refused    map[string]refusal
+	reported   map[string]wire.ItemStatus // its last STATUS
+	detail     string                     // of its last STATUS
+	configErr  string                     // why it has not taken the last CONFIG
+	objects    map[string]int             // open, by role
+	pending    map[string]int             // opens, by item or bind
+	opens      int                        // pending, in all
 }
 
 // refusal is what a plug said about an item with those parameters.
@@ -112,11 +114,18 @@ func (g *guest) handle(ctx context.Context, r *session.Request) (resp any, err e
 			g.engine.Close(err)
 		}
 	}()
-	if !g.frames.take(time.Now()) {
+	cost := 1.
+	if r.Type.Opens() {
+		cost = openCost
+	}
+	if !g.frames.take(time.Now(), cost) {
 		g.host.count("floods")
 		err := wire.NewError(wire.CodeLimit, "more than %d messages a second", framesPerSecond)
 		g.engine.Close(err)
 		return nil, err
+	}
+	if r.Notification && r.Type != wire.TypeStatus {
+		return nil, session.ErrUnsupported // of a request there is no such thing
 	}
 	switch r.Type {
 	case wire.TypeStatus:
@@ -126,6 +135,14 @@ func (g *guest) handle(ctx context.Context, r *session.Request) (resp any, err e
 		return nil, nil
 	case wire.TypeBind:
 		return g.bind(r)
+	case wire.TypeLink:
+		return g.handLink(ctx, r)
+	case wire.TypeDial:
+		return g.handDial(ctx, r)
+	case wire.TypeKeep:
+		return nil, g.keep(r)
+	case wire.TypeTake:
+		return g.take(r)
 	case wire.TypeUnbind:
 		return nil, g.unbind(r)
 	default:
@@ -236,7 +253,11 @@ func (g *guest) config() wire.Config {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.revision++
-	return wire.Config{Revision: h.revision, Items: append([]wire.ConfigItem{}, g.set...)}
+	c := wire.Config{Revision: h.revision, Items: append([]wire.ConfigItem{}, g.set...)}
+	for i := range c.Items {
+		c.Items[i].Live = g.live(c.Items[i].Item)
+	}
+	return c
 }
 
 // configured notes what the plug said about its items. As a plug applies
@@ -249,6 +270,11 @@ func (g *guest) configured(c wire.Config, res wire.ConfigResult) {
 	sent := make(map[string]string, len(c.Items))
 	for _, ci := range c.Items {
 		sent[ci.Item] = string(ci.Params)
+		for _, l := range ci.Live { // it may have ended before the plug knew of it
+			if h.handed[l.Object] == nil {
+				g.notifyClosed(wire.Closed{Object: l.Object, Code: wire.CodeGone})
+			}
+		}
 	}
 	for _, e := range res.Errors {
 		params, ok := sent[e.Item]
@@ -287,8 +313,8 @@ func (g *guest) setStalled(stalled bool) {
 	h.notify()
 }
 
-// reserve counts one more object of a role; it is released with its data
-// connection. Callers hold mu.
+// reserve counts one more object of a role, which is released when it is over.
+// Callers hold mu.
 func (g *guest) reserve(role string) error {
 	if _, ok := g.roles[role]; !ok {
 		return wire.NewError(wire.CodeDenied, "role %s is not granted to %s", role, g.hello.Name)

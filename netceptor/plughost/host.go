@@ -27,6 +27,7 @@ type Config struct {
 	Version   string          // of the core
 	Policy    Policy          // who may attach, and as what
 	CoreKinds []string        // kinds that no plug may claim
+	NoHandoff bool            // plugs relay all bytes: no socket is taken over
 }
 
 // Host serves plugs. It is used once: when it has been closed, or Serve has
@@ -37,20 +38,22 @@ type Host struct {
 	version   string
 	policy    Policy
 	coreKinds []string
+	noHandoff bool
 
 	ctx    context.Context // ends with Close; owns all goroutines
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	start   sync.Once // of what runs while the host is in use
-	buffers sync.Pool // of *[]byte, largeBuffer long
+	start sync.Once // of what runs while the host is in use
 
 	mu         sync.Mutex
 	closed     bool
 	guests     []*guest // attached plugs, in the order in which they came
 	items      []*item
 	binds      map[bindKey]*bind
-	offers     map[string]*offer // streams that wait for their ATTACH, by object
+	offers     map[string]*offer  // streams that wait for their ATTACH, by object
+	handed     map[string]*handed // by object
+	kept       map[keptKey]*kept
 	accounts   map[int64]*account
 	lastObject uint64
 	revision   uint64        // of the last CONFIG
@@ -71,17 +74,19 @@ func New(c Config) (*Host, error) {
 		c.Logger = hclog.NewNullLogger()
 	}
 	h := &Host{
-		buffers:  sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }},
-		node:     c.Node,
-		log:      c.Logger,
-		version:  c.Version,
-		policy:   c.Policy,
-		binds:    make(map[bindKey]*bind),
-		offers:   make(map[string]*offer),
-		accounts: make(map[int64]*account),
-		changed:  make(chan struct{}),
-		counters: make(map[string]uint64),
-		logged:   make(map[string]time.Time),
+		node:      c.Node,
+		log:       c.Logger,
+		version:   c.Version,
+		policy:    c.Policy,
+		noHandoff: c.NoHandoff,
+		handed:    make(map[string]*handed),
+		binds:     make(map[bindKey]*bind),
+		offers:    make(map[string]*offer),
+		kept:      make(map[keptKey]*kept),
+		accounts:  make(map[int64]*account),
+		changed:   make(chan struct{}),
+		counters:  make(map[string]uint64),
+		logged:    make(map[string]time.Time),
 	}
 	for _, k := range c.CoreKinds {
 		h.coreKinds = append(h.coreKinds, strings.ToLower(k))
@@ -228,6 +233,9 @@ func (h *Host) Close() error {
 	h.mu.Unlock()
 	h.cancel()
 	h.wg.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dropKeptOf(func(keptKey, *kept) bool { return true })
 	return nil
 }
 
@@ -322,9 +330,9 @@ func (h *Host) newObject(role string) string {
 	return fmt.Sprintf("%s-%d", role, h.lastObject)
 }
 
-// guestNamed finds an attached plug. Callers hold mu.
+// guestNamed finds an attached plug that has not been taken over. Callers hold mu.
 func (h *Host) guestNamed(name string) *guest {
-	i := slices.IndexFunc(h.guests, func(g *guest) bool { return g.hello.Name == name })
+	i := slices.IndexFunc(h.guests, func(g *guest) bool { return g.hello.Name == name && !g.superseded })
 	if i < 0 {
 		return nil
 	}

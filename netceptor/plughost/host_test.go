@@ -71,23 +71,17 @@ func TestAttachRefused(t *testing.T) {
 	r.attach("first", tcpListener())
 	greedy := plugtest.Hello("greedy")
 	greedy.Kinds = make([]wire.Kind, maxKinds+1)
-	named := func(name string, takeover bool) wire.Hello {
-		h := plugtest.Hello(name)
-		h.Takeover = takeover
-		return h
-	}
 	for _, tc := range []struct {
 		name  string
 		hello wire.Hello
 		code  string
 		text  string
 	}{
-		{"empty name", named("", false), wire.CodeInvalid, "expected 1 to 63"},
-		{"upper case", named("First", false), wire.CodeInvalid, `"First"`},
-		{"long name", named(strings.Repeat("x", 64), false), wire.CodeInvalid, "expected 1 to 63"},
+		{"empty name", plugtest.Hello(""), wire.CodeInvalid, "expected 1 to 63"},
+		{"upper case", plugtest.Hello("First"), wire.CodeInvalid, `"First"`},
+		{"long name", plugtest.Hello(strings.Repeat("x", 64)), wire.CodeInvalid, "expected 1 to 63"},
 		{"many kinds", greedy, wire.CodeLimit, "65 kinds"},
-		{"name in use", named("first", false), wire.CodeExists, "first is attached"},
-		{"takeover", named("first", true), wire.CodeUnsupported, "taking over"},
+		{"name in use", plugtest.Hello("first"), wire.CodeExists, "first is attached"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := plugtest.TryAttachPlug(t, r.dial, plugtest.PlugOptions{Hello: tc.hello})

@@ -213,7 +213,7 @@ func TestPlugThatDoesNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for {
-		if _, err := near.Write(make([]byte, largeBuffer)); err != nil {
+		if _, err := near.Write(make([]byte, 64<<10)); err != nil {
 			break // far does not read
 		}
 	}

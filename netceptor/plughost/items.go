@@ -101,10 +101,25 @@ func (h *Host) resolve() {
 		}
 	}
 	for _, g := range h.guests {
+		if g.superseded {
+			continue // it finishes what it has, and would drop it with its items
+		}
 		g.want(sets[g])
 		maps.DeleteFunc(g.refused, func(id string, _ refusal) bool { return first[id] == nil || first[id].owner != g })
 	}
+	h.endOrphans(first)
 	h.notify()
+}
+
+// claims returns the plug that claims a kind, by that name or as an alias; nil:
+// none does. Callers hold mu.
+func (h *Host) claims(kind string) *guest {
+	for _, g := range h.guests {
+		if schema.Find(g.kinds, kind) != nil {
+			return g
+		}
+	}
+	return nil
 }
 
 // match finds the owner of the item and checks the item against its schema.
@@ -114,15 +129,10 @@ func (it *item) match(h *Host) {
 	if it.id == "" {
 		it.id = strings.ToLower(it.raw.Kind)
 	}
-	for _, g := range h.guests {
-		if k := schema.Find(g.kinds, it.raw.Kind); k != nil {
-			it.owner, it.kind, it.lastOwner = g, k, g.hello.Program
-			break
-		}
-	}
-	if it.owner == nil {
+	if it.owner = h.claims(it.raw.Kind); it.owner == nil {
 		return
 	}
+	it.kind, it.lastOwner = schema.Find(it.owner.kinds, it.raw.Kind), it.owner.hello.Program
 	values, errs := schema.Check(it.kind, it.raw.Kind, it.name(), it.raw.Params)
 	if len(errs) > 0 {
 		it.mistake = strings.ReplaceAll(errors.Join(errs...).Error(), "\n", "; ")

@@ -17,8 +17,9 @@ const (
 	// each costs a descriptor and, while bytes flow, two copy buffers. Beyond: limit.
 	maxDataConns = 4096
 
-	// connsPerUser bounds the connections of one user, of all kinds together: two
-	// full sessions. More are closed unread.
+	// connsPerUser bounds the connections of one user, of all kinds together, and
+	// the sockets that it has handed over: two full sessions. More connections are
+	// closed unread, of more sockets: limit.
 	connsPerUser = 2 * maxDataConns
 
 	// readersPerUser bounds the connections of one user whose first bytes are
@@ -39,6 +40,10 @@ const (
 	framesPerSecond = 1000
 	framesBurst     = 4096
 
+	// openCost is what a request that hands over a socket counts for among these: a
+	// proxy needs one for each stream, and some thousand streams a second are honest.
+	openCost = 1. / 16
+
 	// configRetry is the pause before a CONFIG that got no answer is sent again.
 	configRetry = 10 * time.Second
 
@@ -46,14 +51,28 @@ const (
 	// on both nodes.
 	maxDialTimeout = 5 * time.Minute
 
+	// maxResidual bounds what a plug may have read of a link before it hands the
+	// socket over: enough for one look at what it is.
+	maxResidual = 4 << 10
+
+	// linkFarewell is how long the other node may take to read the last frames of
+	// a link, such as the one that refuses it, before its socket is closed.
+	linkFarewell = time.Second
+
+	// maxKept bounds the listening sockets of a user that are kept, one descriptor
+	// each. Beyond: limit.
+	maxKept = 1024
+
+	// keptLinger is how long a listening socket is kept for a plug that has gone: a
+	// restart takes less, and whoever connects waits meanwhile.
+	keptLinger = 60 * time.Second
+
+	// takeoverDrain is how long a plug that was taken over may finish what it
+	// relays. What it has handed over is not concerned.
+	takeoverDrain = 5 * time.Minute
+
 	// maxText bounds every text of a plug that is shown in status and logs.
 	maxText = 256
-
-	// largeBuffer is the size of the pooled buffers that flowing streams are copied
-	// with: what one record, or one read of a stream, carries at most. smallBuffer
-	// is what an idle direction of a stream holds instead.
-	largeBuffer = 64 << 10
-	smallBuffer = 2 << 10
 
 	// logEvery is how often the same refusal of the same user is logged; a plug
 	// that is not welcome dials again for ever.

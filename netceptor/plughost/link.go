@@ -71,20 +71,36 @@ func (h *Host) openLink(cred socket.Cred, req wire.Link) (*guest, string, netcep
 	if err != nil {
 		return nil, "", c, err
 	}
-	it := g.itemOf(req.Item)
-	if it == nil || it.kind.Role != wire.RoleLink {
-		return nil, "", c, wire.NewError(wire.CodeDenied, "%s has no item %q that makes links", g.hello.Name, clip(req.Item))
-	}
-	if req.Dir != dirIn && req.Dir != "out" || it.kind.Dir != "" && it.kind.Dir != req.Dir {
-		return nil, "", c, wire.NewError(wire.CodeInvalid, "dir %q of a link of item %q", clip(req.Dir), it.id)
+	if _, c, err = g.linkItem(req); err != nil {
+		return nil, "", c, err
 	}
 	if err := g.reserve(wire.RoleLink); err != nil {
 		return nil, "", c, err
 	}
-	c = it.link
+	c.Mode = modeRelay
+	return g, h.newObject(wire.RoleLink), c, nil
+}
+
+// How the bytes of a link get to the core, in status.
+const (
+	modeRelay   = "relay"   // through the plug
+	modeHandoff = "handoff" // the core has the socket
+)
+
+// linkItem finds the item that a LINK names, and what the link is like. Callers
+// hold mu.
+func (g *guest) linkItem(req wire.Link) (*item, netceptor.LinkConfig, error) {
+	it := g.itemOf(req.Item)
+	if it == nil || it.kind.Role != wire.RoleLink {
+		return nil, netceptor.LinkConfig{}, wire.NewError(wire.CodeDenied, "%s has no item %q that makes links", g.hello.Name, clip(req.Item))
+	}
+	if req.Dir != dirIn && req.Dir != "out" || it.kind.Dir != "" && it.kind.Dir != req.Dir {
+		return nil, netceptor.LinkConfig{}, wire.NewError(wire.CodeInvalid, "dir %q of a link of item %q", clip(req.Dir), it.id)
+	}
+	c := it.link
 	c.Item, c.Dir = it.id, req.Dir
 	c.Local, c.Remote, c.Medium = clip(req.Local), clip(req.Remote), clip(req.Medium)
-	return g, h.newObject(wire.RoleLink), c, nil
+	return it, c, nil
 }
 
 // authorize finds the session that a data connection belongs to. Callers hold mu.

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 			break
 		}
 		runtime.GC()
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 	os.Exit(code)
 }

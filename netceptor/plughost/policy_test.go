@@ -189,7 +189,7 @@ func TestBucket(t *testing.T) {
 	var b bucket
 	now := time.Now()
 	take := func() (n int) {
-		for b.take(now) {
+		for b.take(now, 1) {
 			n++
 		}
 		return n

@@ -11,7 +11,7 @@ import (
 const (
 	plugAttached = "attached"
 	plugStalled  = "stalled"  // it does not answer and gets no new streams
-	plugDraining = "draining" // it takes on nothing new
+	plugDraining = "draining" // it takes on nothing new, perhaps as a newer process took over
 )
 
 // PlugStatus is one attached plug.
@@ -24,7 +24,8 @@ type PlugStatus struct {
 	State   string    `json:"state"` // attached, stalled, draining
 	Since   time.Time `json:"since"`
 	Kinds   []string  `json:"kinds"`
-	Objects int       `json:"objects"` // links and streams that it carries
+	Objects int       `json:"objects"`     // links and streams: those that it carries, and those that it has handed over
+	Handed  int       `json:"handed_over"` // of these, whose socket the core has
 	Err     string    `json:"err,omitempty"`
 }
 
@@ -63,6 +64,11 @@ func (g *guest) plugStatus() PlugStatus {
 	}
 	for _, n := range g.objects {
 		s.Objects += n
+	}
+	for _, o := range g.host.handed {
+		if o.holder == g {
+			s.Handed++
+		}
 	}
 	problems := g.problems
 	if g.configErr != "" {

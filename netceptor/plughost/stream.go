@@ -28,9 +28,7 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 	dctx, cancel := context.WithTimeout(o.WithHangup(ctx), timeoutOf(req))
 	st, err := h.node.Dial(dctx, req.Node, req.Service)
 	cancel()
-	h.mu.Lock()
-	g.endOpen(dialKey(req))
-	h.mu.Unlock()
+	g.endDial(req)
 	if err != nil {
 		return dialError(err, req.Node, req.Service)
 	}
@@ -38,7 +36,7 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.join(ctx, recordconn.New(conn), st)
+	h.join(ctx, relayed{recordconn.New(conn)}, st)
 	return nil
 }
 
@@ -50,15 +48,8 @@ func (h *Host) openDial(cred socket.Cred, req wire.Dial) (*guest, string, error)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := g.checkItem(req.Item); err != nil {
+	if err := g.mayDial(req); err != nil {
 		return nil, "", err
-	}
-	if req.Node == "" || req.Service == "" {
-		return nil, "", wire.NewError(wire.CodeInvalid, "DIAL needs a node and a service")
-	}
-	if rr, _ := g.rule.allowsRole(wire.RoleStream); !rr.allowsDial(req.Node, req.Service) {
-		return nil, "", wire.NewError(wire.CodeDenied, "plugs-policy does not allow %s to dial service %q on node %q",
-			g.hello.Name, clip(req.Service), clip(req.Node))
 	}
 	if err := g.reserve(wire.RoleStream); err != nil {
 		return nil, "", err
@@ -68,6 +59,21 @@ func (h *Host) openDial(cred socket.Cred, req wire.Dial) (*guest, string, error)
 		return nil, "", err
 	}
 	return g, h.newObject(wire.RoleStream), nil
+}
+
+// mayDial checks a DIAL against what the plug may. Callers hold mu.
+func (g *guest) mayDial(req wire.Dial) error {
+	if err := g.checkItem(req.Item); err != nil {
+		return err
+	}
+	if req.Node == "" || req.Service == "" {
+		return wire.NewError(wire.CodeInvalid, "DIAL needs a node and a service")
+	}
+	if rr, _ := g.rule.allowsRole(wire.RoleStream); !rr.allowsDial(req.Node, req.Service) {
+		return wire.NewError(wire.CodeDenied, "plugs-policy does not allow %s to dial service %q on node %q",
+			g.hello.Name, clip(req.Service), clip(req.Node))
+	}
+	return nil
 }
 
 // dialKey is what pending dials are counted by.

@@ -533,7 +533,7 @@ func TestRemoteClosesEarly(t *testing.T) {
 	failed := make(chan error, 1)
 	go func() {
 		for {
-			if _, err := c.Write(make([]byte, largeBuffer)); err != nil {
+			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
 				failed <- err
 				return
 			}

@@ -20,6 +20,8 @@ its core, and attaches again whenever that comes back.
 Options:
   --socket PATH      plug socket of the core; default %[2]s, else the only one found
   --name NAME        name of this plug on the node; default %[3]s
+  --no-handoff       relay all bytes, hand no socket to the core
+  --takeover         take over from a running process of this plug, which may be stopped then
   --log-level LEVEL  trace, debug, info, warn, error or off; default info
   --log-json         log in JSON
   --version          print the version

@@ -56,6 +56,8 @@ type options struct {
 	socket, name  string
 	level         hclog.Level
 	json          bool
+	noHandoff     bool
+	takeover      bool
 	version, help bool
 	describe      bool
 }
@@ -93,6 +95,8 @@ func (c *command) parse(args []string) (options, error) {
 	f.StringVar(&o.socket, "socket", "", "")
 	f.StringVar(&o.name, "name", "", "")
 	f.BoolVar(&o.json, "log-json", false, "")
+	f.BoolVar(&o.noHandoff, "no-handoff", false, "")
+	f.BoolVar(&o.takeover, "takeover", false, "")
 	f.BoolVar(&o.version, "version", false, "")
 	f.Func("log-level", "", func(s string) error {
 		if o.level = hclog.LevelFromString(s); o.level == hclog.NoLevel {
@@ -180,9 +184,11 @@ func (c *command) serve(ctx context.Context, o options, path string) int {
 	log.Info("starting", "version", c.plug.Version, "socket", path)
 	say("READY=1\nSTATUS=waiting for the core at " + path)
 	err := plug.Run(ctx, c.plug, plug.Options{
-		Name:   o.name,
-		Logger: log,
-		Dial:   func(ctx context.Context) (net.Conn, error) { return socket.Dial(ctx, path) },
+		Name:      o.name,
+		Logger:    log,
+		NoHandoff: o.noHandoff,
+		Takeover:  o.takeover,
+		Dial:      func(ctx context.Context) (net.Conn, error) { return socket.Dial(ctx, path) },
 		OnAttach: func(node string) {
 			if node == "" {
 				say("STATUS=waiting for the core at " + path)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -21,14 +22,20 @@ type FakeCore struct {
 
 	// Welcome answers HELLO; an error refuses it. Session and limits are filled
 	// in if empty. Default: node "fake", all roles in their highest version, all
-	// kinds. It is to be set before the first plug dials.
+	// kinds. It is set by an argument of NewCore.
 	Welcome func(wire.Hello) (wire.Welcome, error)
 
+	// FDPass has the passing of descriptors granted, if the plug offers it and its
+	// probe arrives. It is set by an argument of NewCore.
+	FDPass bool
+
 	sessions               chan *CoreSession
+	handed                 map[wire.Type]chan *HandedOver
 	links, dials, attaches chan *DataConn
 
 	mu       sync.Mutex
-	life     *life           // of the current incarnation; nil: dead
+	life     *life // of the current incarnation; nil: dead
+	kept     map[wire.Keep]*os.File
 	attached map[string]bool // secrets of live sessions
 }
 
@@ -40,8 +47,9 @@ type life struct {
 	wg       sync.WaitGroup
 }
 
-// NewCore starts a core that lives until the test ends.
-func NewCore(t testing.TB) *FakeCore {
+// NewCore starts a core that lives until the test ends, once each of configure
+// has set its fields.
+func NewCore(t testing.TB, configure ...func(*FakeCore)) *FakeCore {
 	t.Helper()
 	// Not t.TempDir(): its paths, which hold the test's name, grow too long for a socket.
 	dir, err := os.MkdirTemp("", "core")
@@ -56,7 +64,12 @@ func NewCore(t testing.TB) *FakeCore {
 		links:    make(chan *DataConn, 4096),
 		dials:    make(chan *DataConn, 4096),
 		attaches: make(chan *DataConn, 4096),
+		handed: map[wire.Type]chan *HandedOver{
+			wire.TypeLink: make(chan *HandedOver, 4096),
+			wire.TypeDial: make(chan *HandedOver, 4096),
+		},
 		attached: make(map[string]bool),
+		kept:     make(map[wire.Keep]*os.File),
 	}
 	t.Cleanup(func() {
 		c.Kill()
@@ -64,6 +77,9 @@ func NewCore(t testing.TB) *FakeCore {
 			t.Error(err)
 		}
 	})
+	for _, set := range configure {
+		set(c)
+	}
 	c.Start()
 	return c
 }
@@ -117,7 +133,7 @@ func (c *FakeCore) Start() {
 				_ = conn.Close()
 				return
 			}
-			f.wg.Go(func() { c.serve(ctx, conn) })
+			f.wg.Go(func() { c.serve(ctx, f, conn) })
 		}
 	})
 }
@@ -129,6 +145,10 @@ func (c *FakeCore) Kill() {
 	f := c.life
 	c.life = nil
 	clear(c.attached)
+	for _, k := range c.kept {
+		_ = k.Close()
+	}
+	clear(c.kept)
 	if f != nil {
 		_ = f.listener.Close()
 		for conn := range f.conns {
@@ -143,14 +163,14 @@ func (c *FakeCore) Kill() {
 }
 
 // serve handles one connection.
-func (c *FakeCore) serve(ctx context.Context, conn net.Conn) {
+func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 	o, err := session.Accept(ctx, conn)
 	if err != nil {
 		_ = conn.Close() // whoever misbehaves sees it there
 		return
 	}
 	if o.Kind == wire.ConnSession {
-		c.serveSession(ctx, conn, o)
+		c.serveSession(ctx, f, conn, o)
 		return
 	}
 	d := &DataConn{Opening: o, t: c.t, conn: conn}
@@ -178,7 +198,7 @@ func (c *FakeCore) serve(ctx context.Context, conn net.Conn) {
 	}
 }
 
-func (c *FakeCore) serveSession(ctx context.Context, conn net.Conn, o *session.Opening) {
+func (c *FakeCore) serveSession(ctx context.Context, f *life, conn net.Conn, o *session.Opening) {
 	defer func() { _ = conn.Close() }() // closed already, unless refused
 	var h wire.Hello
 	var w wire.Welcome
@@ -189,6 +209,9 @@ func (c *FakeCore) serveSession(ctx context.Context, conn net.Conn, o *session.O
 	if err != nil {
 		_ = o.Refuse(err)
 		return
+	}
+	if c.FDPass && o.FDPass && slices.Contains(h.Features, wire.FeatureFDPass) {
+		w.Features = append(w.Features, wire.FeatureFDPass)
 	}
 	if w.Session == "" {
 		w.Session = rand.Text()
@@ -207,13 +230,24 @@ func (c *FakeCore) serveSession(ctx context.Context, conn net.Conn, o *session.O
 	if o.Answer(w) != nil {
 		return
 	}
-	s := &CoreSession{Hello: h, Welcome: w, t: c.t}
+	s := &CoreSession{Hello: h, Welcome: w, t: c.t, core: c, life: f}
 	s.Session = session.New(session.Config{Conn: conn, Side: session.SideCore, Handler: s.handle})
 	select {
 	case c.sessions <- s:
 	case <-ctx.Done():
 	}
 	_ = s.Run(ctx)
+}
+
+// own has a socket closed when this life of the core ends.
+func (c *FakeCore) own(f *life, conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.life == f {
+		f.conns[conn] = true
+		return
+	}
+	_ = conn.Close()
 }
 
 // Session returns the next plug that has attached.
@@ -232,6 +266,18 @@ func (c *FakeCore) Link() *DataConn {
 func (c *FakeCore) DialRequest() *DataConn {
 	c.t.Helper()
 	return next(c.t, c.dials, "DIAL")
+}
+
+// HandedLink returns the next socket that a plug has handed over with LINK.
+func (c *FakeCore) HandedLink() *HandedOver {
+	c.t.Helper()
+	return next(c.t, c.handed[wire.TypeLink], "LINK with a socket")
+}
+
+// HandedDial returns the next socket that a plug has handed over with DIAL.
+func (c *FakeCore) HandedDial() *HandedOver {
+	c.t.Helper()
+	return next(c.t, c.handed[wire.TypeDial], "DIAL with a socket")
 }
 
 // Attach returns the next data connection that a plug has opened with ATTACH.

@@ -3,6 +3,7 @@ package plugtest
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"sync/atomic"
 	"testing"
 
@@ -10,14 +11,16 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// CoreSession is the core's side of an attached plug. It answers BIND, UNBIND
-// and DRAIN, and keeps the last STATUS.
+// CoreSession is the core's side of an attached plug. It answers BIND, UNBIND,
+// KEEP, TAKE and DRAIN, and keeps the last STATUS.
 type CoreSession struct {
 	*session.Session
 	Hello   wire.Hello
 	Welcome wire.Welcome
 
 	t        testing.TB
+	core     *FakeCore
+	life     *life // of the core
 	revision atomic.Uint64
 	state    watched[coreState]
 }
@@ -27,9 +30,10 @@ type coreState struct {
 	Status  wire.Status
 	Binds   map[string]wire.Bind // by Bind
 	Drained bool
+	Kept    map[wire.Keep]bool
 }
 
-func (s *CoreSession) handle(_ context.Context, r *session.Request) (any, error) {
+func (s *CoreSession) handle(ctx context.Context, r *session.Request) (any, error) {
 	switch r.Type {
 	case wire.TypeStatus:
 		var b wire.Status
@@ -60,6 +64,12 @@ func (s *CoreSession) handle(_ context.Context, r *session.Request) (any, error)
 	case wire.TypeDrain:
 		s.state.update(func(c *coreState) { c.Drained = true })
 		return nil, nil
+	case wire.TypeKeep:
+		return nil, s.keep(r)
+	case wire.TypeTake:
+		return s.take(r)
+	case wire.TypeLink, wire.TypeDial:
+		return s.handedOver(ctx, r)
 	default:
 		return nil, session.ErrUnsupported
 	}
@@ -153,4 +163,23 @@ func (s *CoreSession) WaitDrain() {
 // Accept offers an incoming stream to the plug: nil means that it will ATTACH.
 func (s *CoreSession) Accept(ctx context.Context, bind, object string, remote wire.RemoteAddr) error {
 	return s.Call(ctx, wire.TypeAccept, wire.Accept{Bind: bind, Object: object, Remote: remote}, nil)
+}
+
+// AcceptHandedOver offers an incoming stream to the plug, which answers with the
+// socket of its target; that is the caller's.
+func (s *CoreSession) AcceptHandedOver(ctx context.Context, bind, object string, remote wire.RemoteAddr) (net.Conn, error) {
+	files, err := s.CallFiles(ctx, wire.TypeAccept, wire.Accept{Bind: bind, Object: object, Remote: remote}, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.conn(files)
+}
+
+// EndLink tells the plug that a link which it has handed over has ended; no code
+// means in order.
+func (s *CoreSession) EndLink(object, code string) {
+	s.t.Helper()
+	if err := s.Notify(wire.TypeClosed, wire.Closed{Object: object, Code: code}); err != nil {
+		s.t.Fatalf("plugtest: CLOSED: %v", err)
+	}
 }

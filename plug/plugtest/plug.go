@@ -3,6 +3,7 @@ package plugtest
 import (
 	"context"
 	"net"
+	"os"
 	"sync"
 	"testing"
 
@@ -20,6 +21,10 @@ type PlugOptions struct {
 
 	// OnAccept answers ACCEPT; nil: the stream is taken, and comes out of NextAccept.
 	OnAccept func(context.Context, wire.Accept) error
+
+	// OnAcceptFiles answers ACCEPT instead, with descriptors; they are closed when
+	// they are sent.
+	OnAcceptFiles func(context.Context, wire.Accept) ([]*os.File, error)
 }
 
 // FakePlug is a plug attached to a core. Its session is embedded, for messages
@@ -33,6 +38,7 @@ type FakePlug struct {
 	options PlugOptions
 	config  watched[wire.Config]
 	accepts chan wire.Accept
+	closed  chan wire.Closed
 	ended   chan error // what Run returned
 
 	mu    sync.Mutex
@@ -78,6 +84,7 @@ func TryAttachPlug(t testing.TB, dial Dialer, o PlugOptions) (*FakePlug, error) 
 		dial:    dial,
 		options: o,
 		accepts: make(chan wire.Accept, wire.MaxOpens),
+		closed:  make(chan wire.Closed, wire.MaxOpens),
 		ended:   make(chan error, 1),
 		conns:   make(map[net.Conn]bool),
 	}
@@ -138,12 +145,23 @@ func (p *FakePlug) handle(ctx context.Context, r *session.Request) (any, error) 
 		if err := r.Decode(&b); err != nil {
 			return nil, err
 		}
+		if p.options.OnAcceptFiles != nil {
+			files, err := p.options.OnAcceptFiles(ctx, b)
+			return session.Answer{Body: wire.Accepted{}, Files: files}, err
+		}
 		if p.options.OnAccept != nil {
 			return wire.Accepted{}, p.options.OnAccept(ctx, b)
 		}
 		p.accepts <- b
 		return wire.Accepted{}, nil
 	case wire.TypeDrain:
+		return nil, nil
+	case wire.TypeClosed:
+		var b wire.Closed
+		if err := r.Decode(&b); err != nil {
+			return nil, err
+		}
+		p.closed <- b
 		return nil, nil
 	default:
 		return nil, session.ErrUnsupported
@@ -216,6 +234,45 @@ func (p *FakePlug) Link(ctx context.Context, b wire.Link) (net.Conn, wire.Opened
 		b.Session = p.Welcome.Session
 	}
 	return p.Open(ctx, wire.TypeLink, b)
+}
+
+// HandLink hands a link's socket over; an empty Session is filled in. sock stays
+// the caller's.
+func (p *FakePlug) HandLink(ctx context.Context, b wire.Link, sock ...*os.File) (wire.Opened, error) {
+	if b.Session == "" {
+		b.Session = p.Welcome.Session
+	}
+	var o wire.Opened
+	_, err := p.CallFiles(ctx, wire.TypeLink, b, &o, sock)
+	return o, err
+}
+
+// HandDial hands an application's socket over; an empty Session is filled in.
+// sock stays the caller's.
+func (p *FakePlug) HandDial(ctx context.Context, b wire.Dial, sock ...*os.File) (wire.Opened, error) {
+	if b.Session == "" {
+		b.Session = p.Welcome.Session
+	}
+	var o wire.Opened
+	_, err := p.CallFiles(ctx, wire.TypeDial, b, &o, sock)
+	return o, err
+}
+
+// Keep has a socket kept, which stays the caller's as well.
+func (p *FakePlug) Keep(ctx context.Context, k wire.Keep, sock ...*os.File) error {
+	_, err := p.CallFiles(ctx, wire.TypeKeep, k, nil, sock)
+	return err
+}
+
+// Take returns what was kept; that is the caller's.
+func (p *FakePlug) Take(ctx context.Context, k wire.Take) ([]*os.File, error) {
+	return p.CallFiles(ctx, wire.TypeTake, k, nil, nil)
+}
+
+// NextClosed returns the next CLOSED.
+func (p *FakePlug) NextClosed() wire.Closed {
+	p.t.Helper()
+	return next(p.t, p.closed, "CLOSED")
 }
 
 // Dial opens a stream; an empty Session is filled in.

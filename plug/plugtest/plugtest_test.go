@@ -133,10 +133,11 @@ func TestCoreDiesAndComesBack(t *testing.T) {
 
 func TestRefusedHello(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.Welcome = func(wire.Hello) (wire.Welcome, error) {
-		return wire.Welcome{}, wire.NewError(wire.CodeExists, "x is here")
-	}
+	core := plugtest.NewCore(t, func(c *plugtest.FakeCore) {
+		c.Welcome = func(wire.Hello) (wire.Welcome, error) {
+			return wire.Welcome{}, wire.NewError(wire.CodeExists, "x is here")
+		}
+	})
 	_, err := plugtest.TryAttachPlug(t, core.Dial, plugtest.PlugOptions{Hello: plugtest.Hello("x")})
 	var e *wire.Error
 	if !errors.As(err, &e) || e.Code != wire.CodeExists {

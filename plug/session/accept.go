@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -19,6 +18,10 @@ type Opening struct {
 	Kind wire.ConnKind
 	Type wire.Type
 	Body json.RawMessage
+
+	// FDPass says that the probe has come with HELLO: descriptors can be passed
+	// on this session, if HELLO offers it and WELCOME grants FeatureFDPass.
+	FDPass bool
 
 	conn net.Conn
 	stop func() error // ends the watch of WithHangup
@@ -39,8 +42,10 @@ func Accept(ctx context.Context, conn net.Conn) (*Opening, error) {
 }
 
 func (o *Opening) read() error {
+	r := exactReader(o.conn)
+	defer r.close()
 	var b [wire.PreambleSize]byte
-	if _, err := io.ReadFull(o.conn, b[:]); err != nil {
+	if err := r.bytes(b[:]); err != nil {
 		return fmt.Errorf("plug: read preamble: %w", err)
 	}
 	p, _, err := wire.ParsePreamble(b[:])
@@ -56,17 +61,21 @@ func (o *Opening) read() error {
 		}
 		return e
 	}
-	f, err := readFrame(o.conn, wire.MaxBodyBeforeWelcome)
+	f, err := r.last(wire.MaxBodyBeforeWelcome)
+	defer f.release()
 	if err == nil && (f.Flags != 0 || f.ID != firstID) {
 		err = protocolErrorf("%s (flags %d, id %d) where a request with id %d was expected", f.Type, f.Flags, f.ID, firstID)
 	}
 	if err == nil && (p.Kind == wire.ConnSession) != (f.Type == wire.TypeHello) {
 		err = protocolErrorf("%s cannot open a connection of kind %d", f.Type, p.Kind)
 	}
+	if err == nil && (f.FDs > 1 || f.FDs > 0 && f.Type != wire.TypeHello) {
+		err = protocolErrorf("%s with %d descriptors cannot open a connection", f.Type, f.FDs)
+	}
 	var broken *ProtocolError
 	if errors.As(err, &broken) {
 		e := wire.NewError(wire.CodeInvalid, "%s", broken.Reason)
-		if err := writeFrame(o.conn, errorFrame(wire.TypeError, 0, e)); err != nil {
+		if err := writeFrame(o.conn, errorFrame(wire.TypeError, 0, e), nil); err != nil {
 			return fmt.Errorf("plug: refuse first frame: %w", err)
 		}
 		return broken
@@ -75,6 +84,7 @@ func (o *Opening) read() error {
 		return fmt.Errorf("plug: read first frame: %w", err)
 	}
 	o.Kind, o.Type, o.Body = p.Kind, f.Type, f.body
+	o.FDPass = len(f.files) == 1 && isProbe(f.files[0])
 	return nil
 }
 
@@ -149,5 +159,5 @@ func (o *Opening) send(f frame) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), wire.PreambleTimeout)
 	defer cancel()
-	return within(ctx, o.conn, func() error { return writeFrame(o.conn, f) })
+	return within(ctx, o.conn, func() error { return writeFrame(o.conn, f, nil) })
 }

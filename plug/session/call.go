@@ -3,15 +3,17 @@ package session
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
 // call is a request of ours that waits for its answer.
 type call struct {
-	id     uint32
-	answer chan frame    // capacity 1
-	slot   chan struct{} // where its token came from; nil: none
+	id        uint32
+	answer    chan frame    // capacity 1
+	slot      chan struct{} // where its token came from; nil: none
+	abandoned bool          // nobody will take the answer; guarded by Session.mu
 }
 
 // Call sends a request and waits for the answer, RequestTimeout if ctx has no
@@ -20,13 +22,32 @@ type call struct {
 //
 // At most MaxRequests run at once, MaxOpens for types that open an object; Call
 // waits for its turn. A withdrawn request keeps its place until it is answered.
+//
+// Descriptors that come with the answer are closed: see CallFiles.
 func (s *Session) Call(ctx context.Context, t wire.Type, body, resp any) error {
+	files, err := s.CallFiles(ctx, t, body, resp, nil)
+	closeFiles(files)
+	return err
+}
+
+// CallFiles is Call with descriptors, at most wire.MaxFDs. The caller keeps
+// files, and closes them once CallFiles has returned. It owns what is returned:
+// those that came with the answer, close-on-exec; none with an error.
+//
+// Descriptors go over Unix sockets, on systems that can pass them, and only once
+// WELCOME has granted FeatureFDPass. An answer whose descriptors were lost on
+// their way is an error with code limit, as is a request whose were.
+func (s *Session) CallFiles(ctx context.Context, t wire.Type, body, resp any, files []*os.File) ([]*os.File, error) {
 	ctx, cancel := withDefault(ctx, wire.RequestTimeout)
 	defer cancel()
 	f, err := newFrame(t, 0, 0, body)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.canPass(files)
 	}
+	if err != nil {
+		return nil, err
+	}
+	f = f.withFiles(files, false)
 	slot := s.requests
 	if t.Opens() {
 		slot = s.opens
@@ -34,34 +55,78 @@ func (s *Session) Call(ctx context.Context, t wire.Type, body, resp any) error {
 	select {
 	case slot <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("plug: %s: %w", t, context.Cause(ctx))
+		return nil, fmt.Errorf("plug: %s: %w", t, context.Cause(ctx))
 	case <-s.done:
-		return s.closed()
+		return nil, s.closed()
 	}
 	c, err := s.send(f, slot)
 	if err != nil {
 		<-slot
-		return err
+		return nil, err
 	}
 	select {
 	case f = <-c.answer:
 	case <-ctx.Done():
 		s.withdraw(c)
-		return fmt.Errorf("plug: %s: %w", t, context.Cause(ctx))
+		return nil, fmt.Errorf("plug: %s: %w", t, context.Cause(ctx))
 	case <-s.done:
 		select { // it may have come just before the end
 		case f = <-c.answer:
 		default:
-			return s.closed()
+			s.giveUp(c)
+			return nil, s.closed()
 		}
 	}
-	if f.Flags&wire.FlagError != 0 {
-		return remoteError(f)
+	if err := f.result(resp); err != nil {
+		f.release()
+		return nil, err
 	}
-	if resp == nil {
+	return f.files, nil
+}
+
+// result is what an answer says: resp is filled in, or it is an error.
+func (f frame) result(resp any) error {
+	switch {
+	case f.Flags&wire.FlagError != 0:
+		return remoteError(f)
+	case f.short:
+		return errLost(f)
+	case resp == nil:
 		return nil
 	}
 	return decode(f, resp)
+}
+
+// canPass says why files cannot be sent on this session, if they cannot.
+func (s *Session) canPass(files []*os.File) error {
+	switch {
+	case len(files) > wire.MaxFDs:
+		return wire.NewError(wire.CodeLimit, "%d descriptors, a frame has at most %d", len(files), wire.MaxFDs)
+	case len(files) > 0 && passing(s.conn) == nil:
+		return wire.NewError(wire.CodeUnsupported, "this session cannot pass descriptors")
+	}
+	return nil
+}
+
+// errLost tells that the descriptors of f did not all arrive.
+func errLost(f frame) *wire.Error {
+	return wire.NewError(wire.CodeLimit, "the %d descriptors of %s did not all arrive", f.FDs, f.Type)
+}
+
+// giveUp makes nobody take c's answer: what comes with it is closed.
+func (s *Session) giveUp(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveUpLocked(c)
+}
+
+func (s *Session) giveUpLocked(c *call) {
+	c.abandoned = true
+	select {
+	case f := <-c.answer:
+		f.release()
+	default:
+	}
 }
 
 // Notify queues a notification. It does not block; a full queue closes the
@@ -97,6 +162,7 @@ func (s *Session) send(f frame, slot chan struct{}) (*call, error) {
 func (s *Session) withdraw(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.giveUpLocked(c)
 	if s.calls[c.id] != c {
 		return
 	}
@@ -114,11 +180,19 @@ func (s *Session) answered(f frame) error {
 	c := s.calls[f.ID]
 	if c == nil {
 		s.stats.LateAnswers++
+		f.release()
 		return nil
+	}
+	if f.short {
+		s.stats.LostFiles++
 	}
 	delete(s.calls, f.ID)
 	if c.slot != nil {
 		<-c.slot
+	}
+	if c.abandoned {
+		f.release()
+		return nil
 	}
 	c.answer <- f
 	return nil

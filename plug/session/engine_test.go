@@ -327,7 +327,6 @@ func TestProtocolErrors(t *testing.T) {
 	}{
 		"flags":         {frame(wire.TypePing, 8, 3, "{}"), "flags is 8"},
 		"reserved":      {[]byte{0, 0, 0, 2, 2, 0, 0, 1, 0, 0, 0, 3, '{', '}'}, "reserved byte"},
-		"descriptors":   {[]byte{0, 0, 0, 2, 2, 0, 1, 0, 0, 0, 0, 3, '{', '}'}, "claims 1 descriptors, none came"},
 		"length":        {[]byte{0, 0x10, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3}, "body length is 1048577"},
 		"empty body":    {frame(wire.TypePing, 0, 3, ""), "not a JSON object"},
 		"array":         {frame(wire.TypePing, 0, 3, "[]"), "not a JSON object"},

@@ -1,25 +1,36 @@
 package session
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// frame is one control frame. Reading and writing frames is all that touches a
-// connection while it carries control frames: descriptors, when they are
-// passed, travel through here and nowhere else.
-//
-// A plain read, as below, makes the kernel drop descriptors that come with the
-// bytes, silently. So no side may be told that they can be passed (the feature
-// fdpass is never granted), and a header that claims some is refused.
+// refsPatience bounds the pauses while too many descriptors of this user are on
+// their way: two seconds in all, in which no other frame of the session is sent.
+const refsPatience = time.Second
+
+// errNotSent tells that a frame was not sent because its descriptors cannot be:
+// too many are on their way, or their owner has closed them, having given up.
+var errNotSent = errors.New("plug: descriptors cannot be sent")
+
+// frame is one control frame, with the descriptors that belong to it. Reading
+// and writing frames is all that touches a connection while it carries control
+// frames.
 type frame struct {
 	wire.Header
-	body json.RawMessage
+	body  json.RawMessage
+	files []*os.File
+	owned bool // to be sent: files are closed then
+	short bool // received: some of its descriptors were lost, so there are none
 }
 
 // newFrame makes a frame with the JSON of body, nil standing for {}.
@@ -67,47 +78,156 @@ func (f frame) append(b []byte) []byte {
 // size is the length of the frame in bytes.
 func (f frame) size() int { return wire.HeaderSize + len(f.body) }
 
-// writeFrame writes f in one piece.
-func writeFrame(w io.Writer, f frame) error {
-	_, err := w.Write(f.append(make([]byte, 0, f.size())))
+// withFiles is f with descriptors. With owned, whoever sends or drops the frame
+// closes them.
+func (f frame) withFiles(files []*os.File, owned bool) frame {
+	f.files, f.owned, f.FDs = files, owned, uint8(len(files))
+	return f
+}
+
+// release closes the descriptors that go with the frame, if they are its own.
+func (f frame) release() {
+	if f.owned {
+		closeFiles(f.files)
+	}
+}
+
+// writeFrame writes f in one piece, with its descriptors on the first byte.
+// errNotSent means that nothing was written, as these cannot be sent; giveUp ends
+// the trying.
+func writeFrame(conn net.Conn, f frame, giveUp <-chan struct{}) error {
+	defer f.release()
+	b := f.append(make([]byte, 0, f.size()))
+	if len(f.files) > 0 {
+		n, err := sendPatiently(passing(conn), b, f.files, giveUp)
+		if err != nil || n == len(b) {
+			return err
+		}
+		b = b[n:] // the descriptors have gone with the first bytes
+	}
+	_, err := conn.Write(b)
 	return err
 }
 
-// readFrame reads one frame and not a byte more, as what follows it on a data
-// connection is no frame. Its body has at most limit bytes and is one JSON
-// object. io.EOF means that r ended before the frame; a *ProtocolError that the
-// other side does not speak plug/1.
-func readFrame(r io.Reader, limit uint32) (frame, error) {
-	var b [wire.HeaderSize]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return frame{}, err
+// sendPatiently is send, tried again while too many descriptors are on their way.
+func sendPatiently(u *net.UnixConn, b []byte, files []*os.File, giveUp <-chan struct{}) (int, error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		n, err := send(u, b, files)
+		if !tooManyRefs(err) {
+			return n, err
+		}
+		if wait > refsPatience {
+			return 0, errNotSent
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-giveUp:
+			timer.Stop()
+			return 0, errNotSent
+		}
 	}
-	return readBody(r, b, limit)
 }
 
-// readBody is the rest of readFrame after the header's bytes b.
-func readBody(r io.Reader, b [wire.HeaderSize]byte, limit uint32) (frame, error) {
+// frameReader reads frames from a connection. It counts bytes, so that each
+// frame gets its own descriptors.
+type frameReader struct {
+	in *inlet
+	r  io.Reader // in, or a buffer before it
+	at int64     // bytes taken from r
+}
+
+// exactReader reads from conn not a byte more than it is asked for, as what
+// follows the first frame of a data connection is none.
+func exactReader(conn net.Conn) *frameReader {
+	in := newInlet(conn)
+	return &frameReader{in: in, r: in}
+}
+
+// bufferedReader reads ahead.
+func bufferedReader(conn net.Conn) *frameReader {
+	in := newInlet(conn)
+	return &frameReader{in: in, r: bufio.NewReader(in)}
+}
+
+// close closes descriptors that belong to no frame; the connection stays open.
+func (r *frameReader) close() { r.in.close() }
+
+// last is frame for one that nothing may follow yet, no descriptors either.
+func (r *frameReader) last(limit uint32) (frame, error) {
+	var b [wire.HeaderSize]byte
+	if err := r.bytes(b[:]); err != nil {
+		return frame{}, err
+	}
+	return r.lastRest(b, limit)
+}
+
+// lastRest is what last does after the header's bytes b.
+func (r *frameReader) lastRest(b [wire.HeaderSize]byte, limit uint32) (frame, error) {
+	f, err := r.rest(b, limit)
+	if n := r.in.waiting(); err == nil && n > 0 {
+		f.release()
+		return frame{}, protocolErrorf("%d descriptors came that no frame claims", n)
+	}
+	return f, err
+}
+
+// bytes fills b with bytes that belong to no frame.
+func (r *frameReader) bytes(b []byte) error {
+	n, err := io.ReadFull(r.r, b)
+	r.at += int64(n)
+	return err
+}
+
+// frame reads one frame; its descriptors are the caller's. Its body has at most
+// limit bytes and is one JSON object. io.EOF means that the connection ended
+// before the frame; a *ProtocolError that the other side does not speak plug/1.
+func (r *frameReader) frame(limit uint32) (frame, error) {
+	var b [wire.HeaderSize]byte
+	if err := r.bytes(b[:]); err != nil {
+		return frame{}, err
+	}
+	return r.rest(b, limit)
+}
+
+// rest is what frame does after the header's bytes b.
+func (r *frameReader) rest(b [wire.HeaderSize]byte, limit uint32) (frame, error) {
 	h, _, err := wire.ParseHeader(b[:])
 	switch {
 	case err != nil:
 		return frame{}, &ProtocolError{Reason: err.Error()}
 	case h.Length > limit:
 		return frame{}, protocolErrorf("body of %s has %d bytes, at most %d are allowed here", h.Type, h.Length, limit)
-	case h.FDs != 0:
-		return frame{}, protocolErrorf("%s claims %d descriptors, none came", h.Type, h.FDs)
+	case h.FDs != 0 && r.in.unix == nil:
+		return frame{}, protocolErrorf("%s claims %d descriptors, this connection carries none", h.Type, h.FDs)
 	}
-	// Memory is taken as bytes arrive, not as the header promises.
-	var body bytes.Buffer
-	if _, err := io.CopyN(&body, r, int64(h.Length)); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
+	files, whole, err := r.in.claim(r.at-wire.HeaderSize, int(h.FDs))
+	if err != nil {
 		return frame{}, err
 	}
-	if !isObject(body.Bytes()) {
-		return frame{}, protocolErrorf("body of %s is not a JSON object", h.Type)
+	f := frame{Header: h, files: files, owned: true, short: !whole}
+	if f.body, err = r.body(h); err != nil {
+		f.release()
+		return frame{}, err
 	}
-	return frame{Header: h, body: body.Bytes()}, nil
+	return f, nil
+}
+
+// body reads the body that belongs to h.
+func (r *frameReader) body(h wire.Header) (json.RawMessage, error) {
+	// Memory is taken as bytes arrive, not as the header promises.
+	var body bytes.Buffer
+	n, err := io.CopyN(&body, r.r, int64(h.Length))
+	r.at += n
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, io.ErrUnexpectedEOF
+	case err != nil:
+		return nil, err
+	case !isObject(body.Bytes()):
+		return nil, protocolErrorf("body of %s is not a JSON object", h.Type)
+	}
+	return body.Bytes(), nil
 }
 
 // isObject reports whether b is one JSON object.

@@ -32,7 +32,8 @@ func (s *Session) heartbeat() {
 				s.setStalled(true)
 			}
 			select {
-			case <-c.answer:
+			case f := <-c.answer:
+				f.release()
 				s.setStalled(false)
 			case <-s.done:
 				return

@@ -3,9 +3,11 @@ package session
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net"
+	"os"
+	"slices"
 
 	"github.com/project-receptor/receptor/plug/wire"
 )
@@ -17,12 +19,35 @@ const firstID = 1
 // HELLO and waits for WELCOME, RequestTimeout if ctx has no deadline. A refusal
 // is a *wire.Error. conn stays the caller's: to give to New, or to close after
 // an error.
+//
+// Where HELLO offers FeatureFDPass, the probe goes with it; where descriptors
+// cannot be passed over conn, the offer is taken out. Calls may pass descriptors
+// if WELCOME grants the feature.
 func Attach(ctx context.Context, conn net.Conn, hello wire.Hello) (wire.Welcome, error) {
 	ctx, cancel := withDefault(ctx, wire.RequestTimeout)
 	defer cancel()
+	var probe []*os.File
+	if slices.Contains(hello.Features, wire.FeatureFDPass) {
+		if probe = probeFor(conn); probe == nil {
+			hello.Features = slices.DeleteFunc(slices.Clone(hello.Features), func(f string) bool { return f == wire.FeatureFDPass })
+		}
+	}
+	defer closeFiles(probe)
 	var w wire.Welcome
-	err := open(ctx, conn, wire.ConnSession, wire.TypeHello, hello, &w)
+	err := open(ctx, conn, wire.ConnSession, wire.TypeHello, hello, &w, probe)
 	return w, err
+}
+
+// probeFor makes the probe that goes over conn; nil: there is none.
+func probeFor(conn net.Conn) []*os.File {
+	if passing(conn) == nil {
+		return nil
+	}
+	probe, err := newProbe()
+	if err != nil {
+		return nil // as in a sandbox; bytes are relayed then
+	}
+	return []*os.File{probe}
 }
 
 // Open makes conn the data connection of an object: it sends the preamble and
@@ -35,11 +60,11 @@ func Open(ctx context.Context, conn net.Conn, t wire.Type, body any) (wire.Opene
 	ctx, cancel := withDefault(ctx, wire.DialTimeout+wire.RequestTimeout)
 	defer cancel()
 	var o wire.Opened
-	err := open(ctx, conn, wire.ConnData, t, body, &o)
+	err := open(ctx, conn, wire.ConnData, t, body, &o, nil)
 	return o, err
 }
 
-func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, body, resp any) error {
+func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, body, resp any, files []*os.File) error {
 	f, err := newFrame(t, 0, firstID, body)
 	if err != nil {
 		return err
@@ -47,9 +72,9 @@ func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, b
 	if len(f.body) > wire.MaxBodyBeforeWelcome {
 		return wire.NewError(wire.CodeLimit, "body of %s has %d bytes, at most %d are allowed", t, len(f.body), wire.MaxBodyBeforeWelcome)
 	}
-	b := wire.Preamble{Major: wire.Major, Kind: kind}.Append(nil)
+	preamble := wire.Preamble{Major: wire.Major, Kind: kind}.Append(nil)
 	return within(ctx, conn, func() error {
-		_, werr := conn.Write(f.append(b))
+		werr := writeFirst(ctx, conn, preamble, f.withFiles(files, false))
 		// A core that refuses early closes early: its reason can still be read.
 		if err := readAnswer(conn, t, resp); werr == nil || isRemote(err) {
 			return err
@@ -58,22 +83,45 @@ func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, b
 	})
 }
 
+// writeFirst writes the preamble and the first frame: in one piece, unless
+// descriptors go with the frame, which has to begin a write then.
+func writeFirst(ctx context.Context, conn net.Conn, preamble []byte, f frame) error {
+	if len(f.files) == 0 {
+		_, err := conn.Write(f.append(preamble))
+		return err
+	}
+	if _, err := conn.Write(preamble); err != nil {
+		return err
+	}
+	err := writeFrame(conn, f, ctx.Done())
+	if errors.Is(err, errNotSent) { // then nothing is granted that needs them
+		err = writeFrame(conn, f.withFiles(nil, false), nil)
+	}
+	return err
+}
+
 // readAnswer reads the answer to the first frame of a connection.
-func readAnswer(r io.Reader, t wire.Type, resp any) error {
+func readAnswer(conn net.Conn, t wire.Type, resp any) error {
+	r := exactReader(conn)
+	defer r.close()
 	var b [wire.HeaderSize]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
+	if err := r.bytes(b[:]); err != nil {
 		return fmt.Errorf("plug: wait for the answer to %s: %w", t, err)
 	}
 	// A core of another major says so by its own preamble, as long as a header.
 	if bytes.HasPrefix(b[:], []byte(wire.Magic)) {
-		if _, err := io.ReadFull(r, b[:]); err != nil {
+		if err := r.bytes(b[:]); err != nil {
 			return fmt.Errorf("plug: core speaks another major: %w", err)
 		}
 	}
-	f, err := readBody(r, b, wire.MaxBodyBeforeWelcome)
-	switch {
-	case err != nil:
+	f, err := r.lastRest(b, wire.MaxBodyBeforeWelcome)
+	if err != nil {
 		return err
+	}
+	defer f.release()
+	switch {
+	case f.FDs != 0:
+		return protocolErrorf("the answer to %s claims descriptors", t)
 	case f.isError():
 		return remoteError(f)
 	case f.Flags&wire.FlagResponse == 0 || f.ID != firstID || f.Type != t:

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -14,9 +13,10 @@ import (
 
 // read is the reader: it runs until the end.
 func (s *Session) read(ctx context.Context, handlers *sync.WaitGroup) {
-	r := bufio.NewReader(s.conn)
+	r := bufferedReader(s.conn)
+	defer r.close()
 	for {
-		f, err := readFrame(r, wire.MaxBody)
+		f, err := r.frame(wire.MaxBody)
 		if err == nil {
 			err = s.dispatch(ctx, handlers, f)
 		}
@@ -45,21 +45,26 @@ func (s *Session) refuse(e *ProtocolError) {
 	s.endLocked(e)
 }
 
-// dispatch does what one frame asks for. An error ends the session.
+// dispatch does what one frame asks for, and owns its descriptors. An error ends
+// the session.
 func (s *Session) dispatch(ctx context.Context, handlers *sync.WaitGroup, f frame) error {
 	switch {
 	case s.hasEnded():
+		f.release()
 		return net.ErrClosed // the reason is known already
 	case f.isError():
+		f.release()
 		return remoteError(f)
 	case f.Flags&wire.FlagResponse != 0:
 		return s.answered(f)
 	case f.ID == 0:
 		return s.notified(ctx, f)
 	case (f.ID%2 == 0) != (s.side == SidePlug):
+		f.release()
 		return protocolErrorf("request id %d of %s has the wrong parity", f.ID, f.Type)
 	case f.Type == wire.TypePing:
-		s.answer(f, nil, nil)
+		f.release()
+		s.answer(f, Answer{}, nil)
 		return nil
 	}
 	return s.requested(ctx, handlers, f)
@@ -73,7 +78,12 @@ func (s *Session) hasEnded() bool {
 
 // notified handles a notification.
 func (s *Session) notified(ctx context.Context, f frame) error {
+	if f.short {
+		s.lostFiles() // there is no answer to say so
+		return nil
+	}
 	if f.Type == wire.TypeCancel {
+		f.release()
 		var c wire.Cancel
 		if err := decode(f, &c); err != nil {
 			return protocolErrorf("%v", err)
@@ -81,7 +91,8 @@ func (s *Session) notified(ctx context.Context, f frame) error {
 		s.canceled(c.ID)
 		return nil
 	}
-	_, err := s.handler(ctx, &Request{Type: f.Type, Body: f.body, Notification: true})
+	body, err := s.call(ctx, f)
+	body.release()
 	var e *wire.Error
 	switch {
 	case err == nil:
@@ -93,6 +104,26 @@ func (s *Session) notified(ctx context.Context, f frame) error {
 		s.Close(asWireError(err))
 	}
 	return nil
+}
+
+// call runs the handler for f, whose descriptors it owns.
+func (s *Session) call(ctx context.Context, f frame) (Answer, error) {
+	r := &Request{Type: f.Type, Body: f.body, Notification: f.ID == 0, Files: f.files}
+	defer func() { closeFiles(r.Files) }() // those that were not taken
+	body, err := s.handler(ctx, r)
+	if a, ok := body.(Answer); ok {
+		return a, err
+	}
+	return Answer{Body: body}, err
+}
+
+// release closes the descriptors of an answer that is not sent.
+func (a Answer) release() { closeFiles(a.Files) }
+
+func (s *Session) lostFiles() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.LostFiles++
 }
 
 // canceled withdraws a request of the other side. Its handler goes on until it
@@ -123,11 +154,19 @@ func (s *Session) requested(ctx context.Context, handlers *sync.WaitGroup, f fra
 	s.mu.Lock()
 	if _, twice := s.serving[f.ID]; twice {
 		s.mu.Unlock()
+		f.release()
 		return protocolErrorf("request id %d of %s is in use", f.ID, f.Type)
+	}
+	if f.short {
+		s.stats.LostFiles++
+		s.mu.Unlock()
+		s.answer(f, Answer{}, errLost(f))
+		return nil
 	}
 	if s.inflight[index] == limit {
 		s.mu.Unlock()
-		s.answer(f, nil, wire.NewError(wire.CodeBusy, "%d requests are unanswered", limit))
+		f.release()
+		s.answer(f, Answer{}, wire.NewError(wire.CodeBusy, "%d requests are unanswered", limit))
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -137,30 +176,39 @@ func (s *Session) requested(ctx context.Context, handlers *sync.WaitGroup, f fra
 
 	handlers.Go(func() {
 		defer cancel()
-		body, err := s.handler(ctx, &Request{Type: f.Type, Body: f.body})
+		a, err := s.call(ctx, f)
 		s.mu.Lock()
 		withdrawn := s.serving[f.ID] == nil
 		delete(s.serving, f.ID)
 		s.inflight[index]--
 		s.mu.Unlock()
 		if withdrawn {
-			body, err = nil, wire.NewError(wire.CodeCanceled, "%s was withdrawn", f.Type)
+			err = wire.NewError(wire.CodeCanceled, "%s was withdrawn", f.Type)
 		}
-		s.answer(f, body, err)
+		s.answer(f, a, err)
 	})
 	return nil
 }
 
-// answer queues the answer to the request f.
-func (s *Session) answer(f frame, body any, err error) {
+// answer queues the answer to the request f: err if that is not nil, else a. It
+// owns the descriptors of a.
+func (s *Session) answer(f frame, a Answer, err error) {
 	var r frame
 	if err == nil {
-		r, err = newFrame(f.Type, wire.FlagResponse, f.ID, body)
+		err = s.canPass(a.Files)
 	}
-	if err != nil {
+	if err == nil {
+		r, err = newFrame(f.Type, wire.FlagResponse, f.ID, a.Body)
+	}
+	if err == nil {
+		r = r.withFiles(a.Files, true)
+	} else {
+		a.release()
 		r = errorFrame(f.Type, f.ID, asWireError(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.enqueueLocked(r) // fails only after the end, when nobody waits for it
+	if s.enqueueLocked(r) != nil {
+		r.release() // the session has ended, nobody waits for it
+	}
 }

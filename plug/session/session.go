@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -36,6 +37,25 @@ type Request struct {
 	Type         wire.Type
 	Body         json.RawMessage // one JSON object
 	Notification bool            // no answer is sent
+
+	// Files are the descriptors that came with the message: who knows what they
+	// are. They are close-on-exec, and closed when the handler returns unless it
+	// has taken them by TakeFiles.
+	Files []*os.File
+}
+
+// TakeFiles makes the caller the owner of Files and returns them.
+func (r *Request) TakeFiles() []*os.File {
+	files := r.Files
+	r.Files = nil
+	return files
+}
+
+// Answer is what a Handler returns to send descriptors with its response. The
+// session owns Files from then on, and closes them when they are sent or cannot be.
+type Answer struct {
+	Body  any
+	Files []*os.File // at most wire.MaxFDs
 }
 
 // Decode unmarshals the body into v. Its error is a *wire.Error with code
@@ -55,7 +75,7 @@ func (r *Request) Decode(v any) error {
 // What is returned is marshalled as the response body (nil means {}); an error
 // that is not a *wire.Error is sent as code internal. Unknown types: return
 // ErrUnsupported. Any other error for a notification, which has no answer,
-// closes the session with that error.
+// closes the session with that error. An Answer is a body with descriptors.
 type Handler func(ctx context.Context, r *Request) (any, error)
 
 // Config is what a Session needs.
@@ -77,6 +97,7 @@ type Config struct {
 type Stats struct {
 	UnknownNotifications uint64
 	LateAnswers          uint64 // answers to nothing that was asked
+	LostFiles            uint64 // messages whose descriptors did not all arrive
 }
 
 // Session is one side of a session.
@@ -208,7 +229,7 @@ func (s *Session) endLocked(reason error) {
 	s.ended, s.reason = true, reason
 	close(s.done)
 	if s.cancel == nil {
-		s.queue = nil
+		s.dropLocked()
 		_ = s.conn.Close()
 		return
 	}

@@ -112,7 +112,7 @@ func TestAcceptRefuses(t *testing.T) {
 		"notification":     {join(sessionPreamble, frame(wire.TypeHello, 0, 0, "{}")), "id 1 was expected", wire.CodeInvalid},
 		"response":         {join(sessionPreamble, frame(wire.TypeHello, 1, 1, "{}")), "id 1 was expected", wire.CodeInvalid},
 		"not an object":    {join(sessionPreamble, frame(wire.TypeHello, 0, 1, "7")), "not a JSON object", wire.CodeInvalid},
-		"with descriptors": {join(dataPreamble, []byte{0, 0, 0, 2, 0x10, 0, 1, 0, 0, 0, 0, 1, '{', '}'}), "none came", wire.CodeInvalid},
+		"with descriptors": {join(dataPreamble, []byte{0, 0, 0, 2, 0x10, 0, 1, 0, 0, 0, 0, 1, '{', '}'}), "LINK with 1 descriptors cannot open", wire.CodeInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

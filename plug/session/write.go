@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +21,7 @@ func (s *Session) enqueueLocked(f frame) error {
 		return s.closedLocked()
 	}
 	if s.queued > 0 && s.queued+f.size() > wire.MaxQueue {
-		s.queue = nil
+		s.dropLocked()
 		s.endLocked(wire.NewError(wire.CodeLimit, "%d bytes wait, the other side does not read", s.queued))
 		_ = s.conn.Close()
 		return s.closedLocked()
@@ -31,6 +32,14 @@ func (s *Session) enqueueLocked(f frame) error {
 	return nil
 }
 
+// dropLocked drops what has not been written.
+func (s *Session) dropLocked() {
+	for _, f := range s.queue {
+		f.release()
+	}
+	s.queue = nil
+}
+
 // write is the writer: it alone writes to the connection.
 func (s *Session) write() {
 	for {
@@ -38,8 +47,15 @@ func (s *Session) write() {
 		frames, ended := s.queue, s.ended
 		s.queue = nil
 		s.mu.Unlock()
-		for _, f := range frames {
-			if err := writeFrame(s.conn, f); err != nil {
+		for i, f := range frames {
+			err := writeFrame(s.conn, f, s.done)
+			if errors.Is(err, errNotSent) {
+				err = s.notSent(f)
+			}
+			if err != nil {
+				for _, f := range frames[i+1:] {
+					f.release()
+				}
 				s.writeFailed(err)
 				return
 			}
@@ -53,6 +69,16 @@ func (s *Session) write() {
 		}
 		<-s.wake
 	}
+}
+
+// notSent fails a frame whose descriptors cannot be sent, and only that: a
+// request of ours here, an answer on the other side.
+func (s *Session) notSent(f frame) error {
+	failed := errorFrame(f.Type, f.ID, wire.NewError(wire.CodeLimit, "the descriptors of %s cannot be sent", f.Type))
+	if f.Flags&wire.FlagResponse != 0 {
+		return writeFrame(s.conn, failed, nil)
+	}
+	return s.answered(failed)
 }
 
 // writeFailed is the end of the writer. The other side's ERROR, the reason why
@@ -71,4 +97,7 @@ func (s *Session) writeFailed(err error) {
 		}
 	}
 	_ = s.conn.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropLocked() // nothing is queued after the end
 }

@@ -25,7 +25,7 @@ var bodies = map[string]struct {
 			`"kinds":[{"kind":"k","refused":"why"}],"features":["f"],"limits":{"opens":1,"dataconn":2},"heartbeat_ms":5000}`,
 		&wire.Welcome{},
 	},
-	"config":        {`{"revision":1,"items":[{"item":"k port=1","kind":"k","params":{"port":1}}]}`, &wire.Config{}},
+	"config":        {`{"revision":1,"items":[{"item":"k port=1","kind":"k","params":{"port":1},"live":[{"object":"o","remote":"r"}]}]}`, &wire.Config{}},
 	"config result": {`{"errors":[{"item":"i","param":"p","msg":"m"}]}`, &wire.ConfigResult{}},
 	"status":        {`{"state":"up","detail":"d","items":[{"item":"i","state":"failed","addr":"a","err":"e"}]}`, &wire.Status{}},
 	"drain":         {`{"deadline_ms":1,"reason":"r"}`, &wire.Drain{}},

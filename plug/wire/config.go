@@ -13,6 +13,14 @@ type ConfigItem struct {
 	Item   string          `json:"item"` // kind and key parameters; stable over restarts
 	Kind   string          `json:"kind"`
 	Params json.RawMessage `json:"params"` // object; checked against the kind's schema by the core
+	Live   []Live          `json:"live,omitempty"`
+}
+
+// Live is a link of an item that was handed over and still lives, as when the
+// plug that did it has died. Its end is told by Closed.
+type Live struct {
+	Object string `json:"object"`
+	Remote string `json:"remote,omitempty"` // as LINK said
 }
 
 // ConfigResult answers Config: empty when the plug will make it so.

@@ -9,6 +9,10 @@ const (
 	RoleObserve = "observe"
 )
 
+// FeatureFDPass says that descriptors can be passed on the session. HELLO offers
+// it together with a probe; WELCOME grants it if the probe has arrived.
+const FeatureFDPass = "fdpass"
+
 // Hello is the first frame of a session, from the plug.
 type Hello struct {
 	Name           string         `json:"name"`            // [a-z0-9-]{1,63}, unique on the node

@@ -12,7 +12,7 @@ const (
 	// MaxBody bounds the body of any later frame: some thousand items in one CONFIG.
 	MaxBody = 1 << 20
 
-	// MaxFDs bounds the descriptors of one frame. Passing them is reserved.
+	// MaxFDs bounds the descriptors of one frame.
 	MaxFDs = 4
 
 	// MaxQueue bounds the bytes that wait to be written to the other side of a

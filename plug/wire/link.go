@@ -8,4 +8,7 @@ type Link struct {
 	Local   string `json:"local,omitempty"`
 	Remote  string `json:"remote,omitempty"`
 	Medium  string `json:"medium,omitempty"` // tcp, udp, ws...
+
+	// Residual is what was read of a socket that is handed over.
+	Residual []byte `json:"residual,omitempty"`
 }

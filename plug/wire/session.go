@@ -13,6 +13,19 @@ type Closed struct {
 	Msg    string `json:"msg,omitempty"`
 }
 
+// Keep gives the core a duplicate of a listening socket, under a name of the
+// plug's own.
+type Keep struct {
+	Item string `json:"item"`
+	Key  string `json:"key"`
+}
+
+// Take asks for what was kept under that name.
+type Take struct {
+	Item string `json:"item"`
+	Key  string `json:"key"`
+}
+
 // Cancel withdraws the request with that ID.
 type Cancel struct {
 	ID uint32 `json:"id"`

@@ -58,6 +58,42 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, s.unlessClosed(s.conn.lostBy(err))
 }
 
+// WriteTo implements io.WriterTo: it writes to w what arrives, until the clean
+// end. While it waits it holds no buffer.
+func (s *Stream) WriteTo(w io.Writer) (total int64, err error) {
+	for {
+		n, err := s.pass(w)
+		total += int64(n)
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// pass waits until there is something to read, and writes it to w.
+func (s *Stream) pass(w io.Writer) (int, error) {
+	var first [1]byte
+	_, _ = s.str.Peek(first[:]) // whatever it ended by, Read tells it right
+	buf := buffers.Get().(*buffer)
+	defer buffers.Put(buf)
+	n, err := s.Read(buf[:])
+	if n > 0 {
+		if n, err := w.Write(buf[:n]); err != nil {
+			return n, err
+		}
+	}
+	return n, err
+}
+
+// buffer is what WriteTo reads at once: 64 KiB with a header that w may put
+// before it.
+type buffer [64<<10 - 8]byte
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
 // Write writes; it blocks while the other side does not read.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.writing.Lock()

@@ -1,0 +1,11 @@
+//go:build !unix
+
+package plug
+
+import (
+	"os"
+	"syscall"
+)
+
+// duplicate returns nil: this system passes no descriptors.
+func duplicate(syscall.Conn) *os.File { return nil }

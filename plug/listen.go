@@ -1,0 +1,106 @@
+package plug
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// Listen opens a TCP listener of the item, whose Close has to be called. Where
+// the core can, it keeps a duplicate, so that connections wait while this plug
+// restarts: then Listen returns what an earlier process has left, the same port
+// where the address names none. ctx is for the opening.
+//
+// Multipath TCP is off: such sockets cannot be handed over.
+func (it *Item) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	key := network + " " + address
+	l := it.takeListener(ctx, key)
+	if l == nil {
+		var lc net.ListenConfig
+		lc.SetMultipathTCP(false)
+		var err error
+		if l, err = lc.Listen(ctx, network, address); err != nil {
+			return nil, err
+		}
+	}
+	k := &keptListener{Listener: l, done: make(chan struct{})}
+	var keeping context.Context
+	keeping, k.stop = context.WithCancel(context.Background()) // until Close
+	go func() {
+		defer close(k.done)
+		it.keepListener(keeping, l, key)
+	}()
+	return k, nil
+}
+
+// keptListener is a listener of which each core that attaches gets a duplicate.
+type keptListener struct {
+	net.Listener
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// Close closes the listener here; the core's duplicate goes with the item, or
+// when this plug does not come back.
+func (k *keptListener) Close() error {
+	k.stop()
+	err := k.Listener.Close()
+	<-k.done
+	return err
+}
+
+// takeListener returns the listener that the core has kept, or nil.
+func (it *Item) takeListener(ctx context.Context, key string) net.Listener {
+	core, err := it.runner.attached()
+	if err != nil || !core.handoff {
+		return nil
+	}
+	files, err := core.session.CallFiles(ctx, wire.TypeTake, wire.Take{Item: it.ID, Key: key}, nil, nil)
+	if err != nil {
+		if told := (*wire.Error)(nil); !errors.As(err, &told) || told.Code != wire.CodeNotFound {
+			it.Log.Debug("cannot take a kept listener", "error", err)
+		}
+		return nil
+	}
+	var l net.Listener
+	for _, f := range files { // one
+		if l == nil {
+			if l, err = net.FileListener(f); err != nil {
+				it.Log.Debug("cannot use a kept listener", "error", err)
+			}
+		}
+		_ = f.Close() // a duplicate
+	}
+	return l
+}
+
+// keepListener gives each core that attaches a duplicate of l, until ctx is done.
+func (it *Item) keepListener(ctx context.Context, l net.Listener, key string) {
+	c, ok := l.(syscall.Conn)
+	if !ok {
+		return
+	}
+	var core *attachment
+	for {
+		var err error
+		if core, err = it.runner.await(ctx, core); err != nil {
+			return
+		}
+		if !core.handoff {
+			continue
+		}
+		file := duplicate(c)
+		if file == nil {
+			continue
+		}
+		_, err = core.session.CallFiles(ctx, wire.TypeKeep, wire.Keep{Item: it.ID, Key: key}, nil, []*os.File{file})
+		_ = file.Close()
+		if err != nil && ctx.Err() == nil {
+			it.Log.Debug("the core does not keep a listener", "error", err)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+//go:build unix
+
+package plug_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/project-receptor/receptor/plug"
+	"github.com/project-receptor/receptor/plug/plugtest"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// greetPlug says hello to whoever connects.
+func greetPlug(addrs chan<- string) *plug.Plug {
+	return testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
+		l, err := it.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		addrs <- l.Addr().String()
+		defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+		for {
+			c, err := l.Accept()
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(c, "hello"); err != nil {
+				return err
+			}
+			if err := c.Close(); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+func wantGreeting(t *testing.T, c net.Conn) {
+	t.Helper()
+	if err := c.SetDeadline(time.Now().Add(plugtest.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	wantAll(t, c, "hello")
+}
+
+func dialTCP(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Nobody who connects is refused while a plug restarts, or its core does.
+func TestListenIsKept(t *testing.T) {
+	t.Parallel()
+	core := handoffCore(t)
+	addrs := make(chan string, 10)
+	a := item(t, "a", "1")
+
+	stop := start(t, core, greetPlug(addrs))
+	s := core.Session()
+	s.Configure(a)
+	addr := receive(t, addrs, "the item to listen")
+	if k := s.WaitKept("a"); k.Key != "tcp 127.0.0.1:0" {
+		t.Errorf("KEEP %+v", k)
+	}
+	wantGreeting(t, dialTCP(t, addr))
+	stop()
+	waits := dialTCP(t, addr) // while nobody accepts
+
+	stop = start(t, core, greetPlug(addrs))
+	s = core.Session()
+	s.Configure(a)
+	if got := receive(t, addrs, "the item to listen"); got != addr {
+		t.Errorf("listens on %s, before on %s", got, addr)
+	}
+	wantGreeting(t, waits)
+	s.WaitKept("a")
+
+	core.Kill()
+	wantGreeting(t, dialTCP(t, addr))
+	core.Start()
+	s = core.Session()
+	s.Configure(a)
+	s.WaitKept("a") // by the new core, of the same listener
+	stop()
+	dialTCP(t, addr)
+	core.Kill()
+	if c, err := net.Dial("tcp", addr); err == nil {
+		_ = c.Close()
+		t.Error("somebody holds the listener still")
+	}
+}
+
+// Where nothing can be kept a listener is one like any other.
+func TestListenWithoutHandoff(t *testing.T) {
+	t.Parallel()
+	core := plugtest.NewCore(t)
+	addrs := make(chan string, 10)
+	stop := start(t, core, greetPlug(addrs))
+	core.Session().Configure(item(t, "a", "1"))
+	addr := receive(t, addrs, "the item to listen")
+	wantGreeting(t, dialTCP(t, addr))
+	stop()
+	if c, err := net.Dial("tcp", addr); err == nil {
+		_ = c.Close()
+		t.Error("somebody holds the listener still")
+	}
+}
