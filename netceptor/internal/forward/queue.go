@@ -12,7 +12,8 @@ const (
 	// LinkQueue bounds the data that waits for a link's writer. It keeps a link of
 	// 1 Gbit/s busy for 2 ms and is 0.2 s of one of 10 Mbit/s. Past it data is
 	// dropped, which is what tells the senders to slow down. The bound is soft by
-	// one run of frames, at most a read buffer.
+	// one run of frames, at most a read buffer. It holds for local senders and for
+	// transit apart: those wait for room, which transit cannot, and would leave none.
 	LinkQueue = 256 << 10
 
 	// controlQueue bounds the routing updates and advertisements that wait. It is
@@ -30,6 +31,7 @@ type Queue struct {
 	mu      sync.Mutex
 	filled  sync.Cond // there is something to take, or the queue is closed
 	lanes   lanes
+	transit int           // bytes in lanes.data that Run put there
 	room    chan struct{} // closed when data was taken; nil while nobody waits
 	queued  uint64        // frames that went in
 	dropped uint64        // frames that did not
@@ -39,7 +41,8 @@ type Queue struct {
 // lanes are encoded frames.
 type lanes struct{ control, data []byte }
 
-// NewQueue makes a queue whose data lane is bounded by limit bytes.
+// NewQueue makes a queue whose data lane is bounded by limit bytes, once for what
+// Run brings and once for all.
 func NewQueue(limit int) *Queue {
 	q := &Queue{}
 	q.init(limit)
@@ -67,15 +70,17 @@ func (q *Queue) Control(msg []byte) bool {
 	return true
 }
 
-// Run queues n whole frames, with their lengths, in the data lane. It never waits.
+// Run queues n whole frames in transit, with their lengths, in the data lane. It
+// never waits.
 func (q *Queue) Run(frames []byte, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || len(q.lanes.data) >= q.limit {
+	if q.closed || q.transit >= q.limit {
 		q.dropped += uint64(n)
 		return
 	}
 	q.lanes.data = append(q.lanes.data, frames...)
+	q.transit += len(frames)
 	q.queued += uint64(n)
 	q.filled.Signal()
 }
@@ -149,6 +154,7 @@ func (q *Queue) take(b *lanes) bool {
 	}
 	b.control, b.data = b.control[:0], b.data[:0]
 	*b, q.lanes = q.lanes, *b
+	q.transit = 0
 	q.wake()
 	return true
 }
