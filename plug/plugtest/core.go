@@ -117,7 +117,7 @@ func (c *FakeCore) Start() {
 				_ = conn.Close()
 				return
 			}
-			f.wg.Go(func() { c.serve(ctx, f, conn) })
+			f.wg.Go(func() { c.serve(ctx, conn) })
 		}
 	})
 }
@@ -143,7 +143,7 @@ func (c *FakeCore) Kill() {
 }
 
 // serve handles one connection.
-func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
+func (c *FakeCore) serve(ctx context.Context, conn net.Conn) {
 	o, err := session.Accept(ctx, conn)
 	if err != nil {
 		_ = conn.Close() // whoever misbehaves sees it there
