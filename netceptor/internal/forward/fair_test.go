@@ -27,7 +27,7 @@ func TestLocalSendersLeaveRoomForTransit(t *testing.T) {
 	t.Parallel()
 	const (
 		frame  = 1400
-		lasts  = 5 * time.Second
+		lasts  = 2 * time.Second
 		batch  = 20 // messages, as QUIC sends them
 		header = 36
 		wait   = 20 * time.Millisecond

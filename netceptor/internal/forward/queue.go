@@ -16,6 +16,9 @@ const (
 	// transit apart: those wait for room, which transit cannot, and would leave none.
 	LinkQueue = 256 << 10
 
+	// keepBuffer is what a quiet link keeps of each of its buffers, see Rest.
+	keepBuffer = 16 << 10
+
 	// controlQueue bounds the routing updates and advertisements that wait. It is
 	// met only on a link that has taken nothing for long, which the idle check
 	// ends; what is dropped is repeated by its originator.
@@ -31,6 +34,8 @@ type Queue struct {
 	mu      sync.Mutex
 	filled  sync.Cond // there is something to take, or the queue is closed
 	lanes   lanes
+	spare   lanes         // the consumer's, while it waits
+	large   bool          // more than keepBuffer was taken at once since the last rest
 	transit int           // bytes in lanes.data that Run put there
 	room    chan struct{} // closed when data was taken; nil while nobody waits
 	queued  uint64        // frames that went in
@@ -150,13 +155,30 @@ func (q *Queue) take(b *lanes) bool {
 		if q.closed {
 			return false
 		}
+		q.spare, *b = *b, lanes{}
 		q.filled.Wait()
+		*b, q.spare = q.spare, lanes{}
 	}
+	q.large = q.large || len(q.lanes.control) > keepBuffer || len(q.lanes.data) > keepBuffer
 	b.control, b.data = b.control[:0], b.data[:0]
 	*b, q.lanes = q.lanes, *b
 	q.transit = 0
 	q.wake()
 	return true
+}
+
+// rest gives large buffers back that have not been needed since the last rest.
+func (q *Queue) rest() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.large && len(q.lanes.control) == 0 && len(q.lanes.data) == 0 {
+		for _, b := range [...]*[]byte{&q.lanes.control, &q.lanes.data, &q.spare.control, &q.spare.data} {
+			if cap(*b) > keepBuffer {
+				*b = nil
+			}
+		}
+	}
+	q.large = false
 }
 
 // wake lets those who wait for room look again. The caller holds mu.
