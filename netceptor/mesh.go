@@ -177,6 +177,7 @@ func (m *mesh) tick() (next time.Time, restarted []uint64) {
 	}
 	for l := range m.links {
 		if due(l.proto.Next()) {
+			l.path.Rest()
 			m.link(now, l, l.proto.Tick(now, l.path.LastReceived()))
 		}
 	}

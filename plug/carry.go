@@ -110,7 +110,7 @@ func (it *Item) relay(sock, core net.Conn) error {
 			_ = core.Close() // ends the other direction, and tells the core
 		}
 	})
-	out, failed := copyBytes(sock, core)
+	out, failed := copyBytes(stallWriter{sock}, core)
 	// A Unix socket that was closed with bytes unread says ECONNRESET.
 	byCore := failed == nil && (out == nil || errors.Is(out, syscall.ECONNRESET))
 	if byCore {

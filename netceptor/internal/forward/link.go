@@ -30,6 +30,9 @@ type Link struct {
 	bytesIn  atomic.Uint64
 	framesIn atomic.Uint64
 	bytesOut atomic.Uint64
+
+	largeRead atomic.Bool // a read brought more than minBuffer since the last rest
+	shrink    atomic.Bool // the reader may begin with a small buffer again
 }
 
 // NewLink makes the data path over conn, which stays the caller's to close.
@@ -52,6 +55,9 @@ func (l *Link) Read(each func(msg []byte) *Link) error {
 		if n > 0 {
 			l.last.Store(int64(time.Since(l.start)))
 			l.bytesIn.Add(uint64(n))
+			if n > minBuffer {
+				l.largeRead.Store(true)
+			}
 			have += n
 			filled := have == len(buf)
 			used := l.cut(buf[:have], each)
@@ -62,6 +68,8 @@ func (l *Link) Read(each func(msg []byte) *Link) error {
 				larger := make([]byte, min(2*len(buf), maxBuffer))
 				copy(larger, buf[:have])
 				buf = larger
+			} else if have == 0 && l.shrink.Load() && l.shrink.Swap(false) {
+				buf = make([]byte, minBuffer)
 			}
 		}
 		if errors.Is(err, io.EOF) && have > 0 {
@@ -122,6 +130,13 @@ func (l *Link) Write() error {
 		}
 	}
 	return nil
+}
+
+// Rest is to be called now and then, every few seconds: a link that has carried
+// little since the last call gives the memory back that it had needed before.
+func (l *Link) Rest() {
+	l.rest()
+	l.shrink.Store(!l.largeRead.Swap(false))
 }
 
 // LastReceived is when something last arrived, at first when the link was made.

@@ -12,8 +12,12 @@ const (
 	// LinkQueue bounds the data that waits for a link's writer. It keeps a link of
 	// 1 Gbit/s busy for 2 ms and is 0.2 s of one of 10 Mbit/s. Past it data is
 	// dropped, which is what tells the senders to slow down. The bound is soft by
-	// one run of frames, at most a read buffer.
+	// one run of frames, at most a read buffer. It holds for local senders and for
+	// transit apart: those wait for room, which transit cannot, and would leave none.
 	LinkQueue = 256 << 10
+
+	// keepBuffer is what a quiet link keeps of each of its buffers, see Rest.
+	keepBuffer = 16 << 10
 
 	// controlQueue bounds the routing updates and advertisements that wait. It is
 	// met only on a link that has taken nothing for long, which the idle check
@@ -30,6 +34,9 @@ type Queue struct {
 	mu      sync.Mutex
 	filled  sync.Cond // there is something to take, or the queue is closed
 	lanes   lanes
+	spare   lanes         // the consumer's, while it waits
+	large   bool          // more than keepBuffer was taken at once since the last rest
+	transit int           // bytes in lanes.data that Run put there
 	room    chan struct{} // closed when data was taken; nil while nobody waits
 	queued  uint64        // frames that went in
 	dropped uint64        // frames that did not
@@ -39,7 +46,8 @@ type Queue struct {
 // lanes are encoded frames.
 type lanes struct{ control, data []byte }
 
-// NewQueue makes a queue whose data lane is bounded by limit bytes.
+// NewQueue makes a queue whose data lane is bounded by limit bytes, once for what
+// Run brings and once for all.
 func NewQueue(limit int) *Queue {
 	q := &Queue{}
 	q.init(limit)
@@ -67,15 +75,17 @@ func (q *Queue) Control(msg []byte) bool {
 	return true
 }
 
-// Run queues n whole frames, with their lengths, in the data lane. It never waits.
+// Run queues n whole frames in transit, with their lengths, in the data lane. It
+// never waits.
 func (q *Queue) Run(frames []byte, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || len(q.lanes.data) >= q.limit {
+	if q.closed || q.transit >= q.limit {
 		q.dropped += uint64(n)
 		return
 	}
 	q.lanes.data = append(q.lanes.data, frames...)
+	q.transit += len(frames)
 	q.queued += uint64(n)
 	q.filled.Signal()
 }
@@ -145,12 +155,30 @@ func (q *Queue) take(b *lanes) bool {
 		if q.closed {
 			return false
 		}
+		q.spare, *b = *b, lanes{}
 		q.filled.Wait()
+		*b, q.spare = q.spare, lanes{}
 	}
+	q.large = q.large || len(q.lanes.control) > keepBuffer || len(q.lanes.data) > keepBuffer
 	b.control, b.data = b.control[:0], b.data[:0]
 	*b, q.lanes = q.lanes, *b
+	q.transit = 0
 	q.wake()
 	return true
+}
+
+// rest gives large buffers back that have not been needed since the last rest.
+func (q *Queue) rest() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.large && len(q.lanes.control) == 0 && len(q.lanes.data) == 0 {
+		for _, b := range [...]*[]byte{&q.lanes.control, &q.lanes.data, &q.spare.control, &q.spare.data} {
+			if cap(*b) > keepBuffer {
+				*b = nil
+			}
+		}
+	}
+	q.large = false
 }
 
 // wake lets those who wait for room look again. The caller holds mu.

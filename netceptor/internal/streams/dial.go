@@ -154,6 +154,7 @@ func (c *Carrier) await(ctx context.Context, a *attempt) (*conn, error) {
 		if a.waiters == 0 {
 			a.cancel(context.Canceled)
 			c.forget(a)
+			c.abandon(a)
 		}
 		return nil, context.Cause(ctx)
 	}
@@ -166,6 +167,15 @@ func (c *Carrier) await(ctx context.Context, a *attempt) (*conn, error) {
 	}
 	a.conn = nil
 	return cn, nil
+}
+
+// abandon closes the netceptor connection of an attempt that nobody waits for
+// any more, if there is one; c.mu is held.
+func (c *Carrier) abandon(a *attempt) {
+	if cn := a.conn; cn != nil && cn.legacy && !c.closed { // Close ends them all
+		a.conn = nil
+		c.wg.Go(func() { cn.close(connNormal, normalClose) })
+	}
 }
 
 // forget makes the next dial start another attempt; c.mu is held.
@@ -193,7 +203,7 @@ func (c *Carrier) connect(a *attempt) {
 		c.rememberLegacy(a.to.endpoint.Node())
 		a.conn = cn
 		if a.waiters == 0 {
-			c.wg.Go(func() { cn.close(connNormal, normalClose) })
+			c.abandon(a)
 		}
 	default:
 		delete(c.legacy, a.to.endpoint.Node())

@@ -369,3 +369,32 @@ func TestInsecureToSecure(t *testing.T) {
 		t.Error("no certificate is taken for a good one")
 	}
 }
+
+// A dial that gives up just when its connection has been made does not leave it
+// behind: an existing node would wait for a stream on it.
+func TestLegacyConnectionThatNobodyTakes(t *testing.T) {
+	modes(t, func(t *testing.T, basic bool) {
+		m := newMesh(t, basic)
+		c := m.node(1)
+		m.legacy(9, "theirs")
+		c.mu.Lock()
+		made := c.newAttempt(peer{endpoint: MakeEndpoint(9, svc("theirs"))})
+		c.mu.Unlock()
+		<-made.done
+		if made.err != nil {
+			t.Fatal(made.err)
+		}
+		// As it is between the making of the connection and the telling.
+		a := &attempt{to: made.to, ctx: made.ctx, cancel: made.cancel, waiters: 1, done: make(chan struct{}), conn: made.conn}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if cn, err := c.await(ctx, a); cn != nil || !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, %v", cn, err)
+		}
+		select {
+		case <-made.conn.q.Context().Done():
+		case <-testContext(t).Done():
+			t.Error("the connection was left behind")
+		}
+	})
+}
