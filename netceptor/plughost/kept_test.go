@@ -180,11 +180,11 @@ func TestKeptLinger(t *testing.T) {
 		h.orphanKept(gone)
 		h.kept[taken].holder = back
 		h.mu.Unlock()
-		time.Sleep(keptLinger - 1)
+		time.Sleep(keptLinger - time.Nanosecond)
 		if !there(lost) || !there(taken) {
 			t.Error("given up too early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if there(lost) || !there(taken) {
 			t.Errorf("lost: %v, taken: %v", there(lost), there(taken))
 		}

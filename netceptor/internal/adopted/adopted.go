@@ -243,7 +243,9 @@ func (c *Conn) Close() error {
 	return c.shut(-1)
 }
 
-// Reset aborts both directions and closes the socket, as Close does.
+// Reset aborts both directions and closes the socket, as Close does. The other
+// side sees it once the last duplicate is closed: a giver that keeps its own
+// delays that, and nothing else.
 func (c *Conn) Reset() error { return c.shut(0) }
 
 func (c *Conn) shut(seconds int32) error {
