@@ -3,11 +3,14 @@ package plugtest
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
-	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -16,7 +19,7 @@ import (
 // FakeCore is a core on a Unix socket. Plugs that attach come out of Session,
 // their data connections out of Link, DialRequest and Attach.
 type FakeCore struct {
-	t    testing.TB
+	t    TB
 	path string
 
 	// Welcome answers HELLO; an error refuses it. Session and limits are filled
@@ -24,12 +27,26 @@ type FakeCore struct {
 	// kinds. It is to be set before the first plug dials.
 	Welcome func(wire.Hello) (wire.Welcome, error)
 
+	// OnConn, if set, sees each connection before the core reads from it. If it
+	// returns true the connection is its own, until the core is killed; it may
+	// block. It is to be set before Start, of a core of NewStopped.
+	OnConn func(net.Conn) bool
+
+	// OnBind, if set, is asked for each BIND; an error refuses it. It is to be
+	// set before the first plug dials.
+	OnBind func(wire.Bind) error
+
+	// Extra are fields that WELCOME and the answers to LINK, DIAL and ATTACH get
+	// besides. It is to be set before Start, of a core of NewStopped.
+	Extra map[string]any
+
 	sessions               chan *CoreSession
 	links, dials, attaches chan *DataConn
 
 	mu       sync.Mutex
 	life     *life           // of the current incarnation; nil: dead
 	attached map[string]bool // secrets of live sessions
+	denied   []string        // secrets of data connections that were none
 }
 
 // life is what a core takes with it when it dies.
@@ -41,7 +58,15 @@ type life struct {
 }
 
 // NewCore starts a core that lives until the test ends.
-func NewCore(t testing.TB) *FakeCore {
+func NewCore(t TB) *FakeCore {
+	t.Helper()
+	c := NewStopped(t)
+	c.Start()
+	return c
+}
+
+// NewStopped makes a core that is not there before Start.
+func NewStopped(t TB) *FakeCore {
 	t.Helper()
 	// Not t.TempDir(): its paths, which hold the test's name, grow too long for a socket.
 	dir, err := os.MkdirTemp("", "core")
@@ -51,7 +76,7 @@ func NewCore(t testing.TB) *FakeCore {
 	c := &FakeCore{
 		t:        t,
 		path:     filepath.Join(dir, "plug.sock"),
-		Welcome:  welcome,
+		Welcome:  Grant,
 		sessions: make(chan *CoreSession, 64),
 		links:    make(chan *DataConn, 4096),
 		dials:    make(chan *DataConn, 4096),
@@ -64,12 +89,11 @@ func NewCore(t testing.TB) *FakeCore {
 			t.Error(err)
 		}
 	})
-	c.Start()
 	return c
 }
 
-// welcome grants everything.
-func welcome(h wire.Hello) (wire.Welcome, error) {
+// Grant grants everything but features: it is how a core answers HELLO unless told otherwise.
+func Grant(h wire.Hello) (wire.Welcome, error) {
 	w := wire.Welcome{
 		Node:        "fake",
 		CoreVersion: "test",
@@ -117,7 +141,7 @@ func (c *FakeCore) Start() {
 				_ = conn.Close()
 				return
 			}
-			f.wg.Go(func() { c.serve(ctx, f, conn) })
+			f.wg.Go(func() { c.serve(ctx, conn) })
 		}
 	})
 }
@@ -143,7 +167,10 @@ func (c *FakeCore) Kill() {
 }
 
 // serve handles one connection.
-func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
+func (c *FakeCore) serve(ctx context.Context, conn net.Conn) {
+	if c.OnConn != nil && c.OnConn(conn) {
+		return
+	}
 	o, err := session.Accept(ctx, conn)
 	if err != nil {
 		_ = conn.Close() // whoever misbehaves sees it there
@@ -153,7 +180,7 @@ func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 		c.serveSession(ctx, conn, o)
 		return
 	}
-	d := &DataConn{Opening: o, t: c.t, conn: conn}
+	d := &DataConn{Opening: o, t: c.t, conn: conn, extra: c.withExtra}
 	var presented struct {
 		Session string `json:"session"`
 	}
@@ -161,6 +188,7 @@ func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 	c.mu.Lock()
 	if err == nil && !c.attached[presented.Session] {
 		err = wire.NewError(wire.CodeDenied, "no such session")
+		c.denied = append(c.denied, presented.Session)
 	}
 	c.mu.Unlock()
 	queue := map[wire.Type]chan *DataConn{wire.TypeLink: c.links, wire.TypeDial: c.dials, wire.TypeAttach: c.attaches}[o.Type]
@@ -204,10 +232,10 @@ func (c *FakeCore) serveSession(ctx context.Context, conn net.Conn, o *session.O
 		delete(c.attached, w.Session)
 		c.mu.Unlock()
 	}()
-	if o.Answer(w) != nil {
+	if o.Answer(c.withExtra(w)) != nil {
 		return
 	}
-	s := &CoreSession{Hello: h, Welcome: w, t: c.t}
+	s := &CoreSession{Hello: h, Welcome: w, t: c.t, onBind: c.OnBind}
 	s.Session = session.New(session.Config{Conn: conn, Side: session.SideCore, Handler: s.handle})
 	select {
 	case c.sessions <- s:
@@ -238,4 +266,44 @@ func (c *FakeCore) DialRequest() *DataConn {
 func (c *FakeCore) Attach() *DataConn {
 	c.t.Helper()
 	return next(c.t, c.attaches, "ATTACH")
+}
+
+// Opening returns the next data connection of any kind, or nil if a plug opens
+// none within d.
+func (c *FakeCore) Opening(d time.Duration) *DataConn {
+	select {
+	case o := <-c.links:
+		return o
+	case o := <-c.dials:
+		return o
+	case o := <-c.attaches:
+		return o
+	case <-time.After(d):
+	case <-c.t.Context().Done():
+	}
+	return nil
+}
+
+// Denied returns what data connections have presented that was not the secret
+// of a live session. They were refused.
+func (c *FakeCore) Denied() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.denied)
+}
+
+// withExtra adds the extra fields to a body.
+func (c *FakeCore) withExtra(body any) any {
+	if len(c.Extra) == 0 {
+		return body
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return body // whoever encodes it finds out
+	}
+	fields := maps.Clone(c.Extra)
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return body
+	}
+	return fields
 }

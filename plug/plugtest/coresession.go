@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"sync/atomic"
-	"testing"
 
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -17,7 +16,8 @@ type CoreSession struct {
 	Hello   wire.Hello
 	Welcome wire.Welcome
 
-	t        testing.TB
+	t        TB
+	onBind   func(wire.Bind) error // nil: all is bound
 	revision atomic.Uint64
 	state    watched[coreState]
 }
@@ -43,6 +43,11 @@ func (s *CoreSession) handle(_ context.Context, r *session.Request) (any, error)
 		if err := r.Decode(&b); err != nil {
 			return nil, err
 		}
+		if s.onBind != nil {
+			if err := s.onBind(b); err != nil {
+				return nil, err
+			}
+		}
 		s.state.update(func(c *coreState) {
 			if c.Binds == nil {
 				c.Binds = make(map[string]wire.Bind)
@@ -66,7 +71,7 @@ func (s *CoreSession) handle(_ context.Context, r *session.Request) (any, error)
 }
 
 // NewItem makes an item of a configuration; params is marshalled.
-func NewItem(t testing.TB, item, kind string, params any) wire.ConfigItem {
+func NewItem(t TB, item, kind string, params any) wire.ConfigItem {
 	t.Helper()
 	b, err := json.Marshal(params)
 	if err != nil {
