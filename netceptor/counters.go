@@ -7,7 +7,8 @@ import "sync/atomic"
 type counter int
 
 const (
-	countShort          counter = iota // a data message shorter than its header
+	countEmpty          counter = iota // a frame without a message
+	countShort                         // a data message shorter than its header
 	countNotEstablished                // data before the neighbour was accepted
 	countUnknownNode                   // source or destination hash never heard of
 	countSpoofed                       // our own node as source, over a link
@@ -26,6 +27,7 @@ const (
 
 func (c counter) String() string {
 	return [counterCount]string{
+		countEmpty:          "empty_frame",
 		countShort:          "short",
 		countNotEstablished: "not_established",
 		countUnknownNode:    "unknown_node",

@@ -186,6 +186,10 @@ func (l *Link) read() (err error) {
 // message is to be forwarded on.
 func (l *Link) handle(msg []byte) *forward.Link {
 	n := l.node
+	if len(msg) == 0 {
+		n.counters.add(countEmpty)
+		return nil
+	}
 	if msg[0] != wire.TypeData {
 		n.mesh.receive(l, bytes.Clone(msg))
 		return nil

@@ -55,7 +55,7 @@ func (m *mesh) init(n *Node) {
 	m.routing = route.New(route.Config{
 		Self:  n.config.NodeID,
 		Epoch: n.config.Epoch,
-		Ext:   &wire.Ext{V: 1},
+		Ext:   &wire.Ext{V: 1, Caps: []string{wire.CapMux}},
 		NewID: newName,
 	})
 	m.adverts = advert.New(n.config.NodeID)
@@ -295,7 +295,11 @@ func (m *mesh) drop(l *Link, reason error, flushed bool) {
 	delete(m.links, l)
 	l.established.Store(false)
 	l.end(reason, flushed)
-	m.node.log.Info("link ended", "peer", l.peer, "item", l.config.Item, "reason", reason)
+	if l.peer == "" { // anybody can make those, as many as they like
+		m.node.log.Debug("link ended before its peer was known", "item", l.config.Item, "remote", l.config.Remote, "reason", reason)
+	} else {
+		m.node.log.Info("link ended", "peer", l.peer, "item", l.config.Item, "reason", reason)
+	}
 	if l.peer != "" && m.peers[l.peer] == l {
 		delete(m.peers, l.peer)
 		m.routed(m.routing.LinkDown(time.Now(), l.peer))

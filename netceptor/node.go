@@ -57,7 +57,7 @@ func New(c Config) (*Node, error) {
 	n := &Node{
 		config: c,
 		self:   wire.NodeHash(c.NodeID),
-		log:    c.Logger.Named("mesh"),
+		log:    c.Logger,
 		loop:   forward.NewQueue(loopQueue),
 		quit:   make(chan struct{}),
 		closed: make(chan struct{}),

@@ -106,9 +106,6 @@ func (n *Node) Status() Status {
 		s.Counters[what.String()] = n.counters[what].Load()
 	}
 	_, s.Counters["loopback_full"] = n.loop.Counts()
-	for l := range m.links {
-		s.Counters["empty_frame"] += l.path.Counters().Empty
-	}
 	return s
 }
 

@@ -8,5 +8,6 @@ func memoryMiB() uint64 {
 	if syscall.Sysinfo(&i) != nil {
 		return 0
 	}
+	//nolint:unconvert // Totalram has 32 bits on 32-bit systems.
 	return uint64(i.Totalram) * uint64(i.Unit) >> 20
 }

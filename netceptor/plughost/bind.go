@@ -218,7 +218,7 @@ func (h *Host) acceptStreams(b *bind) {
 		in, err := b.listener.Next(b.ctx)
 		if err != nil {
 			if b.ctx.Err() == nil {
-				h.log.Warn("service has ended", "service", b.service, "err", err)
+				h.log.Warn("service has ended", "service", b.service, "error", err)
 			}
 			break
 		}
@@ -256,7 +256,7 @@ func (h *Host) offerStream(b *bind, in *netceptor.Incoming) {
 		if err == nil {
 			return
 		}
-		g.log.Debug("stream not taken", "service", b.service, "remote", in.Remote(), "err", err)
+		g.log.Debug("stream not taken", "service", b.service, "remote", in.Remote(), "error", err)
 		if !errors.Is(err, session.ErrClosed) {
 			break
 		}

@@ -60,12 +60,12 @@ func (h *Host) serveSession(ctx context.Context, conn net.Conn, cred socket.Cred
 	}
 	defer h.detach(g)
 	if err := o.Answer(welcome); err != nil {
-		g.log.Warn("plug went while attaching", "err", err)
+		g.log.Warn("plug went while attaching", "error", err)
 		return
 	}
 	g.log.Info("plug attached", "program", g.hello.Program, "version", g.hello.ProgramVersion, "uid", cred.UID, "pid", cred.PID)
 	for _, p := range g.problems {
-		g.log.Warn("plug does not get all that it asks for", "err", p)
+		g.log.Warn("plug does not get all that it asks for", "error", p)
 	}
 
 	// The engine is ended by Close, which tells the plug why, not by a context.
@@ -86,7 +86,7 @@ func (h *Host) serveSession(ctx context.Context, conn net.Conn, cred socket.Cred
 		g.log.Info("plug has gone")
 	default:
 		h.count("sessions_failed")
-		g.log.Warn("plug has gone", "err", err)
+		g.log.Warn("plug has gone", "error", err)
 	}
 }
 
@@ -218,7 +218,7 @@ func (g *guest) configure(ctx context.Context) {
 		case err == nil:
 			g.configured(c, res)
 		default:
-			g.log.Warn("plug did not take its configuration; it is sent again", "err", err)
+			g.log.Warn("plug did not take its configuration; it is sent again", "error", err)
 			g.configFailed(err)
 			select {
 			case <-time.After(configRetry):

@@ -118,7 +118,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 			return fmt.Errorf("accept plugs: %w", err)
 		}
 		if pause == 0 {
-			h.log.Error("cannot accept plugs; going on", "err", err)
+			h.log.Error("cannot accept plugs; going on", "error", err)
 		}
 		h.count("accept_errors")
 		pause = min(max(2*pause, acceptBackoffMin), acceptBackoffMax)
@@ -134,7 +134,7 @@ func (h *Host) serveAccepted(ctx context.Context, conn net.Conn) {
 	cred, err := socket.PeerCred(conn)
 	if err != nil {
 		h.count("refused_credentials")
-		h.log.Error("cannot tell who connects; closing", "err", err)
+		h.log.Error("cannot tell who connects; closing", "error", err)
 		_ = conn.Close()
 		return
 	}
@@ -216,7 +216,7 @@ func (h *Host) refuse(o *session.Opening, cred socket.Cred, err error) {
 		h.logRefusal(cred, e.Msg)
 	}
 	if err := o.Refuse(e); err != nil {
-		h.log.Debug("plug did not wait for its refusal", "err", err, "uid", cred.UID)
+		h.log.Debug("plug did not wait for its refusal", "error", err, "uid", cred.UID)
 	}
 }
 
@@ -277,7 +277,7 @@ func (h *Host) recovered(what string, args ...any) {
 
 func (h *Host) panicked(what string, r any, args ...any) {
 	h.count("panics")
-	h.log.Error("recovered from a panic", append([]any{"in", what, "err", r, "stack", string(debug.Stack())}, args...)...)
+	h.log.Error("recovered from a panic", append([]any{"in", what, "error", r, "stack", string(debug.Stack())}, args...)...)
 }
 
 // count counts an event, for Counters.
@@ -312,7 +312,7 @@ func (h *Host) logRefusal(cred socket.Cred, why string) {
 	}
 	h.mu.Unlock()
 	if !quiet {
-		h.log.Warn("plug refused", "err", why, "uid", cred.UID, "gid", cred.GID, "pid", cred.PID)
+		h.log.Warn("plug refused", "error", why, "uid", cred.UID, "gid", cred.GID, "pid", cred.PID)
 	}
 }
 

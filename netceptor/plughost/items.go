@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -43,31 +45,6 @@ type item struct {
 	mistake   string // why it is not sent
 	params    json.RawMessage
 	link      netceptor.LinkConfig // role link: the policy parameters
-}
-
-// knownPrograms tells which program to install for a kind; anybody's plug may
-// claim it.
-func knownPrograms() map[string]string {
-	return map[string]string{
-		"tcp-listener":       "receptor-backend-tcp",
-		"tcp-peer":           "receptor-backend-tcp",
-		"udp-listener":       "receptor-backend-udp",
-		"udp-peer":           "receptor-backend-udp",
-		"ws-listener":        "receptor-backend-ws",
-		"ws-peer":            "receptor-backend-ws",
-		"tcp-server":         "receptor-proxy-tcp",
-		"tcp-client":         "receptor-proxy-tcp",
-		"tcp-inbound-proxy":  "receptor-proxy-tcp",
-		"tcp-outbound-proxy": "receptor-proxy-tcp",
-		"unix-socket-server": "receptor-proxy-tcp",
-		"unix-socket-client": "receptor-proxy-tcp",
-		"udp-server":         "receptor-proxy-udp",
-		"udp-client":         "receptor-proxy-udp",
-		"udp-inbound-proxy":  "receptor-proxy-udp",
-		"udp-outbound-proxy": "receptor-proxy-udp",
-		"ip-router":          "receptor-proxy-tun",
-		"work-command":       "receptor-worker-command",
-	}
 }
 
 // SetItems replaces the configuration; plugs get what changed. It copies the
@@ -171,7 +148,7 @@ func (it *item) status() ItemStatus {
 		s.Err = "waiting for a plug that claims " + s.Kind
 		if it.lastOwner != "" {
 			s.Err += ": " + it.lastOwner + " has gone"
-		} else if program := knownPrograms()[s.Kind]; program != "" {
+		} else if program := ProgramFor(s.Kind); program != "" {
 			s.Err += ": install " + program
 		}
 		return s
@@ -216,22 +193,51 @@ func (h *Host) Changed() <-chan struct{} {
 	return h.changed
 }
 
+// waitGrace is how long an item must have waited before the log says so: for a
+// moment every item waits, whenever a node starts or a plug is replaced.
+const waitGrace = time.Second
+
 // logChanges logs the states of the items, each change once, until the host
 // closes. A state that lasts for a blink may pass unseen.
 func (h *Host) logChanges() {
+	type sighting struct {
+		status ItemStatus
+		since  time.Time
+	}
 	logged := make(map[string]ItemStatus)
+	waiting := make(map[string]sighting) // not logged yet
 	for {
 		changed := h.Changed()
 		now := make(map[string]ItemStatus)
-		for _, s := range h.states(now) {
-			if now[s] != logged[s] {
-				h.logState(now[s])
+		again := time.Duration(math.MaxInt64)
+		for _, name := range h.states(now) {
+			s := now[name]
+			if s.State == wire.StateWaiting && s != logged[name] {
+				if waiting[name].status != s {
+					waiting[name] = sighting{s, time.Now()}
+				}
+				if left := waitGrace - time.Since(waiting[name].since); left > 0 {
+					again = min(again, left)
+					continue
+				}
+			}
+			delete(waiting, name)
+			if s != logged[name] {
+				h.logState(s)
+				logged[name] = s
 			}
 		}
-		logged = now
+		gone := func(name string) bool { _, here := now[name]; return !here }
+		maps.DeleteFunc(logged, func(name string, _ ItemStatus) bool { return gone(name) })
+		maps.DeleteFunc(waiting, func(name string, _ sighting) bool { return gone(name) })
+		timer := time.NewTimer(again)
 		select {
 		case <-changed:
+		case <-timer.C:
 		case <-h.ctx.Done():
+		}
+		timer.Stop()
+		if h.ctx.Err() != nil {
 			return
 		}
 	}
@@ -259,7 +265,7 @@ func (h *Host) logState(s ItemStatus) {
 		level = hclog.Warn
 	}
 	args := []any{"item", s.Item, "state", s.State}
-	for _, a := range []struct{ key, value string }{{"plug", s.Plug}, {"addr", s.Addr}, {"err", s.Err}} {
+	for _, a := range []struct{ key, value string }{{"plug", s.Plug}, {"addr", s.Addr}, {"error", s.Err}} {
 		if a.value != "" {
 			args = append(args, a.key, a.value)
 		}

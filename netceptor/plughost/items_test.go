@@ -36,7 +36,7 @@ func TestItemsOfNobody(t *testing.T) {
 	r.SetItems([]Item{listenerItem(2222), listenerItem(2223)})
 	r.eventually("the next line in the log", func() bool { return strings.Contains(r.log.String(), "2223") })
 	for text, want := range map[string]int{
-		`port=2222" state=waiting err="waiting for a plug that claims tcp-listener: receptor-backend-tcp has gone"`: 1,
+		`port=2222" state=waiting error="waiting for a plug that claims tcp-listener: receptor-backend-tcp has gone"`: 1,
 		`item=serial-peer state=waiting`: 1,
 	} {
 		if n := strings.Count(r.log.String(), text); n != want {
@@ -168,9 +168,11 @@ func TestPlugRefusesConfig(t *testing.T) {
 
 func TestKnownProgramsAreComplete(t *testing.T) {
 	t.Parallel()
-	for kind, program := range knownPrograms() {
-		if !isName(kind) || !strings.HasPrefix(program, "receptor-") {
-			t.Errorf("%q: %q", kind, program)
+	for program, kinds := range programs {
+		for _, kind := range kinds {
+			if !isName(kind) || !strings.HasPrefix(program, "receptor-") || ProgramFor(kind) != program {
+				t.Errorf("%q: %q, found as %q", kind, program, ProgramFor(kind))
+			}
 		}
 	}
 }

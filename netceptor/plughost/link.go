@@ -42,20 +42,20 @@ func (h *Host) serveLink(ctx context.Context, conn net.Conn, cred socket.Cred, o
 
 	// The answer is on the wire before the node writes its first frame.
 	if err := o.Answer(wire.Opened{Object: object}); err != nil {
-		g.log.Debug("plug went before its link began", "item", c.Item, "err", err)
+		g.log.Debug("plug went before its link began", "item", c.Item, "error", err)
 		return nil
 	}
 	l, err := h.node.AddLink(conn, c)
 	if err != nil {
 		h.count("links_failed")
-		g.log.Warn("link refused by the node", "item", c.Item, "remote", c.Remote, "err", err)
+		g.log.Warn("link refused by the node", "item", c.Item, "remote", c.Remote, "error", err)
 		return nil
 	}
 	select {
 	case <-l.Done():
 	case <-ctx.Done():
 		if err := l.Close(); err != nil {
-			g.log.Debug("link did not close in order", "item", c.Item, "err", err)
+			g.log.Debug("link did not close in order", "item", c.Item, "error", err)
 		}
 		<-l.Done()
 	}

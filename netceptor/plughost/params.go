@@ -27,12 +27,12 @@ func PolicyParams(k wire.Kind) []wire.Param {
 		return nil
 	}
 	params := []wire.Param{
-		{Name: paramCost, Type: schema.TypeCost, Default: 1.0, Help: "Cost of the links"},
-		{Name: paramAllowedPeers, Type: schema.TypeList, Help: "Node IDs that may be at the other end (default: any)"},
+		{Name: paramCost, Type: schema.TypeCost, Default: 1.0, Help: "cost of the links"},
+		{Name: paramAllowedPeers, Type: schema.TypeList, Help: "node IDs that may be at the other end (default: any)"},
 	}
 	if k.Dir == dirIn {
 		params = append(params, wire.Param{
-			Name: paramNodeCost, Type: schema.TypeCosts, Help: "Costs of the links to certain nodes, by node ID",
+			Name: paramNodeCost, Type: schema.TypeCosts, Help: "costs of the links to certain nodes, by node ID",
 		})
 	}
 	return params

@@ -35,6 +35,7 @@ const (
 // when there is no core to attach to. An empty p.Version is taken from the
 // build.
 func Main(p *plug.Plug) int {
+	ignorePipes()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills

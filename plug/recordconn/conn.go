@@ -28,7 +28,13 @@ const (
 	// reasonPatience bounds the search for the other side's RESET after a write
 	// has failed. That side has closed, so what it sent is here already.
 	reasonPatience = time.Second
+
+	// maxKept bounds what is read ahead on that search: more than a socket holds is
+	// from one that goes on sending, though it takes nothing.
+	maxKept = 4 << 20
 )
+
+var errTooMuch = errors.New("it takes nothing, and goes on sending")
 
 // Conn is a stream over records. It satisfies net.Conn; half-close is kept.
 // Only CloseWrite says that what was written is whole: see Close.
@@ -137,7 +143,7 @@ func (c *Conn) shut(r *wire.Reset) error {
 // io.EOF from Read it is how to learn of an abort without writing.
 func (c *Conn) Wait() error {
 	err := c.drain()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
@@ -174,13 +180,13 @@ func (c *Conn) writeFailed(err error) error {
 	case c.failed != nil:
 		err = c.failed
 	case !isTimeout(err):
-		// The other side has closed. Its RESET may wait behind data, and a Read
-		// may be waiting as well: neither may hang.
+		// The other side has closed. Its RESET may wait behind data, which stays to
+		// be read, and a Read may be waiting as well: neither may hang.
 		c.broken = true
 		_ = c.c.SetReadDeadline(time.Now().Add(reasonPatience))
 		c.mu.Unlock()
-		if reason := c.drain(); reason != io.EOF {
-			return reason
+		if reason := c.keep(); !errors.Is(reason, io.EOF) {
+			return c.fail(reason)
 		}
 		return c.fail(gone(err))
 	}
@@ -197,7 +203,7 @@ func (c *Conn) readFailed(err error) error {
 		return c.failed
 	case isTimeout(err) && !c.broken:
 		return err
-	case err == io.EOF && c.gotEnd.Load() && c.sentEnd.Load():
+	case errors.Is(err, io.EOF) && c.gotEnd.Load() && c.sentEnd.Load():
 		return io.EOF // and not ECONNRESET: bytes of ours were left unread
 	}
 	c.failed = gone(err)

@@ -186,8 +186,35 @@ func TestWriteFindsTheReason(t *testing.T) {
 	_, err = a.Write([]byte("x"))
 	wantReset(t, err, wire.CodeRefused)
 	wantReset(t, a.CloseWrite(), wire.CodeRefused)
-	_, err = a.Read(make([]byte, 1))
+	got, err := io.ReadAll(a)
+	if !bytes.Equal(got, pattern(10_000)) {
+		t.Errorf("%d bytes are left to read, want those that came before the reset", len(got))
+	}
 	wantReset(t, err, wire.CodeRefused)
+}
+
+// One that answers, ends and closes while it is still written to has its whole
+// answer read, however early a Write fails.
+func TestFailedWriteTakesNothingFromRead(t *testing.T) {
+	t.Parallel()
+	for name, readAll := range readers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x, y := unixPair(t)
+			a, b := recordconn.New(x), recordconn.New(y)
+			_, err := b.Write(pattern(100_000))
+			check(t, err)
+			check(t, b.CloseWrite())
+			check(t, b.Close())
+			for err == nil {
+				_, err = a.Write(pattern(1000))
+			}
+			got, err := readAll(a)
+			if !bytes.Equal(got, pattern(100_000)) || err != nil {
+				t.Errorf("%d bytes and %v, want 100000 and a clean end", len(got), err)
+			}
+		})
+	}
 }
 
 // A killed peer closes without a word, whether or not it was writing.

@@ -2,6 +2,7 @@ package recordconn
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -21,6 +22,8 @@ type reader struct {
 	header  [wire.RecordSize]byte
 	nheader int // bytes of the next header that were there
 
+	kept []byte // what a failed Write has read ahead, before all else
+
 	typ    wire.RecordType // of the current record
 	left   int             // payload bytes of it that were not consumed
 	reason []byte          // payload of RESET so far
@@ -35,7 +38,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	for {
-		n := 0
+		n := copy(p, r.kept)
+		r.kept = r.kept[n:]
 		for b := c.data(); len(b) > 0 && n < len(p); b = c.data() {
 			k := copy(p[n:], b)
 			n += k
@@ -70,7 +74,7 @@ func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 		if buf != nil {
 			putBuffer(buf)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {
@@ -80,11 +84,16 @@ func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 }
 
 // gather returns the payload of all DATA in the buffer as one slice of it, and
-// the buffer, which is the caller's from there on. It waits for some.
+// the buffer, if there is one, which is the caller's from there on. It waits for
+// some.
 func (c *Conn) gather() (*buffer, []byte, error) {
 	r := &c.reader
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if b := r.kept; len(b) > 0 {
+		r.kept = nil
+		return nil, b, nil
+	}
 	for {
 		start, n := 0, 0
 		for b := c.data(); len(b) > 0; b = c.data() {
@@ -114,9 +123,30 @@ func (c *Conn) drain() error {
 	r := &c.reader
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.kept = nil
 	for {
 		for b := c.data(); len(b) > 0; b = c.data() {
 			r.consume(len(b))
+		}
+		if err := c.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// keep reads ahead until the stream is over, as drain does, and leaves what it
+// finds to Read. The other side has closed, so that is what the socket holds.
+func (c *Conn) keep() error {
+	r := &c.reader
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		for b := c.data(); len(b) > 0; b = c.data() {
+			r.kept = append(r.kept, b...)
+			r.consume(len(b))
+		}
+		if len(r.kept) > maxKept {
+			return gone(errTooMuch)
 		}
 		if err := c.fill(); err != nil {
 			return err

@@ -72,7 +72,7 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 				return total, werr
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {

@@ -32,7 +32,7 @@ type Values map[string]any
 // returned, each an *Error with Item set to label. Check keeps none of its
 // arguments and changes none.
 func Check(k *wire.Kind, alias, label string, raw map[string]any) (Values, []error) {
-	given, errs := collect(k, label, raw)
+	given, meant, errs := collect(k, label, raw)
 	fallback := aliasDefaults(k, alias)
 	v := make(Values, len(k.Params))
 	for i := range k.Params {
@@ -44,7 +44,7 @@ func Check(k *wire.Kind, alias, label string, raw map[string]any) (Values, []err
 			} else if p.Default != nil {
 				g = entry{p.Name, p.Default}
 			} else {
-				if p.Required {
+				if p.Required && !meant[p.Name] {
 					errs = append(errs, &Error{Item: label, Param: p.Name, Want: want(p)})
 				}
 				continue
@@ -70,10 +70,12 @@ type entry struct {
 	value any
 }
 
-// collect files the raw values under the names of k's parameters.
-func collect(k *wire.Kind, label string, raw map[string]any) (map[string]entry, []error) {
-	var errs []error
-	given := make(map[string]entry, len(raw))
+// collect files the raw values under the names of k's parameters. meant are the
+// parameters that an unknown name seems to be a slip of: one line about it is
+// enough.
+func collect(k *wire.Kind, label string, raw map[string]any) (given map[string]entry, meant map[string]bool, errs []error) {
+	given = make(map[string]entry, len(raw))
+	meant = make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		value := raw[name]
 		if value == nil {
@@ -85,6 +87,7 @@ func collect(k *wire.Kind, label string, raw map[string]any) (map[string]entry, 
 			errs = append(errs, &Error{Item: label, Problem: fmt.Sprintf("%s takes no value without a name, got %s; %s", k.Kind, got(value), takes(k))})
 			continue
 		case p == nil:
+			meant[nearest(k, name)] = true
 			errs = append(errs, &Error{Item: label, Param: name, Problem: unknown(k, name)})
 			continue
 		}
@@ -100,7 +103,7 @@ func collect(k *wire.Kind, label string, raw map[string]any) (map[string]entry, 
 		}
 		given[p.Name] = entry{name, value}
 	}
-	return given, errs
+	return given, meant, errs
 }
 
 // param returns k's parameter called name in any letter case, or its bare one.

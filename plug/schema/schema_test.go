@@ -118,6 +118,7 @@ func TestCheckErrors(t *testing.T) {
 		"given twice":            {map[string]any{"port": []any{"1", "2"}}, []string{"item: parameter port: expected a number from 0 to 65535, got 2 values"}},
 		"twice by letter case":   {map[string]any{"port": 1, "Port": "2"}, []string{`item: parameter port is given twice: "2" and 1`}},
 		"twice, one bare":        {map[string]any{"port": 1, Bare: "2"}, []string{`item: parameter port is given twice: "2" and 1`}},
+		"a slip, not a lack":     {map[string]any{"prot": 2}, []string{"item: unknown parameter prot; did you mean port? " + takes}},
 		"unknown, near":          {map[string]any{"port": 1, "prot": 2}, []string{"item: unknown parameter prot; did you mean port? " + takes}},
 		"unknown, far":           {map[string]any{"port": 1, "colour": 2}, []string{"item: unknown parameter colour; " + takes}},
 		"unknown with new lines": {map[string]any{"port": 1, "a\nb": 2}, []string{`item: unknown parameter "a\nb"; ` + takes}},

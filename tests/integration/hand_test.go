@@ -154,7 +154,7 @@ func (h *byHand) expectRefused(t *testing.T) {
 	if want := strconv.Itoa(otherUser); !strings.Contains(p.Output(), want) {
 		t.Errorf("the refusal does not name user %s: %s", want, p.Output())
 	}
-	s, err := h.Status(h.ctx, "hand")
+	s, err := h.StatusAt(h.ctx, filepath.Join(filepath.Dir(h.socket()), "control.sock"))
 	must(t, err)
 	for _, plug := range s.Plugs {
 		if plug.Name == "stranger" {

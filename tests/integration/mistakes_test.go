@@ -93,7 +93,7 @@ func TestUnknownTargets(t *testing.T) {
 		want                []string
 	}{
 		{"unknown node", "atlantis", "web", []string{"atlantis", "no route"}},
-		{"unbound service", "x", "nosuch", []string{"x", "nosuch", "service unknown"}},
+		{"unbound service", "x", "nosuch", []string{"has no service", "nosuch"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, ctx := newLab(t)

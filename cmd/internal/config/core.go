@@ -317,6 +317,10 @@ func parseRules(text string) ([]plughost.Rule, error) {
 
 // dataDir is where state is kept where no item says it.
 func dataDir() string {
+	// systemd names the directory that it has made for the service.
+	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); filepath.IsAbs(dir) {
+		return dir
+	}
 	if os.Geteuid() == 0 {
 		return "/var/lib/receptor"
 	}

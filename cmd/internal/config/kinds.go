@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -28,7 +27,7 @@ func Kinds() []wire.Kind {
 			Help: "this node; at most one",
 			Params: []wire.Param{
 				{Name: "id", Type: schema.TypeNode, Bare: true, Help: "node ID, its address in the mesh (default: the host name)"},
-				{Name: "datadir", Type: schema.TypePath, Help: "directory of the node's state (default: /var/lib/receptor for root, else receptor in $XDG_STATE_HOME)"},
+				{Name: "datadir", Type: schema.TypePath, Help: "directory of the node's state (default: $STATE_DIRECTORY, else /var/lib/receptor for root, else receptor in $XDG_STATE_HOME)"},
 				{Name: "maxidleconnectiontimeout", Type: schema.TypeDuration, Default: "21s", Help: "a link on which nothing comes for that long is closed; at least 21s"},
 			},
 		},
@@ -90,28 +89,6 @@ var singletons = []string{kindNode, kindLog, kindTrace, kindLocal, kindPolicy, k
 var notBuilt = []string{
 	"tls-server", "tls-client", "work-signing", "work-verification",
 	"cert-init", "cert-makereq", "cert-signreq", "work-kubernetes", "work-python",
-}
-
-// programs are the programs that bring well-known kinds.
-var programs = map[string][]string{
-	"receptor-backend-tcp":     {"tcp-listener", "tcp-peer"},
-	"receptor-backend-udp":     {"udp-listener", "udp-peer"},
-	"receptor-backend-ws":      {"ws-listener", "ws-peer"},
-	"receptor-command-service": {"command-service"},
-	"receptor-proxy-tcp":       {"tcp-server", "tcp-client", "tcp-inbound-proxy", "tcp-outbound-proxy", "unix-socket-server", "unix-socket-client"},
-	"receptor-proxy-tun":       {"ip-router"},
-	"receptor-proxy-udp":       {"udp-server", "udp-client", "udp-inbound-proxy", "udp-outbound-proxy"},
-	"receptor-worker-command":  {"work-command"},
-}
-
-// Program is the name of the program that brings a well-known kind, empty for others.
-func Program(kind string) string {
-	for program, kinds := range programs {
-		if slices.Contains(kinds, kind) {
-			return program
-		}
-	}
-	return ""
 }
 
 // place is where an item was written, for messages about two of them.

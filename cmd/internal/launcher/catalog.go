@@ -194,7 +194,7 @@ func (c *Catalog) Check(items []config.Item) ([]*Plug, error) {
 // unknown says what to do about a kind that nobody claims.
 func (c *Catalog) unknown(kind string) string {
 	text := "unknown kind " + kind
-	if program := config.Program(kind); program != "" {
+	if program := plughost.ProgramFor(kind); program != "" {
 		if why := c.Ignored[program]; why != nil {
 			return text + ": " + oneLine(why)
 		}

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		"receptor":                  func() int { return (&Launcher{Stdout: os.Stdout, Stderr: os.Stderr}).Main(os.Args[1:]) },
 		"receptor-core":             func() int { return core.Main(os.Args[1:]) },
 		"receptor-backend-fake":     func() int { return plugcmd.Main(fakePlug()) },
-		"receptor-backend-slow":     func() int { time.Sleep(time.Minute); return 0 },
+		"receptor-backend-slow":     func() int { <-time.After(time.Minute); return 0 },
 		"receptor-backend-tcp":      func() int { return 1 },
 		"receptor-proxy-garbage":    func() int { fmt.Println("hello"); return 0 },
 		"receptor-proxy-talkative":  func() int { fmt.Print(strings.Repeat("x", 2*maxDescription)); return 0 },

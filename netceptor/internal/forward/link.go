@@ -29,7 +29,6 @@ type Link struct {
 	last     atomic.Int64 // when something was last received, since start
 	bytesIn  atomic.Uint64
 	framesIn atomic.Uint64
-	empty    atomic.Uint64
 	bytesOut atomic.Uint64
 }
 
@@ -42,8 +41,8 @@ func NewLink(conn net.Conn) *Link {
 
 // Read reads until the connection ends and calls each for every message. The
 // message lies in the read buffer: each may edit it in place but not retain it.
-// If each returns a link, the message goes there, as it then stands. Frames
-// without a message are dropped and counted. An end in mid-frame is
+// If each returns a link, the message goes there, as it then stands. A frame can
+// be empty, and so can the message. An end in mid-frame is
 // io.ErrUnexpectedEOF.
 func (l *Link) Read(each func(msg []byte) *Link) error {
 	buf := make([]byte, minBuffer)
@@ -88,12 +87,7 @@ func (l *Link) cut(b []byte, each func(msg []byte) *Link) (used int) {
 		if size == 0 || size > len(b)-used {
 			break
 		}
-		var to *Link
-		if size == wire.LengthSize {
-			l.empty.Add(1)
-		} else {
-			to = each(b[used+wire.LengthSize : used+size : used+size])
-		}
+		to := each(b[used+wire.LengthSize : used+size : used+size])
 		if to != next {
 			if next != nil {
 				next.Run(b[start:used], frames)
@@ -140,7 +134,6 @@ type Counters struct {
 	BytesIn, BytesOut   uint64
 	FramesIn, FramesOut uint64
 	Dropped             uint64 // frames that found the queue full
-	Empty               uint64 // frames without a message that arrived
 }
 
 // Counters returns what the link has carried so far.
@@ -152,6 +145,5 @@ func (l *Link) Counters() Counters {
 		FramesIn:  l.framesIn.Load(),
 		FramesOut: queued,
 		Dropped:   dropped,
-		Empty:     l.empty.Load(),
 	}
 }

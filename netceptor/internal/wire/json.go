@@ -34,7 +34,7 @@ func parseJSON(m []byte, typ byte, v any) error {
 // unmarshal is json.Unmarshal with an error that quotes little of b.
 func unmarshal(b []byte, v any) error {
 	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%.256s", err)
+		return fmt.Errorf("%.256s", err.Error())
 	}
 	return nil
 }

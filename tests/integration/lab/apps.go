@@ -78,7 +78,7 @@ func (s *Server) Close() {
 func Echo(c *net.TCPConn) {
 	// The far end notices whatever goes wrong here: that is what is tested.
 	if _, err := io.Copy(c, c); err == nil {
-		c.CloseWrite()
+		_ = c.CloseWrite()
 	}
 }
 
@@ -90,7 +90,7 @@ func Digest(c *net.TCPConn) {
 		return
 	}
 	if _, err := io.WriteString(c, hex.EncodeToString(h.Sum(nil))); err == nil {
-		c.CloseWrite()
+		_ = c.CloseWrite()
 	}
 }
 
@@ -125,7 +125,9 @@ func RoundTrip(ctx context.Context, addr string) error {
 	}
 	defer c.Close()
 	if deadline, ok := ctx.Deadline(); ok {
-		c.SetDeadline(deadline)
+		if err := c.SetDeadline(deadline); err != nil {
+			return err
+		}
 	}
 	const text = "there and back again\n"
 	if _, err := io.WriteString(c, text); err != nil {

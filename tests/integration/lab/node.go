@@ -52,7 +52,8 @@ func (l *Lab) Env() []string {
 			env = append(env, v)
 		}
 	}
-	return append(env, "RUNTIME_DIRECTORY="+filepath.Join(l.Dir, "run"), "STATE_DIRECTORY="+filepath.Join(l.Dir, "state"))
+	// The race detector would have every program linger for a second at its end.
+	return append(env, "GORACE=atexit_sleep_ms=0", "RUNTIME_DIRECTORY="+filepath.Join(l.Dir, "run"), "STATE_DIRECTORY="+filepath.Join(l.Dir, "state"))
 }
 
 // Start starts one of our programs.
@@ -83,7 +84,11 @@ func (l *Lab) PlugSocket(node string) string { return filepath.Join(l.Dir, "run"
 
 // Ctl runs receptorctl against a node and returns its standard output.
 func (l *Lab) Ctl(ctx context.Context, node string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, l.Programs.Path("receptorctl"), append([]string{"--socket", l.Socket(node)}, args...)...)
+	return l.ctl(ctx, l.Socket(node), args...)
+}
+
+func (l *Lab) ctl(ctx context.Context, socket string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, l.Programs.Path("receptorctl"), append([]string{"--socket", socket}, args...)...)
 	cmd.Env = l.Env()
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -132,13 +137,18 @@ type badStatus struct{ error }
 
 // Status asks a node for its status.
 func (l *Lab) Status(ctx context.Context, node string) (*Status, error) {
-	out, err := l.Ctl(ctx, node, "status", "--json")
+	return l.StatusAt(ctx, l.Socket(node))
+}
+
+// StatusAt asks the node whose control socket that is.
+func (l *Lab) StatusAt(ctx context.Context, socket string) (*Status, error) {
+	out, err := l.ctl(ctx, socket, "status", "--json")
 	if err != nil {
 		return nil, err
 	}
 	s := new(Status)
 	if err := json.Unmarshal([]byte(out), s); err != nil {
-		return nil, &badStatus{fmt.Errorf("status of %s: %w in %q", node, err, out)}
+		return nil, &badStatus{fmt.Errorf("status at %s: %w in %q", socket, err, out)}
 	}
 	return s, nil
 }

@@ -19,6 +19,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,11 +77,11 @@ func (d *demo) run(ctx context.Context, bin string) error {
 		return err
 	}
 	server := &http.Server{Handler: http.FileServer(http.Dir(dir)), ReadHeaderTimeout: time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(web) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(web) }) // until it is closed
 	defer func() {
-		server.Close()
-		<-served
+		_ = server.Close() // its connections end with it
+		serving.Wait()
 	}()
 	d.step("a web server offers a directory at %s, which only node gamma will connect to", web.Addr())
 
