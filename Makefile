@@ -15,8 +15,8 @@ TOOLS   := $(CURDIR)/.tools
 MODULES := $(shell sed -n 's|^[[:space:]]\./||p' go.work)
 ROOT    := github.com/project-receptor/receptor
 MODTOOL := $(GO) run ./tests/tools/cmd/modules
-# Directories of main packages, as ./dir/cmd/program.
-COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v /tests/)
+# Main packages that are installed: neither tests nor examples.
+COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
 .PHONY: build demo test test-unit test-allocs test-integration lint cross release-check bench-stream tidy clean
 

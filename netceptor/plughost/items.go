@@ -1,10 +1,13 @@
 package plughost
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
+	"net"
 	"strings"
 	"time"
 
@@ -196,6 +199,25 @@ func (h *Host) Changed() <-chan struct{} {
 // waitGrace is how long an item must have waited before the log says so: for a
 // moment every item waits, whenever a node starts or a plug is replaced.
 const waitGrace = time.Second
+
+// WaitFor waits until the items are as wanted: it calls ok now and after each
+// change, until it says yes. The error is that of the context, or matches
+// net.ErrClosed.
+func (h *Host) WaitFor(ctx context.Context, ok func([]ItemStatus) bool) error {
+	for {
+		changed := h.Changed()
+		if ok(h.Items()) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-h.ctx.Done():
+			return fmt.Errorf("wait for items: the host is closed: %w", net.ErrClosed)
+		case <-ctx.Done():
+			return fmt.Errorf("wait for items: %w", context.Cause(ctx))
+		}
+	}
+}
 
 // logChanges logs the states of the items, each change once, until the host
 // closes. A state that lasts for a blink may pass unseen.

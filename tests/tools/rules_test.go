@@ -89,6 +89,7 @@ var mayImport = []struct {
 	{"backend-tcp", []string{"backend-tcp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"proxy-tcp", []string{"proxy-tcp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"cmd", []string{"cmd", "netceptor", "plug"}, "the core and the launcher have no backend and no proxy in them: those are programs of their own"},
+	{"example", []string{"example", "backend-tcp", "proxy-tcp", "netceptor", "plug"}, "an example is built of what users have"},
 	{"tests", []string{""}, ""},
 }
 

@@ -194,6 +194,9 @@ func (c *release) check(ctx context.Context, m *workspace.Module) error {
 		if _, err := output(ctx, c.dir, c.env, "go", "install", pkg+"@"+m.Version); err != nil {
 			return err
 		}
+		if !strings.Contains(pkg, "/cmd/") {
+			continue // an example: a program to read, without options
+		}
 		program := filepath.Join(c.dir, "bin", filepath.Base(pkg))
 		version, err := output(ctx, c.dir, nil, program, "--version")
 		if err != nil {
