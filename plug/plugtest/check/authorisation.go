@@ -66,15 +66,13 @@ func retryAfter(s *stand) {
 func secret(s *stand) {
 	core := s.attach()
 	it, addr := s.listening(core)
-	p := s.open(addr)
+	s.exchange(s.open(addr))
 	for range 3 {
-		s.exchange(p)
-		s.away(p)
-		early := s.connectNow(addr, "while the core is away")
+		s.away()
 		s.core.Start()
 		core = s.core.Session()
 		s.configure(core, it)
-		p = pipe{early, s.opened(s.incoming())}
+		s.exchange(s.open(addr))
 		if n := len(s.core.Denied()); n > 0 {
 			s.Fatalf("session of an object: expected the secret of the last WELCOME, got %d times another", n)
 		}

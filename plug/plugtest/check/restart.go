@@ -35,7 +35,7 @@ func restartWait(s *stand) {
 	s.run()
 	s.pause(quiet)
 	s.core.Start()
-	s.lives(s.core.Session())
+	s.configure(s.core.Session())
 }
 
 func restartAttach(s *stand) {
@@ -44,16 +44,15 @@ func restartAttach(s *stand) {
 		after := s.restart()
 		s.oneOf("name in HELLO after a restart of the core", after.Hello.Name, before.Hello.Name)
 		s.oneOf("process in HELLO after a restart of the core", after.Hello.Process, before.Hello.Process)
-		s.lives(after)
+		s.configure(after)
 	}
 }
 
 func restartListener(s *stand) {
 	core := s.attach()
 	it, addr := s.listening(core)
-	p := s.open(addr)
-	s.exchange(p)
-	s.away(p)
+	s.exchange(s.open(addr))
+	s.away()
 	early := s.connectNow(addr, "while the core is away")
 	s.core.Start()
 	core = s.core.Session()

@@ -160,20 +160,16 @@ func kinds(s *stand) {
 	}
 }
 
-// lives checks that the session goes on.
-func (s *stand) lives(core *plugtest.CoreSession) {
-	if err := core.Call(s.ctx, wire.TypePing, nil, nil); err != nil {
+func ping(s *stand) {
+	if err := s.attach().Call(s.ctx, wire.TypePing, nil, nil); err != nil {
 		s.Fatalf("PING: expected an answer, got %v", err)
 	}
 }
 
-func ping(s *stand) { s.lives(s.attach()) }
-
 func unknownNotification(s *stand) {
 	core := s.attach()
 	s.must(core.Notify(unknownType, map[string]int{"x": 1}), "send a notification")
-	// An answer to a request after it proves that the session goes on.
-	s.configure(core)
+	s.configure(core) // an answer to a request after it proves that the session goes on
 }
 
 func unknownRequest(s *stand) {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -61,7 +62,7 @@ func skewMajor(s *stand) {
 		return true
 	}
 	s.start()
-	s.lives(s.core.Session())
+	s.configure(s.core.Session())
 }
 
 func skewRefused(s *stand) {
@@ -73,7 +74,7 @@ func skewRefused(s *stand) {
 		return nil
 	})
 	s.start()
-	s.lives(s.core.Session())
+	s.configure(s.core.Session())
 }
 
 func skewRole(s *stand) {
@@ -91,8 +92,9 @@ func skewRole(s *stand) {
 	select {
 	case <-core.Done(): // it may leave, and come again
 	default:
-		if core.Call(s.ctx, wire.TypeConfig, wire.Config{Revision: 1, Items: []wire.ConfigItem{}}, nil) == nil {
-			s.lives(core)
+		err := core.Call(s.ctx, wire.TypeConfig, wire.Config{Revision: 1, Items: []wire.ConfigItem{}}, nil)
+		if refused := (*wire.Error)(nil); errors.As(err, &refused) {
+			s.Fatalf("CONFIG without items: expected {}, got %v", err)
 		}
 	}
 	s.core.Kill()

@@ -104,11 +104,10 @@ func (s *stand) restart() *plugtest.CoreSession {
 	return s.core.Session()
 }
 
-// away kills the core and gives the plug, which carries p, the time to see it.
-func (s *stand) away(p pipe) {
+// away kills the core and gives the plug the time to see it.
+func (s *stand) away() {
 	s.core.Kill()
-	_ = s.ends(p.medium, "what the plug carried, after the core's death")
-	s.pause(quiet) // that was another connection than the session
+	s.pause(quiet)
 }
 
 // own has c closed at the check's end, so that nothing waits for it longer.
