@@ -149,23 +149,41 @@ func copyBytes(dst io.Writer, src io.Reader) (ended, failed error) {
 
 // Dial opens a stream through the mesh; the caller owns it. The answer means
 // that it is open: a target that is not there, or refuses, is a *wire.Error.
-// Without a core it fails at once.
+// Without a core it fails at once. While the item has wire.MaxOpensPerItem
+// dials without an answer others wait for them; the 15 s in all stay.
 func (it *Item) Dial(ctx context.Context, t Target) (*recordconn.Conn, error) {
+	end := time.Now().Add(wire.DialTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	if err := it.awaitTurn(ctx, end); err != nil {
+		return nil, fmt.Errorf("dial %s: %w", t, err)
+	}
+	defer func() { <-it.dials }()
 	core, err := it.runner.attached()
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", t, err)
 	}
-	timeout := wire.DialTimeout
-	if d, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(d))
-	}
 	conn, err := it.runner.open(ctx, wire.TypeDial, wire.Dial{
-		Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(timeout.Milliseconds(), 1),
+		Session: core.secret, Item: it.ID, Node: t.Node, Service: t.Service, TimeoutMS: max(time.Until(end).Milliseconds(), 1),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", t, err)
 	}
 	return recordconn.New(conn), nil
+}
+
+// awaitTurn takes a place among the dials that wait for their answers, until
+// end at the latest: the core refuses what is more.
+func (it *Item) awaitTurn(ctx context.Context, end time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	select {
+	case it.dials <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return wire.NewError(wire.CodeTimeout, "%d dials before it have no answer yet", cap(it.dials))
+	}
 }
 
 // DialOptions are what CarryDial can be told besides.

@@ -75,6 +75,7 @@ func (r *runner) newItem(c wire.ConfigItem, params json.RawMessage) *Item {
 		Log:    r.log.With("item", c.Item),
 		params: params,
 		runner: r,
+		dials:  make(chan struct{}, wire.MaxOpensPerItem),
 		done:   make(chan struct{}),
 		status: wire.ItemStatus{Item: c.Item, State: wire.StateWaiting},
 	}

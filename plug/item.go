@@ -30,6 +30,7 @@ type Item struct {
 	accept context.Context // Run's: ends when it is stopped or drained
 	stop   context.CancelFunc
 	drain  context.CancelFunc
+	dials  chan struct{} // a token for each DIAL that waits for its answer
 	done   chan struct{} // closed when Run has ended for good
 
 	mu     sync.Mutex

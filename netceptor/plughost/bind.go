@@ -28,14 +28,14 @@ type bind struct {
 	req      wire.Bind // what was asked for
 	service  string    // what it became
 	listener *netceptor.Listener
+	pending  chan struct{}   // a token for each stream that is offered to the plug and not yet taken
 	ctx      context.Context // ends with the bind
 	cancel   context.CancelFunc
 
 	// Guarded by Host.mu.
-	guest   *guest        // who serves it; nil: the plug has gone
-	last    *guest        // who served it last
-	back    chan struct{} // closed and replaced when guest changes
-	pending int           // streams that have arrived and are not accepted
+	guest *guest        // who serves it; nil: the plug has gone
+	last  *guest        // who served it last
+	back  chan struct{} // closed and replaced when guest changes
 }
 
 // offer is an incoming stream that its plug may attach to, once.
@@ -141,7 +141,11 @@ func (h *Host) listen(key bindKey, req wire.Bind) (*bind, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bind{key: key, req: req, service: req.Service, listener: l, back: make(chan struct{})}
+	b := &bind{
+		key: key, req: req, service: req.Service, listener: l,
+		pending: make(chan struct{}, wire.MaxOpensPerItem),
+		back:    make(chan struct{}),
+	}
 	if a, ok := l.Addr().(netceptor.Addr); ok {
 		b.service = a.Service
 	}
@@ -212,7 +216,8 @@ func (h *Host) orphanBinds(g *guest) {
 }
 
 // acceptStreams offers the streams that arrive to the plug, until the bind
-// ends.
+// ends. Those for which the plug has no place yet wait at the listener, which
+// refuses what is too much.
 func (h *Host) acceptStreams(b *bind) {
 	for {
 		in, err := b.listener.Next(b.ctx)
@@ -222,13 +227,7 @@ func (h *Host) acceptStreams(b *bind) {
 			}
 			break
 		}
-		h.mu.Lock()
-		full := b.pending >= wire.MaxOpensPerItem
-		if !full {
-			b.pending++
-		}
-		h.mu.Unlock()
-		if full || !h.spawn(func() { h.offerStream(b, in) }) {
+		if !b.awaitPlace() || !h.spawn(func() { h.offerStream(b, in) }) {
 			h.count("streams_refused")
 			in.Refuse()
 		}
@@ -240,15 +239,22 @@ func (h *Host) acceptStreams(b *bind) {
 	}
 }
 
+// awaitPlace waits until the plug may be offered one more stream; false: the
+// bind has ended.
+func (b *bind) awaitPlace() bool {
+	select {
+	case b.pending <- struct{}{}:
+		return true
+	case <-b.ctx.Done():
+		return false
+	}
+}
+
 // offerStream brings an incoming stream to its plug: ACCEPT there, ATTACH here.
 // A plug that goes before it has taken the stream leaves it to the one that
 // comes back for the bind.
 func (h *Host) offerStream(b *bind, in *netceptor.Incoming) {
-	defer func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		b.pending--
-	}()
+	defer func() { <-b.pending }()
 	ctx, cancel := context.WithTimeout(b.ctx, wire.RequestTimeout+wire.AttachTimeout)
 	defer cancel()
 	for g := h.waitForGuest(ctx, b, nil); g != nil; g = h.waitForGuest(ctx, b, g) {

@@ -112,7 +112,7 @@ func TestBindOutlivesItsSession(t *testing.T) {
 	r.eventually("the stream to wait", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return r.binds[bindKey{userKey(me()), "b"}].pending == 1
+		return len(r.binds[bindKey{userKey(me()), "b"}].pending) == 1
 	})
 	server = r.attach("server", tcpServer())
 	if _, err := server.Bind(t.Context(), bind); err != nil {

@@ -46,6 +46,29 @@ func echo() *plug.Plug {
 	}
 }
 
+// hesitant is a plug like echo that tells of each stream that it is asked to
+// take, and takes none before full is closed.
+func hesitant() (p *plug.Plug, opened, full chan struct{}) {
+	opened, full = make(chan struct{}, 4*wire.MaxOpensPerItem), make(chan struct{})
+	p = echo()
+	p.Run = func(ctx context.Context, it *plug.Item) error {
+		return it.Serve(ctx, plug.Service{Name: "echo"}, func(ctx context.Context, _ plug.Target) (net.Conn, error) {
+			opened <- struct{}{}
+			select {
+			case <-full:
+			case <-ctx.Done():
+			}
+			near, far := net.Pipe()
+			go func() { // ends with near
+				_, _ = io.Copy(io.Discard, far)
+				_ = far.Close()
+			}()
+			return near, nil
+		})
+	}
+	return p, opened, full
+}
+
 func TestPlugInTheHostsProcess(t *testing.T) {
 	t.Parallel()
 	r := newHostOnly(t, "inside", Config{})
@@ -132,5 +155,85 @@ func TestPlugInsideThatIsWrong(t *testing.T) {
 	defer cancel()
 	if err := r.RunPlug(ctx, p); err == nil || ctx.Err() != nil {
 		t.Errorf("a plug with a broken kind runs: %v", err)
+	}
+}
+
+// A plug with more streams to open than the core lets wait for one item opens
+// them all: what is over waits its turn, on both sides.
+func TestManyStreamsAtOnce(t *testing.T) {
+	t.Parallel()
+	const streams = 2*wire.MaxOpensPerItem + 50
+	r := newHostOnly(t, "crowd", Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), plugtest.Patience)
+	defer cancel()
+	dialled := make(chan error, streams)
+	dialler := echo()
+	dialler.Program, dialler.Kinds[0].Kind = "receptor-dialler", "dialler"
+	dialler.Run = func(_ context.Context, it *plug.Item) error {
+		for range streams {
+			go func() {
+				c, err := it.Dial(ctx, plug.Target{Node: "crowd", Service: "echo"})
+				if err == nil {
+					err = c.Close()
+				}
+				dialled <- err
+			}()
+		}
+		return nil
+	}
+	acceptor, opened, full := hesitant()
+	r.SetItems([]Item{{Kind: "echo", Params: map[string]any{"port": 1}}, {Kind: "dialler", Params: map[string]any{"port": 1}}})
+	r.inside(acceptor)
+	r.itemIs(0, wire.StateUp, "")
+	r.inside(dialler)
+	for range wire.MaxOpensPerItem {
+		select {
+		case <-opened:
+		case err := <-dialled:
+			t.Fatalf("a dial returned early: %v", err)
+		}
+	}
+	close(full)
+	for range streams {
+		if err := <-dialled; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Streams from several nodes wait for one plug, more than it may be asked about
+// at once: none is refused.
+func TestManyStreamsForOneBind(t *testing.T) {
+	t.Parallel()
+	const streams = wire.MaxOpensPerItem + 100
+	r := newHostOnly(t, "hall", Config{})
+	acceptor, opened, full := hesitant()
+	r.SetItems([]Item{{Kind: "echo", Params: map[string]any{"port": 1}}})
+	r.inside(acceptor)
+	r.itemIs(0, wire.StateUp, "")
+	ctx, cancel := context.WithTimeout(t.Context(), plugtest.Patience)
+	defer cancel()
+	dialled := make(chan error, streams)
+	for range streams {
+		go func() {
+			c, err := r.node.Dial(ctx, "hall", "echo")
+			if err == nil {
+				err = c.Close()
+			}
+			dialled <- err
+		}()
+	}
+	for range wire.MaxOpensPerItem {
+		select {
+		case <-opened:
+		case err := <-dialled:
+			t.Fatalf("a dial returned early: %v", err)
+		}
+	}
+	close(full)
+	for range streams {
+		if err := <-dialled; err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -196,10 +196,6 @@ func (h *Host) Changed() <-chan struct{} {
 	return h.changed
 }
 
-// waitGrace is how long an item must have waited before the log says so: for a
-// moment every item waits, whenever a node starts or a plug is replaced.
-const waitGrace = time.Second
-
 // WaitFor waits until the items are as wanted: it calls ok now and after each
 // change, until it says yes. The error is that of the context, or matches
 // net.ErrClosed.
@@ -218,6 +214,10 @@ func (h *Host) WaitFor(ctx context.Context, ok func([]ItemStatus) bool) error {
 		}
 	}
 }
+
+// waitGrace is how long an item must have waited before the log says so: for a
+// moment every item waits, whenever a node starts or a plug is replaced.
+const waitGrace = time.Second
 
 // logChanges logs the states of the items, each change once, until the host
 // closes. A state that lasts for a blink may pass unseen.

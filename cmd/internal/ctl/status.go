@@ -97,6 +97,7 @@ func (a *app) waitNode(ctx context.Context, node string) error {
 			c.Close()
 		}
 	}()
+	var reason error // why not yet, as far as it was not the end of our own patience
 	for {
 		var err error
 		if c == nil {
@@ -117,11 +118,13 @@ func (a *app) waitNode(ctx context.Context, node string) error {
 			c.Close()
 			c = nil
 		}
+		switch {
+		case err == nil:
+			reason = fmt.Errorf("no route to node %s", node)
+		case ctx.Err() == nil || reason == nil:
+			reason = err
+		}
 		if pause(ctx, pollInterval) != nil {
-			reason := fmt.Errorf("no route to node %s", node)
-			if err != nil {
-				reason = err
-			}
 			return fmt.Errorf("%w: %w", errStillWaiting, reason)
 		}
 	}

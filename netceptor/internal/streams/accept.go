@@ -16,13 +16,21 @@ const (
 	retireByte = 1 // no more streams will come: close the connection after the last one
 )
 
+// openingSize is what the dialler of a stream of receptor-mux/1 sends first: its
+// byte, and zeros. They make the packet so large (over 42 bytes) that a node
+// which has forgotten the connection answers it with a stateless reset.
+const openingSize = 32
+
+// opening is what a stream begins with.
+func opening(first byte) []byte { return append([]byte{first}, make([]byte, openingSize-1)...) }
+
 // legacyAcceptTimeout is how long a netceptor connection may be without its
 // stream, as with existing nodes.
 const legacyAcceptTimeout = 60 * time.Second
 
-// firstByteTimeout bounds the wait for the first byte of a stream of
-// receptor-mux/1. It comes in the packet that opens the stream.
-const firstByteTimeout = 15 * time.Second
+// openingTimeout bounds the wait for the first bytes of a stream of
+// receptor-mux/1. They come in the packet that opens the stream.
+const openingTimeout = 15 * time.Second
 
 // serve accepts connections on a transport until that is closed.
 func (c *Carrier) serve(t *transport) {
@@ -66,8 +74,8 @@ func (cn *conn) acceptStreams() {
 
 func (cn *conn) acceptStream(str *quic.Stream) {
 	in := &Incoming{conn: cn, str: str}
-	_ = str.SetReadDeadline(time.Now().Add(firstByteTimeout)) // never fails
-	var first [1]byte
+	_ = str.SetReadDeadline(time.Now().Add(openingTimeout)) // never fails
+	var first [openingSize]byte
 	if _, err := io.ReadFull(str, first[:]); err != nil {
 		in.refuse(codeViolation, "")
 		return

@@ -137,7 +137,7 @@ func (cn *conn) close(code quic.ApplicationErrorCode, why string) {
 // lostBy is the error for a user of a stream that err has ended.
 func (cn *conn) lostBy(err error) error {
 	if why := cn.cause.Load(); why != nil {
-		return &lostError{cause: *why}
+		return &lostError{cause: *why, conn: true}
 	}
 	var s *quic.StreamError
 	if errors.As(err, &s) && !s.Remote {

@@ -63,11 +63,8 @@ func (c *Carrier) Dial(ctx context.Context, dst Endpoint) (*Stream, error) {
 		return nil, ErrServiceUnknown
 	}
 	to := peer{endpoint: dst, identity: identity{}}
-	var err error
-	for range dialTries {
-		var cn *conn
-		var fresh bool
-		cn, fresh, err = c.reserve(ctx, to)
+	for tries := 0; ; {
+		cn, fresh, err := c.reserve(ctx, to)
 		if err == nil {
 			var s *Stream
 			if s, err = cn.openStream(ctx); err == nil {
@@ -78,14 +75,18 @@ func (c *Carrier) Dial(ctx context.Context, dst Endpoint) (*Stream, error) {
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
+		case errors.Is(err, errFull) && !fresh:
+			continue // it is passed over for now, and in the end there is one with room
 		case errors.Is(err, errFull), errors.Is(err, errRestarted):
-		case cn != nil && !fresh && errors.Is(err, ErrReset):
+		case cn != nil && !fresh && isConnLost(err):
 			cn.retire() // it had been dead before, only nobody knew
 		default:
 			return nil, err
 		}
+		if tries++; tries == dialTries {
+			return nil, err
+		}
 	}
-	return nil, err
 }
 
 // reserve finds or makes a connection with a place for a stream. fresh tells
@@ -259,7 +260,11 @@ func (cn *conn) openStream(ctx context.Context) (*Stream, error) {
 		return nil, cn.lostBy(err)
 	}
 	s := newStream(cn, str)
-	if _, err := str.Write([]byte{openByte}); err != nil {
+	first := opening(openByte)
+	if cn.legacy {
+		first = first[:1]
+	}
+	if _, err := str.Write(first); err != nil {
 		return nil, cn.lostBy(err)
 	}
 	if cn.legacy {
@@ -270,17 +275,17 @@ func (cn *conn) openStream(ctx context.Context) (*Stream, error) {
 		str.CancelRead(codeReset)
 	}
 	stop := context.AfterFunc(ctx, giveUp)
-	var first [1]byte
-	_, err = io.ReadFull(str, first[:])
+	var answer [1]byte
+	_, err = io.ReadFull(str, answer[:])
 	if !stop() {
 		return nil, context.Cause(ctx)
 	}
-	if err == nil && first[0] == openByte {
+	if err == nil && answer[0] == openByte {
 		return s, nil
 	}
 	giveUp()
 	if err == nil {
-		return nil, &dialError{cause: fmt.Sprintf("the far side answered %d", first[0])}
+		return nil, &dialError{cause: fmt.Sprintf("the far side answered %d", answer[0])}
 	}
 	if refused := refusal(err); refused != nil {
 		return nil, refused
@@ -325,7 +330,7 @@ func (cn *conn) askToClose() {
 		return // the connection or the carrier has ended
 	}
 	str.CancelRead(codeDone)
-	if _, err := str.Write([]byte{retireByte}); err == nil {
+	if _, err := str.Write(opening(retireByte)); err == nil {
 		_ = str.Close() // the connection has ended if it fails
 	}
 }

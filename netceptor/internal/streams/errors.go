@@ -39,6 +39,7 @@ const normalClose = "normal close"
 type lostError struct {
 	cause   string
 	timeout bool
+	conn    bool // with its whole connection
 }
 
 func (e *lostError) Error() string {
@@ -88,7 +89,13 @@ func lost(err error) error {
 		}
 		return &lostError{}
 	}
-	return &lostError{cause: err.Error(), timeout: isTimeout(err)}
+	return &lostError{cause: err.Error(), timeout: isTimeout(err), conn: true}
+}
+
+// isConnLost tells that a stream ended with its connection, not by itself.
+func isConnLost(err error) bool {
+	var l *lostError
+	return errors.As(err, &l) && l.conn
 }
 
 // refusal is what the code of a stream that was never accepted means, or nil.
