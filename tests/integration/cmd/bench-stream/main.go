@@ -1,8 +1,9 @@
-// Command bench-stream measures one stream through two nodes, with all plugs as
-// separate processes, beside raw quic-go over UDP loopback between two processes
-// (same cipher and windows, segment offload on) and bare TCP loopback between
-// two processes. The three take turns in one run, so that ratios mean something
-// on a shared machine. CPU is that of all processes in the way, per GB.
+// Command bench-stream measures streams through two nodes, with all plugs as
+// separate processes, handing sockets over and relaying, beside raw quic-go over
+// UDP loopback between two processes (same cipher and windows, segment offload on)
+// and bare TCP loopback between two processes. They take turns in one run, so that
+// ratios mean something on a shared machine. CPU is that of all processes in the
+// way, per GB.
 package main
 
 import (
@@ -13,7 +14,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -35,6 +35,12 @@ func main() {
 	}
 }
 
+// The modes in which plugs carry bytes.
+const (
+	handoff = "handoff"
+	relay   = "relay"
+)
+
 // result is one transfer.
 type result struct {
 	seconds float64
@@ -46,7 +52,7 @@ func bench(ctx context.Context) error {
 	size := flag.Int64("size", 1<<30, "bytes of a transfer")
 	rounds := flag.Int("rounds", 5, "transfers of each kind, taking turns")
 	flag.Parse()
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 
 	l, err := lab.New(lab.Programs{Dir: *bin})
@@ -57,54 +63,78 @@ func bench(ctx context.Context) error {
 	return errors.Join(err, l.Close())
 }
 
-func compare(ctx context.Context, l *lab.Lab, size int64, rounds int) error {
-	sink, err := startRole(ctx, "sink")
-	if err != nil {
-		return err
-	}
-	defer sink.Kill()
-	quic, err := startRole(ctx, "quic-sink")
-	if err != nil {
-		return err
-	}
-	defer quic.Kill()
-	mesh, err := startMesh(ctx, l, sink.addr)
-	if err != nil {
-		return err
-	}
+// kind is one way to carry bytes.
+type kind struct {
+	name    string
+	streams int
+	run     func() (result, error)
+	results []result
+}
 
-	kinds := []struct {
-		name string
-		run  func() (result, error)
-	}{
-		{"receptor, 2 nodes, all plugs separate", func() (result, error) {
-			return transfer(ctx, "source", mesh.addr, size, sink.Process, mesh.groups())
-		}},
-		{"raw quic-go over UDP loopback", func() (result, error) {
-			return transfer(ctx, "quic-source", quic.addr, size, quic.Process, nil)
-		}},
-		{"bare TCP loopback", func() (result, error) {
-			return transfer(ctx, "source", sink.addr, size, sink.Process, nil)
-		}},
+func compare(ctx context.Context, l *lab.Lab, size int64, rounds int) error {
+	ends := map[string]*role{}
+	for _, name := range []string{"sink", "echo", "quic-sink"} {
+		r, err := startRole(ctx, name)
+		if err != nil {
+			return err
+		}
+		defer r.Kill()
+		ends[name] = r
 	}
-	results := make([][]result, len(kinds))
-	for round := range rounds {
-		for i, k := range kinds {
-			r, err := k.run()
-			if err != nil {
-				return fmt.Errorf("%s: %w", k.name, err)
-			}
-			fmt.Printf("round %d  %-40s %6.2f Gbit/s\n", round+1, k.name, gbits(size, r.seconds))
-			results[i] = append(results[i], r)
+	var meshes []*mesh
+	for _, mode := range []string{handoff, relay} {
+		m, err := startMesh(ctx, l, mode, ends["sink"].addr, ends["echo"].addr)
+		if err != nil {
+			return err
+		}
+		meshes = append(meshes, m)
+	}
+	if err := bulk(ctx, meshes, ends, size, rounds); err != nil {
+		return err
+	}
+	for _, m := range meshes {
+		s, err := measureSmall(ctx, m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.mode, err)
+		}
+		fmt.Printf("%-8s echo p50 %v p99 %v; new streams %.0f/s; memory of an open stream, both nodes: cores %.1f kB, plugs %.1f kB\n",
+			m.mode, s.p50.Round(time.Microsecond), s.p99.Round(time.Microsecond), s.perSecond,
+			float64(s.perStream["cores"])/1000, float64(s.perStream["plugs"])/1000)
+	}
+	return nil
+}
+
+// bulk lets the ways to carry bytes take turns and prints their medians.
+func bulk(ctx context.Context, meshes []*mesh, ends map[string]*role, size int64, rounds int) error {
+	raw := &kind{name: "raw quic-go over UDP loopback", streams: 1, run: func() (result, error) {
+		return transfer(ctx, "quic-source", ends["quic-sink"].addr, size, 1, ends["quic-sink"].Process, nil)
+	}}
+	kinds := []*kind{raw, {name: "bare TCP loopback", streams: 1, run: func() (result, error) {
+		return transfer(ctx, "source", ends["sink"].addr, size, 1, ends["sink"].Process, nil)
+	}}}
+	for _, m := range meshes {
+		for _, streams := range []int{1, 8} {
+			kinds = append(kinds, &kind{name: "receptor, 2 nodes, " + m.mode, streams: streams, run: func() (result, error) {
+				return transfer(ctx, "source", m.sink, size, streams, ends["sink"].Process, m.procs)
+			}})
 		}
 	}
-
+	for round := range rounds {
+		for _, k := range kinds {
+			r, err := k.run()
+			if err != nil {
+				return fmt.Errorf("%s, %d streams: %w", k.name, k.streams, err)
+			}
+			fmt.Printf("round %d  %-32s streams %d %7.2f Gbit/s\n", round+1, k.name, k.streams, gbits(size, r.seconds))
+			k.results = append(k.results, r)
+		}
+	}
 	fmt.Printf("\nmedians of %d rounds of %d MiB\n", rounds, size>>20)
-	fmt.Printf("%-40s %8s %8s %10s   %s\n", "", "Gbit/s", "of raw", "CPU s/GB", "of which")
-	raw := median(results[1]).seconds
-	for i, k := range kinds {
-		m := median(results[i])
-		fmt.Printf("%-40s %8.2f %8.2f %10.2f   %s\n", k.name, gbits(size, m.seconds), raw/m.seconds, total(m.cpu)/gb(size), perGroup(m.cpu, size))
+	fmt.Printf("%-32s %7s %8s %8s %9s   %s\n", "", "streams", "Gbit/s", "of raw", "CPU s/GB", "of which")
+	for _, k := range kinds {
+		m := median(k.results)
+		fmt.Printf("%-32s %7d %8.2f %8.2f %9.2f   %s\n", k.name, k.streams, gbits(size, m.seconds),
+			median(raw.results).seconds/m.seconds, total(m.cpu)/gb(size), perGroup(m.cpu, size))
 	}
 	return nil
 }
@@ -138,59 +168,4 @@ func perGroup(cpu map[string]float64, size int64) string {
 		s += fmt.Sprintf("%s %.2f  ", n, cpu[n]/gb(size))
 	}
 	return s
-}
-
-// mesh is two nodes with a service on one and a port on the other.
-type mesh struct {
-	addr     string
-	launcher []*lab.Process
-}
-
-func startMesh(ctx context.Context, l *lab.Lab, target string) (*mesh, error) {
-	link, err := lab.FreePort()
-	if err != nil {
-		return nil, err
-	}
-	port, err := lab.FreePort()
-	if err != nil {
-		return nil, err
-	}
-	m := &mesh{addr: lab.Local(port)}
-	for _, args := range [][]string{
-		{
-			"--node", "id=near", "--tcp-listener", "port=" + strconv.Itoa(link), "bindaddr=127.0.0.1",
-			"--tcp-server", "port=" + strconv.Itoa(port), "bindaddr=127.0.0.1", "remotenode=far", "remoteservice=sink",
-		},
-		{"--node", "id=far", "--tcp-peer", "address=" + lab.Local(link), "--tcp-client", "service=sink", "address=" + target},
-	} {
-		p, err := l.Start("receptor", args...)
-		if err != nil {
-			return nil, err
-		}
-		m.launcher = append(m.launcher, p)
-	}
-	if err := l.WaitRoute(ctx, "near", "far"); err != nil {
-		return nil, err
-	}
-	return m, l.WaitStatus(ctx, "far", func(s *lab.Status) bool { return s.Item("tcp-client service=sink").State == "up" })
-}
-
-// groups are the processes in the way, by what they are.
-func (m *mesh) groups() map[string][]int {
-	g := map[string][]int{}
-	for _, p := range m.launcher {
-		g["launchers"] = append(g["launchers"], p.PID())
-		children, err := lab.Children(p.PID())
-		if err != nil {
-			continue // nothing to measure: the sum shows it
-		}
-		for _, c := range children {
-			name := "plugs"
-			if c.Program == "receptor-core" {
-				name = "cores"
-			}
-			g[name] = append(g[name], c.PID)
-		}
-	}
-	return g
 }

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -25,6 +26,7 @@ import (
 // answer and prints the seconds it took.
 var roles = map[string]func(context.Context, []string) error{
 	"sink":        sinkTCP,
+	"echo":        echoTCP,
 	"source":      sourceTCP,
 	"quic-sink":   sinkQUIC,
 	"quic-source": sourceQUIC,
@@ -58,7 +60,7 @@ func drain(s duplex) error {
 	return s.CloseWrite()
 }
 
-func pump(s duplex, size uint64, start time.Time) error {
+func pump(s duplex, size uint64) error {
 	buf := make([]byte, chunk)
 	for left := size; left > 0; {
 		n, err := s.Write(buf[:min(left, chunk)])
@@ -77,19 +79,54 @@ func pump(s duplex, size uint64, start time.Time) error {
 	if len(answer) != 8 || binary.BigEndian.Uint64(answer) != size {
 		return fmt.Errorf("the sink answered %x, expected %d bytes", answer, size)
 	}
-	fmt.Println(time.Since(start).Seconds())
 	return nil
 }
 
-func target(args []string) (addr string, size uint64, err error) {
-	if len(args) != 2 {
-		return "", 0, fmt.Errorf("expected ADDRESS BYTES, got %q", args)
-	}
-	size, err = strconv.ParseUint(args[1], 10, 63)
-	return args[0], size, err
+// order is what a source is to do.
+type order struct {
+	addr    string
+	size    uint64 // bytes in all
+	streams uint64 // that share them
 }
 
-func sinkTCP(ctx context.Context, _ []string) error {
+func parseOrder(args []string) (o order, err error) {
+	if len(args) != 3 {
+		return o, fmt.Errorf("expected ADDRESS BYTES STREAMS, got %q", args)
+	}
+	o.addr = args[0]
+	if o.size, err = strconv.ParseUint(args[1], 10, 63); err != nil {
+		return o, err
+	}
+	o.streams, err = strconv.ParseUint(args[2], 10, 16)
+	return o, err
+}
+
+// each runs pump for every stream at once and prints the seconds they took.
+func (o order) each(pump func(size uint64) error) error {
+	start := time.Now()
+	errs := make([]error, o.streams)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { errs[i] = pump(o.size / o.streams) })
+	}
+	wg.Wait()
+	fmt.Println(time.Since(start).Seconds())
+	return errors.Join(errs...)
+}
+
+func sinkTCP(ctx context.Context, _ []string) error { return serveTCP(ctx, drain) }
+
+// echoTCP sends back what comes, and its end.
+func echoTCP(ctx context.Context, _ []string) error {
+	return serveTCP(ctx, func(s duplex) error {
+		if _, err := io.Copy(s, s); err != nil {
+			return err
+		}
+		return s.CloseWrite()
+	})
+}
+
+func serveTCP(ctx context.Context, handle func(duplex) error) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -103,25 +140,26 @@ func sinkTCP(ctx context.Context, _ []string) error {
 		}
 		go func() {
 			defer c.Close()
-			if err := drain(c.(*net.TCPConn)); err != nil {
-				fmt.Fprintln(os.Stderr, "sink:", err)
+			if err := handle(c.(*net.TCPConn)); err != nil {
+				fmt.Fprintln(os.Stderr, "serve:", err)
 			}
 		}()
 	}
 }
 
 func sourceTCP(ctx context.Context, args []string) error {
-	addr, size, err := target(args)
+	o, err := parseOrder(args)
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return pump(c.(*net.TCPConn), size, start)
+	return o.each(func(size uint64) error {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", o.addr)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return pump(c.(*net.TCPConn), size)
+	})
 }
 
 // quicStream gives a QUIC stream the duplex methods.
@@ -134,8 +172,8 @@ func quicConfig() *quic.Config {
 	return &quic.Config{
 		InitialStreamReceiveWindow:     256 << 10,
 		MaxStreamReceiveWindow:         4 << 20,
-		InitialConnectionReceiveWindow: 128 << 20,
-		MaxConnectionReceiveWindow:     128 << 20,
+		InitialConnectionReceiveWindow: 384 << 20,
+		MaxConnectionReceiveWindow:     384 << 20,
 	}
 }
 
@@ -175,21 +213,22 @@ func sinkQUIC(ctx context.Context, _ []string) error {
 }
 
 func sourceQUIC(ctx context.Context, args []string) error {
-	addr, size, err := target(args)
+	o, err := parseOrder(args)
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	c, err := quic.DialAddr(ctx, addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"bench"}}, quicConfig())
-	if err != nil {
-		return err
-	}
-	s, err := c.OpenStreamSync(ctx)
-	if err != nil {
-		return err
-	}
-	if err := pump(quicStream{s}, size, start); err != nil {
-		return err
-	}
-	return c.CloseWithError(0, "")
+	return o.each(func(size uint64) error {
+		c, err := quic.DialAddr(ctx, o.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"bench"}}, quicConfig())
+		if err != nil {
+			return err
+		}
+		s, err := c.OpenStreamSync(ctx)
+		if err != nil {
+			return err
+		}
+		if err := pump(quicStream{s}, size); err != nil {
+			return err
+		}
+		return c.CloseWithError(0, "")
+	})
 }

@@ -36,9 +36,10 @@ func startRole(ctx context.Context, name string) (*role, error) {
 	return &role{Process: p, addr: line}, nil
 }
 
-// transfer runs a source against addr and returns its time and the CPU time that
+// transfer runs a source against addr, with the bytes shared out to that many
+// streams at once, and returns its time and the CPU time that
 // the source, the sink and the processes between them took.
-func transfer(ctx context.Context, source, addr string, size int64, sink *lab.Process, between map[string][]int) (result, error) {
+func transfer(ctx context.Context, source, addr string, size int64, streams int, sink *lab.Process, between map[string][]int) (result, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return result{}, err
@@ -51,7 +52,7 @@ func transfer(ctx context.Context, source, addr string, size int64, sink *lab.Pr
 	if err != nil {
 		return result{}, err
 	}
-	cmd := exec.CommandContext(ctx, self, source, addr, strconv.FormatInt(size, 10))
+	cmd := exec.CommandContext(ctx, self, source, addr, strconv.FormatInt(size, 10), strconv.Itoa(streams))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

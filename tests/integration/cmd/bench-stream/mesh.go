@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/project-receptor/receptor/tests/integration/lab"
+)
+
+// mesh is two nodes, each with its core and its plugs as processes of their own:
+// at the near one ports, at the far one services behind them.
+type mesh struct {
+	mode  string // how the plugs carry bytes: hand-off or relay
+	sink  string // address that leads to the sink
+	echo  string // address that leads to the echo
+	procs map[string][]int
+}
+
+// startMesh starts the nodes and waits until they are joined.
+func startMesh(ctx context.Context, l *lab.Lab, mode, sink, echo string) (*mesh, error) {
+	var ports [3]int
+	for i := range ports {
+		var err error
+		if ports[i], err = lab.FreePort(); err != nil {
+			return nil, err
+		}
+	}
+	m := &mesh{mode: mode, sink: lab.Local(ports[1]), echo: lab.Local(ports[2]), procs: map[string][]int{}}
+	near, far := "near-"+mode, "far-"+mode
+	items := map[string][]string{
+		near: {
+			"--tcp-listener", "port=" + strconv.Itoa(ports[0]), "bindaddr=127.0.0.1",
+			"--tcp-server", "port=" + strconv.Itoa(ports[1]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=sink",
+			"--tcp-server", "port=" + strconv.Itoa(ports[2]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=echo",
+		},
+		far: {
+			"--tcp-peer", "address=" + lab.Local(ports[0]),
+			"--tcp-client", "service=sink", "address=" + sink,
+			"--tcp-client", "service=echo", "address=" + echo,
+		},
+	}
+	for _, node := range []string{near, far} {
+		core, err := l.Start("receptor-core", append([]string{"--node", "id=" + node}, items[node]...)...)
+		if err != nil {
+			return nil, err
+		}
+		m.procs["cores"] = append(m.procs["cores"], core.PID())
+		for _, program := range []string{"receptor-backend-tcp", "receptor-proxy-tcp"} {
+			args := []string{"--socket", l.PlugSocket(node)}
+			if mode == relay {
+				args = append(args, "--no-handoff")
+			}
+			plug, err := l.Start(program, args...)
+			if err != nil {
+				return nil, err
+			}
+			m.procs["plugs"] = append(m.procs["plugs"], plug.PID())
+		}
+	}
+	if err := l.WaitRoute(ctx, near, far); err != nil {
+		return nil, err
+	}
+	return m, l.WaitStatus(ctx, far, func(s *lab.Status) bool {
+		return s.Item("tcp-client service=sink").State == "up" && s.Item("tcp-client service=echo").State == "up"
+	})
+}
+
+// memory is the resident memory of the mesh's processes in bytes, by group.
+func (m *mesh) memory() (map[string]int64, error) {
+	sums := map[string]int64{}
+	for name, pids := range m.procs {
+		for _, pid := range pids {
+			data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
+			if err != nil {
+				return nil, err
+			}
+			fields := strings.Fields(string(data))
+			if len(fields) < 2 {
+				return nil, fmt.Errorf("memory of process %d: %q", pid, data)
+			}
+			pages, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				return nil, err
+			}
+			sums[name] += pages * int64(os.Getpagesize())
+		}
+	}
+	return sums, nil
+}

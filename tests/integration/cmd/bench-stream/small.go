@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Of what is measured besides bulk.
+const (
+	echoRounds   = 2000
+	openSeconds  = 3
+	openAtOnce   = 16 // connections that are being made at any time
+	openStreams  = 1000
+	memoryRounds = 1 // exchanges on each open stream, so that all of it is there
+)
+
+// small is what is measured of streams that carry little.
+type small struct {
+	p50, p99  time.Duration    // of a byte there and back on an open stream
+	perSecond float64          // new streams, each with a byte there and back
+	perStream map[string]int64 // bytes of memory for an open stream, by group of processes
+}
+
+// measureSmall measures latency, rate and memory.
+func measureSmall(ctx context.Context, m *mesh) (small, error) {
+	var s small
+	var err error
+	if s.p50, s.p99, err = latency(ctx, m.echo); err != nil {
+		return s, fmt.Errorf("latency: %w", err)
+	}
+	if s.perSecond, err = openRate(ctx, m.echo); err != nil {
+		return s, fmt.Errorf("new streams: %w", err)
+	}
+	if s.perStream, err = memoryPerStream(ctx, m); err != nil {
+		return s, fmt.Errorf("memory of open streams: %w", err)
+	}
+	return s, nil
+}
+
+// ping sends a byte and waits for its echo.
+func ping(c net.Conn) error {
+	if _, err := c.Write([]byte{1}); err != nil {
+		return err
+	}
+	var b [1]byte
+	_, err := io.ReadFull(c, b[:])
+	return err
+}
+
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if end, ok := ctx.Deadline(); ok {
+		if err := c.SetDeadline(end); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
+}
+
+func latency(ctx context.Context, addr string) (p50, p99 time.Duration, err error) {
+	c, err := dial(ctx, addr)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.Close()
+	took := make([]time.Duration, echoRounds)
+	for i := range took {
+		start := time.Now()
+		if err := ping(c); err != nil {
+			return 0, 0, err
+		}
+		took[i] = time.Since(start)
+	}
+	slices.Sort(took)
+	return took[echoRounds/2], took[echoRounds*99/100], nil
+}
+
+// openRate opens streams as fast as they come, over a warm connection of the mesh.
+func openRate(ctx context.Context, addr string) (float64, error) {
+	end := time.Now().Add(openSeconds * time.Second)
+	counts := make([]int, openAtOnce)
+	errs := make([]error, openAtOnce)
+	var wg sync.WaitGroup
+	for i := range counts {
+		wg.Go(func() {
+			for time.Now().Before(end) && errs[i] == nil {
+				errs[i] = openOne(ctx, addr)
+				counts[i]++
+			}
+		})
+	}
+	wg.Wait()
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return float64(total) / openSeconds, errors.Join(errs...)
+}
+
+// openOne is one stream from its first to its last packet.
+func openOne(ctx context.Context, addr string) error {
+	c, err := dial(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := ping(c); err != nil {
+		return err
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, c)
+	return err
+}
+
+// memoryPerStream opens streams, uses each a little, and looks at what the
+// processes have grown by.
+func memoryPerStream(ctx context.Context, m *mesh) (map[string]int64, error) {
+	before, err := m.memory()
+	if err != nil {
+		return nil, err
+	}
+	for range openStreams {
+		c, err := dial(ctx, m.echo)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close() // all at the end
+		for range memoryRounds {
+			if err := ping(c); err != nil {
+				return nil, err
+			}
+		}
+	}
+	after, err := m.memory()
+	if err != nil {
+		return nil, err
+	}
+	per := map[string]int64{}
+	for name := range after {
+		per[name] = (after[name] - before[name]) / openStreams
+	}
+	return per, nil
+}
