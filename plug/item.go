@@ -52,9 +52,13 @@ func (it *Item) Up(addr string) { it.report(wire.StateUp, addr, nil) }
 // address leaves the one that was reported.
 func (it *Item) Degraded(addr string, err error) { it.report(wire.StateDegraded, addr, err) }
 
-// Attached waits for a core. Loops that accept connections call it before each
-// one, so that connections wait in the backlog while the core is away.
+// Attached waits for a core; its error is that of a context that is done. Loops
+// that accept connections call it before each one, so that connections wait in
+// the backlog while the core is away.
 func (it *Item) Attached(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err // though there is a core: a loop may look at nothing else
+	}
 	_, err := it.runner.await(ctx, nil)
 	return err
 }

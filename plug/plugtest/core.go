@@ -3,12 +3,14 @@ package plugtest
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -17,7 +19,7 @@ import (
 // FakeCore is a core on a Unix socket. Plugs that attach come out of Session,
 // their data connections out of Link, DialRequest and Attach.
 type FakeCore struct {
-	t    testing.TB
+	t    TB
 	path string
 
 	// Welcome answers HELLO; an error refuses it. Session and limits are filled
@@ -29,6 +31,19 @@ type FakeCore struct {
 	// probe arrives. It is set by an argument of NewCore.
 	FDPass bool
 
+	// OnConn, if set, sees each connection before the core reads from it. If it
+	// returns true the connection is its own, until the core is killed; it may
+	// block. It is to be set before Start, of a core of NewStopped.
+	OnConn func(net.Conn) bool
+
+	// OnBind, if set, is asked for each BIND; an error refuses it. It is to be
+	// set before the first plug dials.
+	OnBind func(wire.Bind) error
+
+	// Extra are fields that WELCOME and the answers to LINK, DIAL and ATTACH get
+	// besides. It is to be set before Start, of a core of NewStopped.
+	Extra map[string]any
+
 	sessions               chan *CoreSession
 	handed                 map[wire.Type]chan *HandedOver
 	links, dials, attaches chan *DataConn
@@ -37,6 +52,7 @@ type FakeCore struct {
 	life     *life // of the current incarnation; nil: dead
 	kept     map[wire.Keep]*os.File
 	attached map[string]bool // secrets of live sessions
+	denied   []string        // secrets of data connections that were none
 }
 
 // life is what a core takes with it when it dies.
@@ -49,7 +65,18 @@ type life struct {
 
 // NewCore starts a core that lives until the test ends, once each of configure
 // has set its fields.
-func NewCore(t testing.TB, configure ...func(*FakeCore)) *FakeCore {
+func NewCore(t TB, configure ...func(*FakeCore)) *FakeCore {
+	t.Helper()
+	c := NewStopped(t)
+	for _, set := range configure {
+		set(c)
+	}
+	c.Start()
+	return c
+}
+
+// NewStopped makes a core that is not there before Start.
+func NewStopped(t TB) *FakeCore {
 	t.Helper()
 	// Not t.TempDir(): its paths, which hold the test's name, grow too long for a socket.
 	dir, err := os.MkdirTemp("", "core")
@@ -59,7 +86,7 @@ func NewCore(t testing.TB, configure ...func(*FakeCore)) *FakeCore {
 	c := &FakeCore{
 		t:        t,
 		path:     filepath.Join(dir, "plug.sock"),
-		Welcome:  welcome,
+		Welcome:  Grant,
 		sessions: make(chan *CoreSession, 64),
 		links:    make(chan *DataConn, 4096),
 		dials:    make(chan *DataConn, 4096),
@@ -77,15 +104,11 @@ func NewCore(t testing.TB, configure ...func(*FakeCore)) *FakeCore {
 			t.Error(err)
 		}
 	})
-	for _, set := range configure {
-		set(c)
-	}
-	c.Start()
 	return c
 }
 
-// welcome grants everything.
-func welcome(h wire.Hello) (wire.Welcome, error) {
+// Grant grants everything but features: it is how a core answers HELLO unless told otherwise.
+func Grant(h wire.Hello) (wire.Welcome, error) {
 	w := wire.Welcome{
 		Node:        "fake",
 		CoreVersion: "test",
@@ -164,6 +187,9 @@ func (c *FakeCore) Kill() {
 
 // serve handles one connection.
 func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
+	if c.OnConn != nil && c.OnConn(conn) {
+		return
+	}
 	o, err := session.Accept(ctx, conn)
 	if err != nil {
 		_ = conn.Close() // whoever misbehaves sees it there
@@ -173,7 +199,7 @@ func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 		c.serveSession(ctx, f, conn, o)
 		return
 	}
-	d := &DataConn{Opening: o, t: c.t, conn: conn}
+	d := &DataConn{Opening: o, t: c.t, conn: conn, extra: c.withExtra}
 	var presented struct {
 		Session string `json:"session"`
 	}
@@ -181,6 +207,7 @@ func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 	c.mu.Lock()
 	if err == nil && !c.attached[presented.Session] {
 		err = wire.NewError(wire.CodeDenied, "no such session")
+		c.denied = append(c.denied, presented.Session)
 	}
 	c.mu.Unlock()
 	queue := map[wire.Type]chan *DataConn{wire.TypeLink: c.links, wire.TypeDial: c.dials, wire.TypeAttach: c.attaches}[o.Type]
@@ -227,10 +254,10 @@ func (c *FakeCore) serveSession(ctx context.Context, f *life, conn net.Conn, o *
 		delete(c.attached, w.Session)
 		c.mu.Unlock()
 	}()
-	if o.Answer(w) != nil {
+	if o.Answer(c.withExtra(w)) != nil {
 		return
 	}
-	s := &CoreSession{Hello: h, Welcome: w, t: c.t, core: c, life: f}
+	s := &CoreSession{Hello: h, Welcome: w, t: c.t, core: c, life: f, onBind: c.OnBind}
 	s.Session = session.New(session.Config{Conn: conn, Side: session.SideCore, Handler: s.handle})
 	select {
 	case c.sessions <- s:
@@ -284,4 +311,44 @@ func (c *FakeCore) HandedDial() *HandedOver {
 func (c *FakeCore) Attach() *DataConn {
 	c.t.Helper()
 	return next(c.t, c.attaches, "ATTACH")
+}
+
+// Opening returns the next data connection of any kind, or nil if a plug opens
+// none within d.
+func (c *FakeCore) Opening(d time.Duration) *DataConn {
+	select {
+	case o := <-c.links:
+		return o
+	case o := <-c.dials:
+		return o
+	case o := <-c.attaches:
+		return o
+	case <-time.After(d):
+	case <-c.t.Context().Done():
+	}
+	return nil
+}
+
+// Denied returns what data connections have presented that was not the secret
+// of a live session. They were refused.
+func (c *FakeCore) Denied() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.denied)
+}
+
+// withExtra adds the extra fields to a body.
+func (c *FakeCore) withExtra(body any) any {
+	if len(c.Extra) == 0 {
+		return body
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return body // whoever encodes it finds out
+	}
+	fields := maps.Clone(c.Extra)
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return body
+	}
+	return fields
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net"
 	"sync/atomic"
-	"testing"
 
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -18,9 +17,10 @@ type CoreSession struct {
 	Hello   wire.Hello
 	Welcome wire.Welcome
 
-	t        testing.TB
+	t        TB
 	core     *FakeCore
-	life     *life // of the core
+	life     *life                 // of the core
+	onBind   func(wire.Bind) error // nil: all is bound
 	revision atomic.Uint64
 	state    watched[coreState]
 }
@@ -46,6 +46,11 @@ func (s *CoreSession) handle(ctx context.Context, r *session.Request) (any, erro
 		var b wire.Bind
 		if err := r.Decode(&b); err != nil {
 			return nil, err
+		}
+		if s.onBind != nil {
+			if err := s.onBind(b); err != nil {
+				return nil, err
+			}
 		}
 		s.state.update(func(c *coreState) {
 			if c.Binds == nil {
@@ -76,7 +81,7 @@ func (s *CoreSession) handle(ctx context.Context, r *session.Request) (any, erro
 }
 
 // NewItem makes an item of a configuration; params is marshalled.
-func NewItem(t testing.TB, item, kind string, params any) wire.ConfigItem {
+func NewItem(t TB, item, kind string, params any) wire.ConfigItem {
 	t.Helper()
 	b, err := json.Marshal(params)
 	if err != nil {

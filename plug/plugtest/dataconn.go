@@ -2,7 +2,6 @@ package plugtest
 
 import (
 	"net"
-	"testing"
 
 	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
@@ -14,8 +13,9 @@ import (
 type DataConn struct {
 	*session.Opening
 
-	t    testing.TB
-	conn net.Conn
+	t     TB
+	conn  net.Conn
+	extra func(body any) any // adds the core's extra fields
 }
 
 func (d *DataConn) decode(v any) {
@@ -50,7 +50,7 @@ func (d *DataConn) AttachBody() (b wire.Attach) {
 // carries link framing now and is the caller's.
 func (d *DataConn) OpenLink(object string) net.Conn {
 	d.t.Helper()
-	if err := d.Answer(wire.Opened{Object: object}); err != nil {
+	if err := d.Answer(d.extra(wire.Opened{Object: object})); err != nil {
 		d.t.Fatal(err)
 	}
 	return d.conn

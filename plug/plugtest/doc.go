@@ -4,13 +4,12 @@
 // They speak the protocol as it is specified and check nothing more: what is
 // right is for the test to say. Their methods that take no error fail the test
 // instead, so they are for the test's own goroutine. A method that waits gives
-// up after Patience. What a fake has started has ended when the test ends.
+// up after Patience, or with the test's context. What a fake has started has ended when the test ends.
 package plugtest
 
 import (
 	"context"
 	"net"
-	"testing"
 	"time"
 )
 
@@ -28,19 +27,32 @@ func Unix(path string) Dialer {
 }
 
 // patient returns a context that ends with the test or after Patience.
-func patient(t testing.TB) (context.Context, context.CancelFunc) {
+func patient(t TB) (context.Context, context.CancelFunc) {
 	t.Helper()
 	return context.WithTimeout(t.Context(), Patience)
 }
 
+// TB is what the fakes need of a test: a *testing.T has it, and so has a check
+// that runs outside go test.
+type TB interface {
+	Helper()
+	Context() context.Context
+	Cleanup(func())
+	Error(args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // next receives from c, or fails the test.
-func next[T any](t testing.TB, c <-chan T, what string) T {
+func next[T any](t TB, c <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-c:
 		return v
 	case <-time.After(Patience):
 		t.Fatalf("plugtest: waited in vain for %s", what)
-		panic("unreachable")
+	case <-t.Context().Done():
+		t.Fatalf("plugtest: waited in vain for %s: %v", what, context.Cause(t.Context()))
 	}
+	panic("unreachable")
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"testing"
 
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -17,7 +16,7 @@ import (
 type HandedOver struct {
 	*session.Request
 
-	t      testing.TB
+	t      TB
 	conn   net.Conn
 	answer chan func() (any, error)
 }

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"testing"
 
 	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
@@ -33,7 +32,7 @@ type FakePlug struct {
 	*session.Session
 	Welcome wire.Welcome
 
-	t       testing.TB
+	t       TB
 	dial    Dialer
 	options PlugOptions
 	config  watched[wire.Config]
@@ -67,7 +66,7 @@ func Hello(name string, kinds ...wire.Kind) wire.Hello {
 }
 
 // AttachPlug attaches a plug, which lives until the test ends or Kill.
-func AttachPlug(t testing.TB, dial Dialer, o PlugOptions) *FakePlug {
+func AttachPlug(t TB, dial Dialer, o PlugOptions) *FakePlug {
 	t.Helper()
 	p, err := TryAttachPlug(t, dial, o)
 	if err != nil {
@@ -77,7 +76,7 @@ func AttachPlug(t testing.TB, dial Dialer, o PlugOptions) *FakePlug {
 }
 
 // TryAttachPlug is AttachPlug for tests of refusals, which are *wire.Error.
-func TryAttachPlug(t testing.TB, dial Dialer, o PlugOptions) (*FakePlug, error) {
+func TryAttachPlug(t TB, dial Dialer, o PlugOptions) (*FakePlug, error) {
 	t.Helper()
 	p := &FakePlug{
 		t:       t,
@@ -307,7 +306,7 @@ func (p *FakePlug) Kill() {
 
 // Raw connects to a core and sends bytes as they are, for a plug that
 // misbehaves. The connection is closed when the test ends.
-func Raw(t testing.TB, dial Dialer, b ...[]byte) net.Conn {
+func Raw(t TB, dial Dialer, b ...[]byte) net.Conn {
 	t.Helper()
 	ctx, cancel := patient(t)
 	defer cancel()

@@ -1,8 +1,8 @@
 package plugtest
 
 import (
+	"context"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -25,7 +25,7 @@ func (w *watched[T]) update(f func(*T)) {
 }
 
 // wait returns when ok says so of the value, or fails the test.
-func (w *watched[T]) wait(t testing.TB, what string, ok func(T) bool) {
+func (w *watched[T]) wait(t TB, what string, ok func(T) bool) {
 	t.Helper()
 	timeout := time.After(Patience)
 	for {
@@ -43,6 +43,8 @@ func (w *watched[T]) wait(t testing.TB, what string, ok func(T) bool) {
 		case <-changed:
 		case <-timeout:
 			t.Fatalf("plugtest: waited in vain for %s; last: %+v", what, last)
+		case <-t.Context().Done():
+			t.Fatalf("plugtest: waited in vain for %s; last: %+v: %v", what, last, context.Cause(t.Context()))
 		}
 	}
 }

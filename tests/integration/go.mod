@@ -2,7 +2,10 @@ module github.com/project-receptor/receptor/tests/integration
 
 go 1.26.0
 
-require github.com/quic-go/quic-go v0.65.0
+require (
+	github.com/project-receptor/receptor/plug v0.1.0
+	github.com/quic-go/quic-go v0.65.0
+)
 
 require (
 	golang.org/x/crypto v0.58.0 // indirect

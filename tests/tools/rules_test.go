@@ -126,9 +126,9 @@ var libraries = []struct {
 	{"github.com/spf13/cobra", []string{"cmd"}, "command lines live in command packages"},
 	{"go.yaml.in/yaml/v2", []string{"cmd/internal/config"}, "configuration files are read in one place"},
 	{"github.com/minio/highwayhash", []string{"netceptor/internal/wire"}, "a node's hash is made in one place"},
-	{"os/exec", []string{"cmd/internal/launcher", "cmd/receptor", "tests"}, "the core and its plugs execute nothing; a hop node has no code that can run a job"},
+	{"os/exec", []string{"cmd/internal/launcher", "cmd/receptor", "plug/cmd", "tests"}, "the core and its plugs execute nothing; a hop node has no code that can run a job"},
 	{"log", nil, "logging is injected (hclog)"},
-	{"flag", []string{"plug/plugcmd", "cmd", "tests"}, "flags live in command packages"},
+	{"flag", []string{"plug/plugcmd", "plug/cmd", "cmd", "tests"}, "flags live in command packages"},
 }
 
 func TestImportsOfLibraries(t *testing.T) {

@@ -1,0 +1,79 @@
+// The tcpbackend program is a complete backend: links over TCP, listening and
+// dialling, for any Receptor core.
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/project-receptor/receptor/plug"
+	"github.com/project-receptor/receptor/plug/plugcmd"
+	"github.com/project-receptor/receptor/plug/schema"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+func main() {
+	port := wire.Param{Name: "port", Type: schema.TypePort, Key: true, Required: true, Bare: true, Help: "TCP port to listen on"}
+	address := wire.Param{Name: "address", Type: schema.TypeAddress, Key: true, Required: true, Bare: true, Help: "host:port to connect to"}
+	os.Exit(plugcmd.Main(&plug.Plug{Program: "receptor-backend-mytcp", Run: run, Kinds: []wire.Kind{
+		{Kind: "mytcp-listener", Role: wire.RoleLink, Dir: "in", Help: "accept links over TCP", Params: []wire.Param{port}},
+		{Kind: "mytcp-peer", Role: wire.RoleLink, Dir: "out", Help: "make a link over TCP", Params: []wire.Param{address}},
+	}}))
+}
+
+// run makes one item so, until ctx is done.
+func run(ctx context.Context, it *plug.Item) error {
+	var p struct {
+		Port    int
+		Address string
+	}
+	if err := it.Decode(&p); err != nil {
+		return err
+	}
+	if it.Kind == "mytcp-peer" {
+		return peer(ctx, it, p.Address)
+	}
+	l, err := net.Listen("tcp", ":"+strconv.Itoa(p.Port))
+	if err != nil {
+		return err // the item has failed, and is run again after a while
+	}
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	it.Up(l.Addr().String())
+	var links sync.WaitGroup
+	defer links.Wait()
+	for it.Attached(ctx) == nil { // without a core connections wait in the backlog
+		c, err := l.Accept()
+		if err != nil {
+			break
+		}
+		links.Go(func() { _ = carry(ctx, it, c, "in") })
+	}
+	return nil
+}
+
+// peer makes a link, and the next whenever it has ended.
+func peer(ctx context.Context, it *plug.Item, address string) error {
+	backoff := plug.Backoff{Min: time.Second, Max: 20 * time.Second}
+	for it.Attached(ctx) == nil {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			it.Up(address)
+			err = carry(ctx, it, c, "out")
+		}
+		it.Degraded(address, err) // nil: the link has ended in order
+		_ = backoff.Wait(ctx)     // Attached sees that ctx is done
+	}
+	return nil
+}
+
+func carry(ctx context.Context, it *plug.Item, c net.Conn, dir string) error {
+	if err := it.Attached(ctx); err != nil { // the core may have gone since
+		c.Close()
+		return err
+	}
+	return it.CarryLink(ctx, c, plug.LinkInfo{Dir: dir, Remote: c.RemoteAddr().String(), Medium: "tcp"})
+}

@@ -1,0 +1,176 @@
+// The receptor-plugcheck program tells whether a plug, in whatever language,
+// keeps to the plug protocol: it plays the core and the medium to it, and
+// prints a line for each rule.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/project-receptor/receptor/plug/plugtest/check"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// The exit statuses.
+const (
+	exitOK    = 0 // no check has failed
+	exitFail  = 1
+	exitUsage = 2
+)
+
+const usage = `Usage: receptor-plugcheck link|stream --exec PROGRAM [options]
+       receptor-plugcheck link|stream --list
+
+Runs the plug PROGRAM once for each check, plays the core to it (and the medium:
+TCP on loopback), and prints a line for each: "ok ID", "FAIL ID: what was
+expected, and what came", or "skip ID: why".
+
+Options:
+  --exec PROGRAM         the plug, with its arguments if it needs some; it gets
+                         --socket PATH and ` + wire.SocketEnv + `
+  --listen-kind KIND     items that listen; default: the first kind of the role with direction in
+  --listen-param N=V     a parameter of these; may be given several times
+  --dial-kind KIND       items that connect; default: the first kind of the role with direction out
+  --dial-param N=V       a parameter of these; may be given several times
+  --run PATTERN          only these IDs: link/relay-bytes, link, link/end-*
+  --timeout DURATION     of each check; default 30s
+  --json                 one JSON object a line
+  --verbose              pass on what the plug writes
+  --list                 print the IDs and what they mean
+  --version              print the version
+  --help                 print this
+
+In V, @PORT@ and @ADDR@ are the port and the host:port of the medium, @NODE@ and
+@SERVICE@ a mesh address. Required parameters that are not given get these by
+their types (port, address, node, service), and bindaddr gets 127.0.0.1.
+
+Exit status: 0 if no check has failed, 1 if one has, 2 for a bad command line.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr)) //nolint:gocritic // the process ends: nothing is left to stop
+}
+
+// command is the command line.
+type command struct {
+	check.Options
+	exec                          string
+	json, verbose, list, ver, man bool
+}
+
+// printf writes to the user, who is gone if that fails.
+func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	c, err := parse(args)
+	switch {
+	case err != nil:
+		printf(stderr, "receptor-plugcheck: %v; see --help\n", err)
+		return exitUsage
+	case c.man:
+		printf(stdout, "%s", usage)
+		return exitOK
+	case c.ver:
+		module, version := "unknown module", "(unknown)"
+		if info, ok := debug.ReadBuildInfo(); ok {
+			module, version = info.Main.Path, info.Main.Version
+		}
+		printf(stdout, "receptor-plugcheck %s (%s)\n", version, module)
+		return exitOK
+	case c.list:
+		for _, k := range check.Checks(c.Role, c.Pattern) {
+			printf(stdout, "%-32s %s\n", k.ID, k.About)
+		}
+		return exitOK
+	}
+	p := program{args: strings.Fields(c.exec), output: io.Discard}
+	if c.verbose {
+		p.output = stderr
+	}
+	c.Start, c.Describe = p.start, p.describe
+	good := check.Run(ctx, c.Options, func(r check.Result) {
+		if !c.json {
+			printf(stdout, "%s\n", r)
+			return
+		}
+		b, err := json.Marshal(r)
+		if err != nil {
+			printf(stderr, "receptor-plugcheck: print a result: %v\n", err)
+			return
+		}
+		printf(stdout, "%s\n", b)
+	})
+	if !good {
+		return exitFail
+	}
+	return exitOK
+}
+
+func parse(args []string) (command, error) {
+	c := command{Options: check.Options{
+		Listen: check.Item{Params: map[string]any{}},
+		Dial:   check.Item{Params: map[string]any{}},
+	}}
+	f := flag.NewFlagSet("receptor-plugcheck", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&c.exec, "exec", "", "")
+	f.StringVar(&c.Listen.Kind, "listen-kind", "", "")
+	f.StringVar(&c.Dial.Kind, "dial-kind", "", "")
+	f.Func("listen-param", "", setParam(c.Listen.Params))
+	f.Func("dial-param", "", setParam(c.Dial.Params))
+	f.StringVar(&c.Pattern, "run", "", "")
+	f.DurationVar(&c.Timeout, "timeout", check.DefaultTimeout, "")
+	f.BoolVar(&c.json, "json", false, "")
+	f.BoolVar(&c.verbose, "verbose", false, "")
+	f.BoolVar(&c.list, "list", false, "")
+	f.BoolVar(&c.ver, "version", false, "")
+	err := f.Parse(args)
+	if err == nil && f.NArg() > 0 { // flags may stand on either side of the role
+		c.Role = f.Arg(0)
+		err = f.Parse(f.Args()[1:])
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.man = true
+		return c, nil
+	case err != nil:
+		return c, err
+	case c.ver:
+		return c, nil
+	case f.NArg() > 0:
+		return c, fmt.Errorf("unknown argument %q", f.Arg(0))
+	case c.Role != wire.RoleLink && c.Role != wire.RoleStream:
+		return c, fmt.Errorf("role: expected link or stream, got %q", c.Role)
+	case len(check.Checks(c.Role, c.Pattern)) == 0:
+		return c, fmt.Errorf("--run %s names no check of role %s", c.Pattern, c.Role)
+	case !c.list && strings.TrimSpace(c.exec) == "":
+		return c, errors.New("--exec: expected a program")
+	case c.Timeout < time.Second:
+		return c, fmt.Errorf("--timeout: expected at least 1s, got %v", c.Timeout)
+	}
+	return c, nil
+}
+
+// setParam files name=value in params.
+func setParam(params map[string]any) func(string) error {
+	return func(text string) error {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok || name == "" {
+			return fmt.Errorf("expected NAME=VALUE, got %q", text)
+		}
+		params[name] = value
+		return nil
+	}
+}

@@ -1,0 +1,145 @@
+package check
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/project-receptor/receptor/plug/plugtest"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+func linkChecks() []Check {
+	return []Check{
+		{"link/open-in", "a connection to a listener is opened as LINK, with the session's secret and the item", linkIn},
+		{"link/open-out", "a connection that the item makes is opened as LINK, with the session's secret and the item", linkOut},
+		{"link/quiet-before-answer", "nothing is sent between LINK and its answer", quietBeforeAnswer},
+		{"link/relay-bytes", "bytes are relayed as they are, 16 MiB each way", func(s *stand) { s.both(s.carryBulk) }},
+		{"link/relay-two", "links of one listener are apart", linkTwo},
+		{"link/refused", "a refused link leaves nothing on the medium", linkRefused},
+		{"link/end-by-core", "the end of the data connection ends the medium's", func(s *stand) {
+			s.both(func(p pipe) {
+				s.exchange(p)
+				s.must(p.core.Close(), "close the data connection")
+				_ = s.ends(p.medium, "the medium's connection after the end of the data connection")
+			})
+		}},
+		{"link/end-by-medium", "the end of the medium's connection ends the data connection", func(s *stand) {
+			s.both(func(p pipe) {
+				s.exchange(p)
+				s.must(p.medium.Close(), "close the medium's connection")
+				_ = s.ends(p.core, "the data connection after the end of the medium's")
+			})
+		}},
+		{"link/redial", "an item that makes links makes the next when one has ended", linkRedial},
+	}
+}
+
+// isLink checks the body of LINK.
+func (s *stand) isLink(d *plugtest.DataConn, core *plugtest.CoreSession, it wire.ConfigItem, dir string) {
+	b := d.LinkBody()
+	if b.Session != core.Welcome.Session {
+		s.Fatalf("session of LINK: expected the secret of WELCOME, got another")
+	}
+	if b.Item != it.Item {
+		s.Fatalf("item of LINK: expected %q, got %q", it.Item, b.Item)
+	}
+	s.oneOf("dir of LINK", b.Dir, dir)
+}
+
+func linkIn(s *stand) {
+	core := s.attach()
+	it, addr := s.listening(core)
+	m := s.connect(addr)
+	d := s.core.Link()
+	s.isLink(d, core, it, in)
+	s.exchange(pipe{m, s.opened(d)})
+}
+
+// dialing configures an item of direction out and returns it with its medium.
+func (s *stand) dialing(core *plugtest.CoreSession) (wire.ConfigItem, func() pipe) {
+	l := s.medium()
+	it := s.item(core.Hello, out, l.Addr().String())
+	s.configure(core, it)
+	return it, func() pipe { return pipe{medium: s.accept(l)} }
+}
+
+func linkOut(s *stand) {
+	core := s.attach()
+	it, next := s.dialing(core)
+	p := next()
+	d := s.core.Link()
+	s.isLink(d, core, it, out)
+	p.core = s.opened(d)
+	s.exchange(p)
+}
+
+func linkTwo(s *stand) {
+	core := s.attach()
+	_, addr := s.listening(core)
+	p, q := s.open(addr), s.open(addr)
+	s.exchange(p)
+	s.exchange(q)
+	s.must(p.medium.Close(), "close the medium's connection")
+	_ = s.ends(p.core, "the data connection of the first link")
+	s.exchange(q)
+}
+
+// quietBeforeAnswer is of DIAL as well.
+func quietBeforeAnswer(s *stand) {
+	core := s.attach()
+	_, addr := s.listening(core)
+	m := s.connect(addr)
+	d := s.incoming()
+	const early = "\x05\x00early"
+	_, err := m.Write([]byte(early))
+	s.must(err, "write to the medium")
+	watch := d.WithHangup(s.ctx)
+	select {
+	case <-watch.Done():
+		s.Fatalf("before the answer to %s: expected nothing, got bytes or the end", d.Type)
+	case <-time.After(quiet):
+	}
+	c := s.opened(d)
+	got := make([]byte, len(early))
+	n, err := c.Read(got)
+	if err != nil || string(got[:n]) != early[:n] {
+		s.Fatalf("after the answer to %s: expected what the medium has said, got %q, %v", d.Type, got[:n], err)
+	}
+}
+
+func linkRefused(s *stand) {
+	core := s.attach()
+	_, addr := s.listening(core)
+	m := s.connect(addr)
+	s.core.Link().Refuse(wire.NewError(wire.CodeDenied, "receptor-plugcheck refuses it"))
+	_ = s.ends(m, "the medium's connection of a refused link")
+	s.exchange(s.open(addr)) // the next one is another matter
+}
+
+func linkRedial(s *stand) {
+	core := s.attach()
+	it, next := s.dialing(core)
+	for _, end := range []string{"the medium", "the core"} {
+		p := next()
+		d := s.core.Link()
+		s.isLink(d, core, it, out)
+		p.core = s.opened(d)
+		s.exchange(p)
+		closing := p.core
+		if end == "the medium" {
+			closing = p.medium
+		}
+		s.must(closing.Close(), "close a link by "+end)
+	}
+	next()
+}
+
+// param is the text of an item's parameter.
+func param(it wire.ConfigItem, name string) string {
+	var params map[string]any
+	if json.Unmarshal(it.Params, &params) != nil {
+		return ""
+	}
+	text, _ := params[name].(string)
+	return text
+}

@@ -1,0 +1,90 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/project-receptor/receptor/plug/plugtest/check"
+)
+
+// plugcheck runs receptor-plugcheck and returns its exit status and output.
+func plugcheck(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut strings.Builder
+	cmd := exec.CommandContext(t.Context(), programs.Path("receptor-plugcheck"), args...)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errOut.String()
+}
+
+// Our own plugs keep every rule, and no check is skipped.
+func TestOurPlugsConform(t *testing.T) {
+	t.Parallel()
+	for program, role := range map[string]string{"receptor-backend-tcp": "link", "receptor-proxy-tcp": "stream"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			status, out, log := plugcheck(t, role, "--json", "--verbose", "--exec", programs.Path(program))
+			if status != 0 || strings.Contains(log, "DATA RACE") {
+				t.Errorf("exit status %d\n%s\n%s", status, out, log)
+			}
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			if n := len(check.Checks(role, "")); len(lines) != n {
+				t.Errorf("%d results of %d checks", len(lines), n)
+			}
+			for _, line := range lines {
+				var r check.Result
+				if err := json.Unmarshal([]byte(line), &r); err != nil || r.Outcome != check.OK {
+					t.Errorf("%s, %v", line, err)
+				}
+			}
+		})
+	}
+}
+
+func TestPlugcheckCommandLine(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		want   string // in what it prints
+	}{
+		"list":              {[]string{"stream", "--list"}, 0, "stream/half-close-mesh"},
+		"list of a pattern": {[]string{"--list", "--run", "link/end-*", "link"}, 0, "link/end-by-medium"},
+		"version":           {[]string{"--version"}, 0, "receptor-plugcheck "},
+		"help":              {[]string{"--help"}, 0, "Exit status"},
+		"no role":           {[]string{"--exec", "true"}, 2, `role: expected link or stream, got ""`},
+		"no program":        {[]string{"link"}, 2, "--exec: expected a program"},
+		"no such check":     {[]string{"link", "--exec", "true", "--run", "stream"}, 2, "--run stream names no check of role link"},
+		"no such program":   {[]string{"link", "--exec", "/no/such", "--run", "session/ping"}, 1, "FAIL session/ping: start the plug: fork/exec /no/such"},
+		"ends at once":      {[]string{"link", "--exec", "false", "--run", "session/ping"}, 1, "FAIL session/ping: waited in vain for a plug to attach: the plug has ended by itself"},
+		"no such kind": {
+			[]string{"link", "--exec", programs.Path("receptor-backend-tcp"), "--listen-kind", "nothing", "--run", "link/open-in"},
+			1, "FAIL link/open-in: HELLO claims no kind nothing of role link",
+		},
+		"named kind and parameter": {
+			[]string{
+				"link", "--exec", programs.Path("receptor-backend-tcp") + " --log-level trace", "--run", "link/open-*",
+				"--listen-kind", "tcp-listener", "--listen-param", "port=@PORT@", "--dial-kind", "tcp-peer", "--dial-param", "address=@ADDR@",
+			},
+			0, "ok link/open-in\nok link/open-out\n",
+		},
+		"another role": {
+			[]string{"stream", "--exec", programs.Path("receptor-backend-tcp"), "--run", "stream/dial"},
+			0, "skip stream/dial: the plug has no kind of role stream and direction in",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			status, out, log := plugcheck(t, c.args...)
+			if status != c.status || !strings.Contains(out+log, c.want) {
+				t.Errorf("exit status %d, want %d with %q:\n%s%s", status, c.status, c.want, out, log)
+			}
+		})
+	}
+}
