@@ -35,10 +35,16 @@ func releaseCheck(ctx context.Context, r *workspace.Repo) error {
 	if err != nil {
 		return err
 	}
+	// A path of its own for every run: what go remembers of a module in a module
+	// cache it takes for unchanged as long as the path is the same.
+	modcache, err := os.MkdirTemp(c.dir, "modcache")
+	if err != nil {
+		return err
+	}
 	c.env = []string{
 		"GOWORK=off",
 		"GOFLAGS=-mod=mod -modcacherw",
-		"GOMODCACHE=" + filepath.Join(c.dir, "modcache"),
+		"GOMODCACHE=" + modcache,
 		"GOBIN=" + filepath.Join(c.dir, "bin"),
 		"GONOSUMDB=" + workspace.Root,
 		"GOPROXY=file://" + filepath.Join(c.dir, "proxy") + ",file://" + filepath.Join(cache, "cache", "download") + "," + proxies,
