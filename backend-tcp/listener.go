@@ -5,15 +5,9 @@ import (
 	"errors"
 	"net"
 	"strconv"
-	"sync"
-	"time"
 
 	"github.com/project-receptor/receptor/plug"
 )
-
-// maxLinks bounds the links of one listener. One more waits in the backlog
-// until another ends.
-const maxLinks = 4096
 
 // listen accepts links until ctx is done. Connections wait in the backlog
 // while there is no core.
@@ -25,48 +19,10 @@ func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
 	addr := l.Addr().String()
 	it.Log.Info("listening", "address", addr)
 	it.Up(addr)
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	defer func() { _ = l.Close() }() // whoever leaves by an error has no use for it
-
-	var links sync.WaitGroup
-	defer links.Wait()
-	free := make(chan struct{}, maxLinks)
-	backoff := plug.Backoff{Min: 5 * time.Millisecond, Max: time.Second}
-	for {
-		select {
-		case free <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		if it.Attached(ctx) != nil {
-			return nil
-		}
-		sock, err := l.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				_ = sock.Close()
-			}
-			return nil
-		}
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			<-free
-			it.Degraded(addr, err) // out of descriptors, as a rule
-			if backoff.Wait(ctx) != nil {
-				return nil
-			}
-			continue
-		}
-		backoff.Reset()
+	return it.Accept(ctx, l, func(sock net.Conn) {
 		it.Up(addr)
-		links.Go(func() {
-			defer func() { <-free }()
-			_ = carry(ctx, it, sock, "in") // has been logged
-		})
-	}
+		_ = carry(ctx, it, sock, "in") // has been logged
+	}, func(err error) { it.Degraded(addr, err) })
 }
 
 // carry runs a link over sock until it ends, and says why in the log.
@@ -82,10 +38,10 @@ func carry(ctx context.Context, it *plug.Item, sock net.Conn, dir string) error 
 	err := it.CarryLink(ctx, sock, plug.LinkInfo{Dir: dir, Local: local, Remote: remote, Medium: medium})
 	switch {
 	case ctx.Err() != nil:
-	case err != nil:
-		it.Log.Warn("link ended", "remote", remote, "error", err)
+	case err != nil: // the core logs those whose peer is known; others anybody can make
+		it.Log.Debug("link ended", "remote", remote, "error", err)
 	default:
-		it.Log.Info("link ended", "remote", remote)
+		it.Log.Debug("link ended", "remote", remote)
 	}
 	return err
 }

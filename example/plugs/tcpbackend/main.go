@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/project-receptor/receptor/plug"
@@ -37,22 +36,15 @@ func run(ctx context.Context, it *plug.Item) error {
 	if it.Kind == "mytcp-peer" {
 		return peer(ctx, it, p.Address)
 	}
-	l, err := net.Listen("tcp", ":"+strconv.Itoa(p.Port))
+	l, err := it.Listen(ctx, "tcp", ":"+strconv.Itoa(p.Port)) // kept in the core over a restart
 	if err != nil {
 		return err // the item has failed, and is run again after a while
 	}
-	defer context.AfterFunc(ctx, func() { l.Close() })()
-	it.Up(l.Addr().String())
-	var links sync.WaitGroup
-	defer links.Wait()
-	for it.Attached(ctx) == nil { // without a core connections wait in the backlog
-		c, err := l.Accept()
-		if err != nil {
-			break
-		}
-		links.Go(func() { _ = carry(ctx, it, c, "in") })
-	}
-	return nil
+	addr := l.Addr().String()
+	it.Up(addr)
+	return it.Accept(ctx, l, // without a core connections wait in the backlog
+		func(c net.Conn) { _ = carry(ctx, it, c, "in") },
+		func(err error) { it.Degraded(addr, err) })
 }
 
 // peer makes a link, and the next whenever it has ended.

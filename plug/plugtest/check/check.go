@@ -56,6 +56,7 @@ type Options struct {
 	Listen, Dial Item          // of direction "in" and "out"
 	Pattern      string        // path.Match of IDs, or a group; empty: all
 	Timeout      time.Duration // of each check; 0: DefaultTimeout
+	Ports        *Ports        // for listeners of the plug; nil: of their own
 }
 
 // Outcome is what came of a check.
@@ -130,6 +131,9 @@ func Run(ctx context.Context, o Options, report func(Result)) bool {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
+	if o.Ports == nil {
+		o.Ports = new(Ports)
+	}
 	good := true
 	for _, c := range Checks(o.Role, o.Pattern) {
 		if ctx.Err() != nil {
@@ -146,6 +150,9 @@ func Run(ctx context.Context, o Options, report func(Result)) bool {
 func RunOne(ctx context.Context, o Options, c Check) Result {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
+	}
+	if o.Ports == nil {
+		o.Ports = new(Ports)
 	}
 	outcome, detail := try(ctx, o.Timeout, func(t *trial) { c.run(&stand{trial: t, o: &o}) })
 	return Result{ID: c.ID, Outcome: outcome, Detail: detail}

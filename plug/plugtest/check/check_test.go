@@ -13,11 +13,12 @@ var checkedRoles = []string{wire.RoleLink, wire.RoleStream}
 // A good plug passes each check.
 func TestGoodPlugPasses(t *testing.T) {
 	t.Parallel()
+	ports := new(check.Ports)
 	for _, role := range checkedRoles {
 		for _, c := range check.Checks(role, "") {
 			t.Run(role+"/"+c.ID, func(t *testing.T) {
 				t.Parallel()
-				r := check.RunOne(t.Context(), check.Options{Role: role, Start: inProcess(goodPlug(role), nil)}, c)
+				r := check.RunOne(t.Context(), check.Options{Role: role, Start: inProcess(goodPlug(role), nil), Ports: ports}, c)
 				if r.Outcome == check.Fail || r.Outcome == check.Skip && c.ID != "program/describe" {
 					t.Error(r)
 				}

@@ -165,9 +165,9 @@ func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 
 // freeAddr is a loopback address that nobody listens on.
 func (s *stand) freeAddr() string {
-	l := s.medium()
-	s.must(l.Close(), "free a port")
-	return l.Addr().String()
+	addr, err := s.o.Ports.free()
+	s.must(err, "find a free port")
+	return addr
 }
 
 // medium listens for the plug.

@@ -1,0 +1,43 @@
+package check
+
+import (
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+)
+
+// Ports below those that systems choose for outgoing connections: a port that
+// was free a moment ago is not taken by a connection meanwhile.
+const (
+	firstPort = 18000
+	lastPort  = 32000
+)
+
+// Ports hands out loopback ports that nobody listens on, none twice. Checks that
+// run at once share one.
+type Ports struct {
+	mu   sync.Mutex
+	last int // 0: none yet
+}
+
+// free returns the address of a port.
+func (p *Ports) free() (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == 0 {
+		p.last = firstPort + rand.IntN(lastPort-firstPort) // other processes begin elsewhere
+	}
+	var err error
+	for range lastPort - firstPort {
+		if p.last++; p.last > lastPort {
+			p.last = firstPort
+		}
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(p.last))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
+	}
+	return "", err
+}
