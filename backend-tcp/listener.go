@@ -19,7 +19,7 @@ func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
 	addr := l.Addr().String()
 	it.Log.Info("listening", "address", addr)
 	it.Up(addr)
-	return it.Accept(ctx, l, func(sock net.Conn) {
+	return it.Accept(ctx, l, func(ctx context.Context, sock net.Conn) {
 		it.Up(addr)
 		_ = carry(ctx, it, sock, "in") // has been logged
 	}, func(err error) { it.Degraded(addr, err) })

@@ -14,10 +14,13 @@ const maxAccepted = 4096
 
 // Accept accepts connections from l, which it owns, and calls each for every one
 // in a goroutine of its own, until ctx is done; then it closes l, waits for them,
-// and returns nil. While there is no core connections wait in the backlog. An
-// error that may pass, as a rule for lack of descriptors, is told to failed, and
-// Accept goes on after a moment; the item is its caller's to report.
-func (it *Item) Accept(ctx context.Context, l net.Listener, each func(net.Conn), failed func(error)) error {
+// and returns nil. The context that each gets lasts longer: what was accepted is
+// still carried when an item is to take on nothing new.
+//
+// While there is no core connections wait in the backlog. An error that may pass,
+// as a rule for lack of descriptors, is told to failed, and Accept goes on after a
+// moment; the item is its caller's to report.
+func (it *Item) Accept(ctx context.Context, l net.Listener, each func(context.Context, net.Conn), failed func(error)) error {
 	closeOnce := sync.OnceFunc(func() { _ = l.Close() }) // nothing was lost by it
 	defer context.AfterFunc(ctx, closeOnce)()
 	defer closeOnce()
@@ -41,7 +44,7 @@ func (it *Item) Accept(ctx context.Context, l net.Listener, each func(net.Conn),
 			backoff.Reset()
 			carried.Go(func() {
 				defer func() { <-free }()
-				each(c)
+				each(it.carry, c)
 			})
 		case ctx.Err() != nil:
 			return nil

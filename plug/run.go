@@ -23,6 +23,10 @@ const (
 	// changed, so that whatever got lost heals.
 	statusInterval = 30 * time.Second
 
+	// lastOpens is how long a plug that stops waits for what it has accepted to be
+	// carried. What is relayed is cut then.
+	lastOpens = time.Second
+
 	// statusGather is how long changes of state are gathered before they are
 	// told: hundreds of items may change together.
 	statusGather = 20 * time.Millisecond
@@ -101,13 +105,25 @@ func Run(ctx context.Context, p *Plug, o Options) error {
 	return nil
 }
 
-// close stops all items and waits for them.
+// close stops all items and waits for them. They take on nothing new at first, so
+// that what was accepted a moment ago can still be handed over.
 func (r *runner) close() {
 	r.mu.Lock()
 	r.closing = true
 	items := r.items
 	r.items = map[string]*Item{}
 	r.mu.Unlock()
+	for _, it := range items {
+		it.drain()
+	}
+	patience, cancel := context.WithTimeout(context.Background(), lastOpens)
+	defer cancel()
+	for _, it := range items {
+		select {
+		case <-it.done:
+		case <-patience.Done():
+		}
+	}
 	for _, it := range items {
 		it.stop()
 	}

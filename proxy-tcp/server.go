@@ -22,7 +22,9 @@ func server(ctx context.Context, it *plug.Item, p serverParams) error {
 	it.Log.Info("listening", "address", addr, "target", target.String())
 	it.Up(addr)
 	f := &failures{item: it, addr: addr}
-	return it.Accept(ctx, l, func(app net.Conn) { carry(ctx, it, app, target, f) }, f.failed)
+	return it.Accept(ctx, l, func(ctx context.Context, app net.Conn) {
+		carry(ctx, it, app, target, f)
+	}, f.failed)
 }
 
 // carry carries one connection.

@@ -361,6 +361,22 @@ func (g *guest) endOpen(of string) {
 	}
 }
 
+// carriedItem is itemOf for what the plug carries. One that a newer process has
+// taken over from may still open what it had accepted before. Callers hold mu.
+func (g *guest) carriedItem(id string) *item {
+	if it := g.itemOf(id); it != nil || !g.superseded {
+		return it
+	}
+	for _, o := range g.host.guests {
+		if o != g && o.hello.Name == g.hello.Name && o.cred.UID == g.cred.UID {
+			if it := o.itemOf(id); it != nil {
+				return it
+			}
+		}
+	}
+	return nil
+}
+
 // itemOf finds a sent item of the plug. Callers hold mu.
 func (g *guest) itemOf(id string) *item {
 	for _, it := range g.host.items {

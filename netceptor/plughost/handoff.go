@@ -146,7 +146,7 @@ func (g *guest) holdDial(req wire.Dial) (*handed, error) {
 	if err := g.beginOpen(dialKey(req)); err != nil {
 		return nil, err
 	}
-	o, err := g.hold(g.host.newObject(wire.RoleStream), wire.RoleStream, g.itemOf(req.Item), req.Node)
+	o, err := g.hold(g.host.newObject(wire.RoleStream), wire.RoleStream, g.carriedItem(req.Item), req.Node)
 	if err != nil {
 		g.endOpen(dialKey(req))
 	}

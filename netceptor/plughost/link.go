@@ -90,7 +90,7 @@ const (
 // linkItem finds the item that a LINK names, and what the link is like. Callers
 // hold mu.
 func (g *guest) linkItem(req wire.Link) (*item, netceptor.LinkConfig, error) {
-	it := g.itemOf(req.Item)
+	it := g.carriedItem(req.Item)
 	if it == nil || it.kind.Role != wire.RoleLink {
 		return nil, netceptor.LinkConfig{}, wire.NewError(wire.CodeDenied, "%s has no item %q that makes links", g.hello.Name, clip(req.Item))
 	}

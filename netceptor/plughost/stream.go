@@ -85,7 +85,7 @@ func (g *guest) checkItem(id string) error {
 	if id == "" {
 		return nil
 	}
-	if it := g.itemOf(id); it == nil || it.kind.Role != wire.RoleStream {
+	if it := g.carriedItem(id); it == nil || it.kind.Role != wire.RoleStream {
 		return wire.NewError(wire.CodeDenied, "%s has no item %q that carries streams", g.hello.Name, clip(id))
 	}
 	return nil

@@ -43,7 +43,7 @@ func run(ctx context.Context, it *plug.Item) error {
 	addr := l.Addr().String()
 	it.Up(addr)
 	return it.Accept(ctx, l, // without a core connections wait in the backlog
-		func(c net.Conn) { _ = carry(ctx, it, c, "in") },
+		func(ctx context.Context, c net.Conn) { _ = carry(ctx, it, c, "in") },
 		func(err error) { it.Degraded(addr, err) })
 }
 

@@ -153,9 +153,9 @@ func (l *Lab) StatusAt(ctx context.Context, socket string) (*Status, error) {
 	return s, nil
 }
 
-// pollEvery is how often a condition over a node's status is looked at again:
+// PollEvery is how often a condition over a node's status is looked at again:
 // receptorctl has no push yet, and a look costs a process.
-const pollEvery = 100 * time.Millisecond
+const PollEvery = 100 * time.Millisecond
 
 // WaitStatus waits until ok holds of a node's status.
 func (l *Lab) WaitStatus(ctx context.Context, node string, ok func(*Status) bool) error {
@@ -177,7 +177,7 @@ func (l *Lab) WaitStatus(ctx context.Context, node string, ok func(*Status) bool
 			}
 			last = string(data)
 		}
-		if err := Pause(ctx, pollEvery); err != nil {
+		if err := Pause(ctx, PollEvery); err != nil {
 			return fmt.Errorf("status of %s: %w; last: %s", node, err, last)
 		}
 	}
