@@ -156,10 +156,11 @@ func TestPrefixes(t *testing.T) {
 			if err := c.Close(); err != nil {
 				t.Fatal(err)
 			}
+			// The name must be free again, or the next is refused before it has said all.
+			r.eventually("all but the healthy plug to be gone", func() bool { return len(r.Plugs()) == 1 })
 		}
 	}
 	h.works()
-	r.eventually("all but the healthy plug to be gone", func() bool { return len(r.Plugs()) == 1 })
 }
 
 // Bytes before the answer, and rubbish instead of records.
