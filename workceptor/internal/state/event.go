@@ -45,6 +45,10 @@ type Event struct {
 // reports it is mistaken. The unit is as it was.
 var ErrIllegal = errors.New("illegal transition")
 
+// MaxHandle bounds what a worker has kept with a unit. It is written with every
+// change of it.
+const MaxHandle = 16 << 10
+
 // maxText bounds details and reasons, which come from workers and are kept with
 // every version of a unit. The rest is cut off.
 const maxText = 4 << 10
@@ -53,6 +57,9 @@ const maxText = 4 << 10
 func (u Unit) Next(e Event) (Unit, error) {
 	if u.State.Final() {
 		return u, nil
+	}
+	if len(e.Handle) > MaxHandle || len(e.Handle) > 0 && !json.Valid(e.Handle) {
+		return u, fmt.Errorf("%w: a handle of %d bytes; it is JSON of up to %d", ErrIllegal, len(e.Handle), MaxHandle)
 	}
 	e.Detail, e.Reason = cut(e.Detail), cut(e.Reason)
 	next, legal := u.onward(e)

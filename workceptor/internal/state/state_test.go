@@ -130,6 +130,7 @@ func TestIllegal(t *testing.T) {
 		{"refused while it runs", []Event{received, handed, started}, refused},
 		{"abandoned with its payload", []Event{received}, Event{Kind: Abandoned}},
 		{"a kind that there is not", []Event{received}, Event{Kind: "eaten"}},
+		{"a handle that cannot be kept", []Event{received}, Event{Kind: Started, Handle: json.RawMessage("{")}},
 		{"created again", []Event{received}, Event{Kind: Created}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

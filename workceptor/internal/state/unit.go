@@ -94,3 +94,12 @@ func (u *Unit) Valid() bool {
 		(final || u.Exit == nil) &&
 		(!final || !u.CancelAsked || u.State == Canceled)
 }
+
+// Quarantined is u when what was written of it later cannot be read: lost, unless it
+// has ended.
+func (u Unit) Quarantined(at time.Time, reason string) Unit {
+	if u.State.Final() {
+		return u
+	}
+	return u.ended(Event{Kind: Vanished, At: at, Reason: reason}, Lost)
+}
