@@ -20,7 +20,7 @@ const (
 	TakenBack   Kind = "returned"  // the worker has never had it
 	Started     Kind = "started"   // it runs: PID, Handle, Detail
 	Detailed    Kind = "detailed"  // the worker has something to say: Detail
-	CancelAsked Kind = "cancel"    // somebody wants its end
+	CancelAsked Kind = "cancel"    // somebody wants its end: Release
 	Exited      Kind = "exited"    // its process has ended: Exit, Stdout, Stderr
 	Refused     Kind = "refused"   // it will never run: Reason
 	Vanished    Kind = "vanished"  // nobody knows of it any more: Reason, Stdout, Stderr
@@ -34,11 +34,13 @@ type Event struct {
 	Detail string
 	Reason string
 	PID    int
-	Handle json.RawMessage
-	Exit   Exit
-	Stdin  Output
-	Stdout Output
-	Stderr Output
+	// Release tells that it is not wanted after its end either.
+	Release bool
+	Handle  json.RawMessage
+	Exit    Exit
+	Stdin   Output
+	Stdout  Output
+	Stderr  Output
 }
 
 // ErrIllegal says that an event cannot happen to a unit in that state: whoever
@@ -116,7 +118,7 @@ func (u *Unit) knows(e Event) bool {
 	case Detailed:
 		return u.Phase == Starting || u.State == Running
 	case CancelAsked:
-		return u.CancelAsked
+		return u.CancelAsked && (u.ReleaseAsked || !e.Release)
 	default:
 		return false
 	}
@@ -126,7 +128,7 @@ func (u *Unit) knows(e Event) bool {
 func (u Unit) towardsEnd(e Event) (next Unit, legal bool) {
 	switch {
 	case e.Kind == CancelAsked:
-		u.CancelAsked = true
+		u.CancelAsked, u.ReleaseAsked = true, u.ReleaseAsked || e.Release
 		if u.Phase == Receiving || u.Phase == Queued {
 			return u.ended(e, Canceled), true
 		}

@@ -144,6 +144,19 @@ func TestIllegal(t *testing.T) {
 	}
 }
 
+func TestReleaseIsRemembered(t *testing.T) {
+	t.Parallel()
+	release := Event{Kind: CancelAsked, Release: true}
+	for _, events := range [][]Event{{release}, {cancel, release}, {release, cancel}} {
+		if u := run(t, append([]Event{received, handed, started}, events...)...); !u.ReleaseAsked || !u.CancelAsked {
+			t.Errorf("%+v", u)
+		}
+	}
+	if u := run(t, received, release); u.State != Canceled || !u.ReleaseAsked {
+		t.Errorf("%+v", u)
+	}
+}
+
 func TestHistoryIsBounded(t *testing.T) {
 	t.Parallel()
 	u := run(t, received)
