@@ -110,7 +110,7 @@ func TestGiverClearsNonblock(t *testing.T) {
 }
 
 // Neither direction takes memory for each read or write.
-func TestNoAllocations(t *testing.T) {
+func TestCopyAllocs(t *testing.T) {
 	app, c := adopt(t, "tcp")
 	b := make([]byte, 1000)
 	if n := testing.AllocsPerRun(100, func() {
