@@ -146,7 +146,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 // side's end.
 func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
 	for {
-		n, err := c.pass(w)
+		n, err := c.Pass(w)
 		total += int64(n)
 		if errors.Is(err, io.EOF) {
 			return total, nil
@@ -157,8 +157,9 @@ func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// pass waits until there is something to read, and writes it to w.
-func (c *Conn) pass(w io.Writer) (int, error) {
+// Pass waits until there is something to read, and writes to w at once what of
+// it fits in a buffer. It returns how much that was; io.EOF is a clean end.
+func (c *Conn) Pass(w io.Writer) (int, error) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	n, err := c.receive()

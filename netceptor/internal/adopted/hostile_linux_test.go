@@ -123,7 +123,7 @@ func TestCopyAllocs(t *testing.T) {
 		if _, err := app.Write(b); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := c.pass(io.Discard); err != nil || n == 0 {
+		if n, err := c.Pass(io.Discard); err != nil || n == 0 {
 			t.Fatal(err)
 		}
 	}); n >= 1 {
