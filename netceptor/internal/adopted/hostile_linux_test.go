@@ -41,7 +41,7 @@ func TestGiverClearsNonblock(t *testing.T) {
 	ends := make([]end, sockets)
 	for i := range ends {
 		ends[i].app, ends[i].c = adopt(t, "tcp")
-		control(t, ends[i].c, func(fd int) {
+		withFD(t, ends[i].c, func(fd int) {
 			if err := syscall.SetNonblock(fd, false); err != nil {
 				t.Fatal(err)
 			}
