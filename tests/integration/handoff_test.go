@@ -105,22 +105,29 @@ type pair struct {
 	*lab.Lab
 	t     *testing.T
 	ctx   context.Context
-	entry string
+	entry string                  // address at the near node
+	link  string                  // where the near node takes links
 	procs map[string]*lab.Process // "near receptor-proxy-tcp"
 	args  []string                // of every plug
 }
+
+// The proxies of a pair.
+const (
+	nearProxy = "near receptor-proxy-tcp"
+	farProxy  = "far receptor-proxy-tcp"
+)
 
 func startPair(t *testing.T, target string, plugArgs ...string) *pair {
 	t.Helper()
 	l, ctx := newLab(t)
 	entry, link := freePort(t), freePort(t)
-	p := &pair{Lab: l, t: t, ctx: ctx, entry: lab.Local(entry), procs: map[string]*lab.Process{}, args: plugArgs}
+	p := &pair{Lab: l, t: t, ctx: ctx, entry: lab.Local(entry), link: lab.Local(link), procs: map[string]*lab.Process{}, args: plugArgs}
 	for node, items := range map[string][]string{
 		"near": {
 			"--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link),
 			"--tcp-server", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(entry), "remotenode=far", "remoteservice=app",
 		},
-		"far": {"--tcp-peer", "address=" + lab.Local(link), "--tcp-client", "service=app", "address=" + target},
+		"far": {"--tcp-peer", "address=" + p.link, "--tcp-client", "service=app", "address=" + target},
 	} {
 		_, err := l.Start("receptor-core", append([]string{"--node", "id=" + node}, items...)...)
 		must(t, err)
