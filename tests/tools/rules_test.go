@@ -235,6 +235,32 @@ func TestNoSleepInTests(t *testing.T) {
 	}
 }
 
+// The race detector allocates, so what must not is tested apart from it: make
+// test-allocs runs the tests whose names say Allocs, and no others.
+func TestAllocTestsAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t, open(t)) {
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, f := range files {
+			files[i] = filepath.Base(f)
+		}
+		var test string // the function that is looked at
+		inspect(t, p, files, func(fset *token.FileSet, n ast.Node) {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				test = n.Name.Name
+			case *ast.SelectorExpr:
+				if n.Sel.Name == "AllocsPerRun" && !strings.Contains(test, "Allocs") {
+					t.Errorf("%s: %s counts allocations: its name has to say Allocs", fset.Position(n.Pos()), test)
+				}
+			}
+		})
+	}
+}
+
 func inspect(t *testing.T, p *goPackage, files []string, f func(*token.FileSet, ast.Node)) {
 	t.Helper()
 	fset := token.NewFileSet()
