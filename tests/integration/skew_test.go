@@ -120,7 +120,8 @@ func (v version) build(t *testing.T) lab.Programs {
 	if err := git(t.Context(), root, "cat-file", "-e", v.commit+"^{commit}"); err != nil {
 		t.Skipf("skipped: %s of %s is not in this repository, which may be a shallow clone: %v", v.short(), skewFile, err)
 	}
-	dir := filepath.Join(programs.Dir, "skew-"+v.short())
+	dir, err := os.MkdirTemp(programs.Dir, "skew-"+v.short())
+	must(t, err)
 	tree := filepath.Join(dir, "tree")
 	must(t, git(t.Context(), root, "worktree", "add", "--detach", tree, v.commit))
 	defer func() {
