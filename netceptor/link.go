@@ -200,6 +200,9 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		return nil
 	}
 	verdict, next := n.table.Load().Route(msg)
+	if verdict > forward.Spoofed && !n.pass(msg) {
+		return nil
+	}
 	switch verdict {
 	case forward.Forward:
 		return next
