@@ -56,6 +56,7 @@ type Link struct {
 	path   *forward.Link
 
 	established atomic.Bool   // data may pass
+	via         uint64        // the hash of peer; set before established
 	stop        chan struct{} // closed by end
 	done        chan struct{} // closed when all is over
 
@@ -199,7 +200,7 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		n.counters.add(countNotEstablished)
 		return nil
 	}
-	verdict, next := n.table.Load().Route(msg)
+	verdict, next := n.table.Load().Route(msg, l.via)
 	switch verdict {
 	case forward.Forward:
 		return next
@@ -216,6 +217,8 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		n.counters.add(countUnknownNode)
 	case forward.Spoofed:
 		n.counters.add(countSpoofed)
+	case forward.WrongWay:
+		n.counters.add(countWrongWay)
 	}
 	return nil
 }
