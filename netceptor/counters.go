@@ -12,6 +12,7 @@ const (
 	countNotEstablished                // data before the neighbour was accepted
 	countUnknownNode                   // source or destination hash never heard of
 	countSpoofed                       // our own node as source, over a link
+	countWrongWay                      // a source that the neighbour cannot lead to
 	countNoRoute                       // nothing leads to the destination
 	countExpired                       // no hops left
 	countUnknownService                // nobody bound the service
@@ -34,6 +35,7 @@ func (c counter) String() string {
 		countNotEstablished: "not_established",
 		countUnknownNode:    "unknown_node",
 		countSpoofed:        "spoofed_source",
+		countWrongWay:       "reverse_path",
 		countNoRoute:        "no_route",
 		countExpired:        "expired",
 		countUnknownService: "service_unknown",

@@ -56,6 +56,7 @@ type Link struct {
 	path   *forward.Link
 
 	established atomic.Bool   // data may pass
+	via         uint64        // the hash of peer; set before established
 	stop        chan struct{} // closed by end
 	done        chan struct{} // closed when all is over
 
@@ -199,8 +200,8 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		n.counters.add(countNotEstablished)
 		return nil
 	}
-	verdict, next := n.table.Load().Route(msg)
-	if verdict > forward.Spoofed && !n.pass(msg) {
+	verdict, next := n.table.Load().Route(msg, l.via)
+	if verdict >= forward.Local && !n.pass(msg) {
 		return nil
 	}
 	switch verdict {
@@ -219,6 +220,8 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		n.counters.add(countUnknownNode)
 	case forward.Spoofed:
 		n.counters.add(countSpoofed)
+	case forward.WrongWay:
+		n.counters.add(countWrongWay)
 	}
 	return nil
 }

@@ -276,6 +276,7 @@ func (m *mesh) reborn(name string) {
 // up makes use of a link whose peer was accepted. The caller holds mu.
 func (m *mesh) up(now time.Time, l *Link) {
 	l.peer = l.proto.Peer()
+	l.via = wire.NodeHash(l.peer)
 	l.since = now
 	l.legacy = l.proto.Ext() == nil
 	m.peers[l.peer] = l
@@ -387,7 +388,13 @@ func (m *mesh) learn(name string) {
 
 // rebuild replaces the snapshot that the data path uses. The caller holds mu.
 func (m *mesh) rebuild() {
-	routes := m.routing.Routes()
+	routes, parts := m.routing.Routes(), m.routing.Parts()
+	numbers := make(map[string]uint32) // of parts
+	for _, part := range parts {
+		if numbers[part] == 0 {
+			numbers[part] = uint32(len(numbers) + 1)
+		}
+	}
 	t := &forward.Table{Self: m.node.self, Nodes: make(map[uint64]forward.Entry, len(m.names))}
 	for hash, name := range m.names {
 		if _, known := m.routing.Epoch(name); !known && m.peers[name] == nil && hash != m.node.self {
@@ -395,7 +402,7 @@ func (m *mesh) rebuild() {
 			m.node.firewall.Forget()
 			continue
 		}
-		entry := forward.Entry{Name: name}
+		entry := forward.Entry{Name: name, Part: numbers[parts[name]]}
 		if l := m.peers[routes[name]]; l != nil {
 			entry.Next = l.path
 		}

@@ -31,7 +31,13 @@ type line struct {
 // startLine starts a line whose last node connects to target.
 func startLine(t *testing.T, target string) *line {
 	t.Helper()
-	l, ctx := newLab(t)
+	return startLineOf(t, programs, target)
+}
+
+// startLineOf is startLine with other programs.
+func startLineOf(t *testing.T, p lab.Programs, target string) *line {
+	t.Helper()
+	l, ctx := newLabOf(t, p)
 	ln := &line{Lab: l, ctx: ctx, nodes: []string{"first", "middle", "last"}}
 	entry := freePort(t)
 	ln.entry = lab.Local(entry)
