@@ -23,6 +23,8 @@ const (
 	countHashTaken                     // a second name with the hash of a known one
 	countDuplicate                     // another node claims our ID
 	countPanics                        // the handling of a message panicked
+	countRejected                      // a firewall rule rejected it
+	countDropped                       // a firewall rule dropped it
 	counterCount
 )
 
@@ -44,6 +46,8 @@ func (c counter) String() string {
 		countHashTaken:      "hash_taken",
 		countDuplicate:      "duplicate_node_id",
 		countPanics:         "panics",
+		countRejected:       "firewall_rejected",
+		countDropped:        "firewall_dropped",
 	}[c]
 }
 

@@ -201,6 +201,9 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		return nil
 	}
 	verdict, next := n.table.Load().Route(msg, l.via)
+	if verdict >= forward.Local && !n.pass(msg) {
+		return nil
+	}
 	switch verdict {
 	case forward.Forward:
 		return next

@@ -20,6 +20,7 @@ type Status struct {
 	KnownConnectionCosts map[string]map[string]float64
 	Links                []LinkStatus
 	Counters             map[string]uint64 // drops by reason and such
+	Firewall             []FirewallRuleStatus
 }
 
 // Connection is an established link to a neighbour, as legacy status has it.
@@ -107,6 +108,7 @@ func (n *Node) Status() Status {
 		s.Counters[what.String()] = n.counters[what].Load()
 	}
 	_, s.Counters["loopback_full"] = n.loop.Counts()
+	s.Firewall = n.firewallStatus()
 	return s
 }
 

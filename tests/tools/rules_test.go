@@ -154,7 +154,7 @@ func TestImportsOfLibraries(t *testing.T) {
 // simulation can drive them.
 var pure = []string{
 	"plug/wire",
-	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert",
+	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert", "netceptor/internal/firewall",
 }
 
 func TestPurity(t *testing.T) {
