@@ -32,6 +32,7 @@ type Node struct {
 	table    atomic.Pointer[forward.Table]
 	counters counters
 	answers  limiter
+	alarms   alarms
 
 	mesh mesh
 

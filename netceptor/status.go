@@ -20,6 +20,7 @@ type Status struct {
 	KnownConnectionCosts map[string]map[string]float64
 	Links                []LinkStatus
 	Counters             map[string]uint64 // drops by reason and such
+	Alarms               []Alarm           // raised since the node was started
 }
 
 // Connection is an established link to a neighbour, as legacy status has it.
@@ -78,6 +79,7 @@ func (n *Node) Status() Status {
 		RoutingTable:         m.routing.Routes(),
 		KnownConnectionCosts: m.routing.Costs(),
 		Counters:             maps.Clone(m.ignored),
+		Alarms:               n.alarms.all(),
 	}
 	for peer, l := range m.peers {
 		s.Connections = append(s.Connections, Connection{NodeID: peer, Cost: l.proto.Cost()})

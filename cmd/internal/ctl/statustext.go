@@ -225,6 +225,13 @@ type ownStatus struct {
 		BytesOut      uint64      `json:"bytes_out"`
 		FramesDropped uint64      `json:"frames_dropped"`
 	} `json:"links"`
+	Alarms []struct {
+		Msg    string    `json:"msg"`
+		Count  uint64    `json:"count"`
+		Last   time.Time `json:"last"`
+		Peer   string    `json:"peer"`
+		Detail string    `json:"detail"`
+	} `json:"alarms"`
 	Items []struct {
 		Item  string `json:"item"`
 		State string `json:"state"`
@@ -243,7 +250,7 @@ type ownStatus struct {
 	} `json:"plugs"`
 }
 
-// writeOwnStatus prints links, items and plugs; a section without rows is left out.
+// writeOwnStatus prints links, items, plugs and alarms; a section without rows is left out.
 func writeOwnStatus(w io.Writer, raw []byte) error {
 	var st ownStatus
 	if err := json.Unmarshal(raw, &st); err != nil {
@@ -270,8 +277,14 @@ func writeOwnStatus(w io.Writer, raw []byte) error {
 			p.Name, p.State, strconv.Itoa(p.PID), orDash(p.Version), strconv.Itoa(p.Objects), orDash(strings.Join(p.Kinds, ", ")), p.Err,
 		})
 	}
+	alarms := table{{"Alarm", "Times", "Last", "Neighbour", "Reason"}}
+	for _, a := range st.Alarms {
+		alarms = append(alarms, []string{
+			a.Msg, strconv.FormatUint(a.Count, 10), a.Last.Local().Format(time.DateTime), orDash(a.Peer), a.Detail,
+		})
+	}
 	var b bytes.Buffer
-	for _, t := range []table{links, items, plugs} {
+	for _, t := range []table{links, items, plugs, alarms} {
 		if len(t) > 1 {
 			fmt.Fprintln(&b)
 			t.write(&b)
