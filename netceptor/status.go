@@ -109,6 +109,9 @@ func (n *Node) Status() Status {
 		s.Counters[what.String()] = n.counters[what].Load()
 	}
 	_, s.Counters["loopback_full"] = n.loop.Counts()
+	if n.carrier != nil {
+		maps.Copy(s.Counters, n.carrier.Counters())
+	}
 	return s
 }
 
