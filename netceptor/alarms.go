@@ -72,7 +72,8 @@ func alarmOf(ignored string) (alarm, bool) {
 	switch ignored {
 	case linkproto.IgnoredCost, route.IgnoredInvalid, route.IgnoredEpochAhead, advert.IgnoredAhead:
 		return alarmUpdate, true
-	case route.IgnoredOrigins, route.IgnoredNeighbourOrigins, advert.IgnoredEntries, advert.IgnoredOfNode:
+	case route.IgnoredOrigins, route.IgnoredNeighbourOrigins,
+		advert.IgnoredEntries, advert.IgnoredOfNode, advert.IgnoredNeighbour:
 		return alarmTables, true
 	default:
 		return 0, false
