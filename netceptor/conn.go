@@ -67,8 +67,8 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr is the address of the other end, an Addr.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// Dial opens a stream to a service. It fails at once with ErrNoRoute or
-// ErrServiceUnknown where that is known, else by ctx or after 15 s.
+// Dial opens a stream to a service. It fails at once with ErrNoRoute, ErrBlocked,
+// ErrExpired or ErrServiceUnknown where that is known, else by ctx or after 15 s.
 func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
 	addr := Addr{Node: n.resolve(node), Service: service}
 	s, err := n.dial(ctx, addr)
@@ -90,6 +90,9 @@ func (n *Node) dial(ctx context.Context, addr Addr) (*streams.Stream, error) {
 	}
 	to, err := n.reach(addr.Node)
 	if err != nil {
+		return nil, err
+	}
+	if err := n.mayDial(addr); err != nil {
 		return nil, err
 	}
 	if to == n.self && n.services.listener(service) == nil {

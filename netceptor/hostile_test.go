@@ -42,6 +42,11 @@ func TestHostileNeighbour(t *testing.T) {
 			}
 			ping(p, "x", "ping")
 		}, "spoofed_source", 5},
+		{"another node as source", func(p *rawPeer) {
+			p.send(data(30, Addr{"healthy", "x"}, Addr{"victim", "ping"}, ""))
+			p.send(data(30, Addr{"healthy", "x"}, Addr{"healthy", "ping"}, ""))
+			p.send(data(30, Addr{"healthy", "unreach"}, Addr{"victim", "unreach"}, ""))
+		}, "reverse_path", 3},
 		{"S3 reserved source services", func(p *rawPeer) {
 			for _, from := range []string{"ping", "unreach"} {
 				p.send(data(30, Addr{p.id, from}, Addr{"victim", "ping"}, ""))
@@ -99,6 +104,33 @@ func TestHostileNeighbour(t *testing.T) {
 				t.Errorf("%d panics", panics)
 			}
 		})
+	}
+}
+
+// A neighbour may speak for the nodes behind it, and only for those.
+func TestSourcesOfANeighbour(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, Config{NodeID: "victim"})
+	evil, other := attachRaw(t, n, "evil"), attachRaw(t, n, "other")
+	waitFor(t, n, "the route to evil", func(s Status) bool { return s.RoutingTable["evil"] != "" })
+	ping := func(from string) []byte { return data(30, Addr{from, "x"}, Addr{"victim", "ping"}, "") }
+	answer := func(to string) []byte { return data(29, Addr{"victim", "ping"}, Addr{to, "x"}, "") }
+
+	evil.update("far", map[string]float64{"evil": 1})
+	evil.update("evil", map[string]float64{"victim": 1, "far": 1})
+	waitFor(t, n, "the route to far", func(s Status) bool { return s.RoutingTable["far"] == "evil" })
+	other.send(ping("far"))
+	waitCounter(t, n, "reverse_path", 1)
+	evil.send(ping("far"))
+	evil.expectMessage(answer("far"))
+
+	// A second way to far, the shorter one: its messages may come over both.
+	other.update("other", map[string]float64{"victim": 1, "far": 0.5})
+	evil.update("far", map[string]float64{"evil": 1, "other": 0.5})
+	waitFor(t, n, "the shorter way", func(s Status) bool { return s.RoutingTable["far"] == "other" })
+	for _, p := range []*rawPeer{other, evil} {
+		p.send(ping("far"))
+		other.expectMessage(answer("far"))
 	}
 }
 

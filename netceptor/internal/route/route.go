@@ -87,7 +87,7 @@ type Send struct {
 type Effects struct {
 	Send      []Send
 	Learned   []string // node IDs that may now be used as source or destination
-	Routes    bool     // Routes has changed
+	Routes    bool     // Routes or Parts has changed
 	Restarted []string // nodes that are known to be a new process: their old streams are dead
 	Duplicate string   // a log line: another node claims our ID
 	Ignored   string   // the update was dropped, for this reason (a counter's name)
@@ -104,6 +104,7 @@ type Machine struct {
 	firstBy    map[string]int // origins first heard through each neighbour
 	seen       seenIDs
 	routes     map[string]string
+	parts      map[string]string
 
 	// When Tick has what to do; zero: never.
 	floodAt  time.Time
@@ -372,9 +373,9 @@ func (m *Machine) Tick(now time.Time) Effects {
 	if due(m.spfAt, now) {
 		m.spfAt = time.Time{}
 		m.lastSPF = now
-		routes := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
-		e.Routes = !maps.Equal(routes, m.routes)
-		m.routes = routes
+		routes, parts := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
+		e.Routes = !maps.Equal(routes, m.routes) || !maps.Equal(parts, m.parts)
+		m.routes, m.parts = routes, parts
 	}
 	return e
 }
@@ -495,6 +496,11 @@ func (m *Machine) planSPF(now time.Time) {
 
 // Routes is a copy of the routing table: destination to neighbour.
 func (m *Machine) Routes() map[string]string { return maps.Clone(m.routes) }
+
+// Parts tells which nodes can reach each other without us: those of the same part,
+// for all that there is a route to. A message can have come from a node only
+// through a neighbour of its part. It must not be changed.
+func (m *Machine) Parts() map[string]string { return m.parts }
 
 // Costs is a copy of what each known node says about its links, for status. A
 // link to us that we do not have is left out; one that its other end has not
