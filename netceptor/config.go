@@ -31,6 +31,9 @@ type Config struct {
 	// 0: 21 s; not less (two periods of routing updates and a second).
 	MaxIdle time.Duration
 
+	// RequireTLS refuses links without TLS, unless they do not leave the host.
+	RequireTLS bool
+
 	// noStreams makes a node without streams: their socket cannot live in the
 	// bubble of a test with its own time.
 	noStreams bool

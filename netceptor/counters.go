@@ -23,6 +23,9 @@ const (
 	countHashTaken                     // a second name with the hash of a known one
 	countDuplicate                     // another node claims our ID
 	countPanics                        // the handling of a message panicked
+	countTLS                           // a handshake of TLS on a link that failed
+	countTLSName                       // a neighbour whose certificate is another node's
+	countPlain                         // a link without TLS that requiretls refused
 	counterCount
 )
 
@@ -44,6 +47,9 @@ func (c counter) String() string {
 		countHashTaken:      "hash_taken",
 		countDuplicate:      "duplicate_node_id",
 		countPanics:         "panics",
+		countTLS:            "tls_failed",
+		countTLSName:        "tls_wrong_name",
+		countPlain:          "tls_required",
 	}[c]
 }
 
