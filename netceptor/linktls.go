@@ -52,6 +52,7 @@ func (n *Node) requireTLS(conn net.Conn, c *LinkConfig) error {
 		return nil
 	}
 	n.counters.add(countPlain)
+	n.alarm(alarmPlain, "", c.Item+" "+remote)
 	return ErrPlain
 }
 
@@ -61,10 +62,13 @@ func (l *Link) begin() bool {
 	if l.config.secured() {
 		if err := l.handshake(); err != nil {
 			l.node.counters.add(countTLS)
-			if l.config.Dir == "out" { // made by ourselves, so nobody else floods the log
-				l.node.log.Warn("TLS with a neighbour failed", "item", l.config.Item, "remote", l.config.Remote, "error", err)
+			err = fmt.Errorf("TLS with %s: %w", l.config.Remote, err)
+			if l.config.Dir == "out" { // not so often, and said in full: somebody must mend it
+				l.node.log.Warn("no link for want of TLS", "item", l.config.Item, "error", err)
+			} else {
+				l.node.alarm(alarmTLS, "", err.Error())
 			}
-			l.node.mesh.end(l, fmt.Errorf("TLS with %s: %w", l.config.Remote, err), false)
+			l.node.mesh.end(l, err, false)
 			return false
 		}
 	}

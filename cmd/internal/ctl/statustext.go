@@ -225,6 +225,18 @@ type ownStatus struct {
 		BytesOut      uint64      `json:"bytes_out"`
 		FramesDropped uint64      `json:"frames_dropped"`
 	} `json:"links"`
+	Firewall []struct {
+		Number   int    `json:"number"`
+		Rule     string `json:"rule"`
+		Messages uint64 `json:"messages"`
+	} `json:"firewall"`
+	Alarms []struct {
+		Msg    string    `json:"msg"`
+		Count  uint64    `json:"count"`
+		Last   time.Time `json:"last"`
+		Peer   string    `json:"peer"`
+		Detail string    `json:"detail"`
+	} `json:"alarms"`
 	Items []struct {
 		Item  string `json:"item"`
 		State string `json:"state"`
@@ -243,7 +255,7 @@ type ownStatus struct {
 	} `json:"plugs"`
 }
 
-// writeOwnStatus prints links, items and plugs; a section without rows is left out.
+// writeOwnStatus prints links, firewall rules, items, plugs and alarms; a section without rows is left out.
 func writeOwnStatus(w io.Writer, raw []byte) error {
 	var st ownStatus
 	if err := json.Unmarshal(raw, &st); err != nil {
@@ -260,6 +272,14 @@ func writeOwnStatus(w io.Writer, raw []byte) error {
 			byteCount(l.BytesIn), byteCount(l.BytesOut), strconv.FormatUint(l.FramesDropped, 10), orDash(l.Item),
 		})
 	}
+	rules := table{{"Rule", "Messages", "Firewall"}}
+	for _, r := range st.Firewall {
+		number := ""
+		if r.Number > 0 {
+			number = strconv.Itoa(r.Number)
+		}
+		rules = append(rules, []string{orDash(number), strconv.FormatUint(r.Messages, 10), r.Rule})
+	}
 	items := table{{"Item", "State", "Address", "Plug", "Reason"}}
 	for _, i := range st.Items {
 		items = append(items, []string{i.Item, i.State, orDash(i.Addr), orDash(i.Plug), i.Err})
@@ -270,8 +290,14 @@ func writeOwnStatus(w io.Writer, raw []byte) error {
 			p.Name, p.State, strconv.Itoa(p.PID), orDash(p.Version), strconv.Itoa(p.Objects), orDash(strings.Join(p.Kinds, ", ")), p.Err,
 		})
 	}
+	alarms := table{{"Alarm", "Times", "Last", "Neighbour", "Reason"}}
+	for _, a := range st.Alarms {
+		alarms = append(alarms, []string{
+			a.Msg, strconv.FormatUint(a.Count, 10), a.Last.Local().Format(time.DateTime), orDash(a.Peer), a.Detail,
+		})
+	}
 	var b bytes.Buffer
-	for _, t := range []table{links, items, plugs} {
+	for _, t := range []table{links, rules, items, plugs, alarms} {
 		if len(t) > 1 {
 			fmt.Fprintln(&b)
 			t.write(&b)
