@@ -122,7 +122,7 @@ func TestSplitErrors(t *testing.T) {
 		{"two policies", "--node-id n --plugs-policy socket=/a --plugs-policy mode=0600", `plugs-policy mode=0600: there can be one plugs-policy only, and "plugs-policy socket=/a" is one already`},
 		{"two control services of one name", "--node-id n --control-service filename=/a --control-service filename=/b", `control-service filename=/b: there can be one control-service service=control only, and "control-service filename=/a" is one already`},
 		{"a misspelt parameter", "--node-id n --log-level levl=info", `log-level levl=info: unknown parameter levl; did you mean level? log-level takes level`},
-		{"a bare value where none is taken", "--node-id n --control-service ctl", `control-service ctl: control-service takes no value without a name, got "ctl"; control-service takes service, filename, permissions`},
+		{"a bare value where none is taken", "--node-id n --control-service ctl", `control-service ctl: control-service takes no value without a name, got "ctl"; control-service takes service, filename, permissions, tls`},
 		{"a node called localhost", "--node-id localhost", `node-id localhost: parameter id: expected a node ID, got "localhost", which every host is`},
 		{"two IDs", "--node a id=b", `node a id=b: parameter id is given twice: "a" and "b"`},
 		{"no such level", "--node-id n --log-level loud", `log-level loud: parameter level: expected error, warning, info, debug or trace, got "loud"`},
@@ -134,7 +134,7 @@ func TestSplitErrors(t *testing.T) {
 		{"no such group", "--node-id n --plugs-policy group=no-such-group", `plugs-policy group=no-such-group: parameter group: expected a group of this system or its number, got "no-such-group"`},
 		{"an unknown key in a rule", `--node-id n --plugs-policy rules=[{"usr":"a"}]`, `plugs-policy rules=[{"usr":"a"}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: json: unknown field "usr"`},
 		{"an unknown role in a rule", `--node-id n --plugs-policy rules=[{"roles":{"links":{}}}]`, `plugs-policy rules=[{"roles":{"links":{}}}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: rule 1: unknown role "links"`},
-		{"a kind of later", "--node-id n --tls-server name=a", `tls-server name=a: tls-server is not part of this version`},
+		{"a kind of later", "--node-id n --work-signing privatekey=a", `work-signing privatekey=a: work-signing is not part of this version`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -146,6 +146,6 @@ func TestSplitErrors(t *testing.T) {
 
 func TestSplitFindsAllErrors(t *testing.T) {
 	t.Parallel()
-	_, _, err := split(t, strings.Fields("--node id=n x=1 --log-level loud --tls-client name=a --control-service y=2 z=3")...)
+	_, _, err := split(t, strings.Fields("--node id=n x=1 --log-level loud --work-signing privatekey=a --control-service y=2 z=3")...)
 	equal(t, len(lines(t, err)), 5)
 }
