@@ -62,6 +62,8 @@ func Split(items []Item) (Core, []Item, error) {
 	for _, item := range items {
 		if k := schema.Find(s.kinds, item.Kind); k != nil {
 			s.own(k, item)
+		} else if slices.Contains(actions, item.Kind) {
+			s.errorf(item, "%s is an action of the program receptor, and goes with no other items", item.Kind)
 		} else if slices.Contains(notBuilt, item.Kind) {
 			s.errorf(item, "%s is not part of this version", item.Kind)
 		} else {

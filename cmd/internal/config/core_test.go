@@ -134,6 +134,7 @@ func TestSplitErrors(t *testing.T) {
 		{"no such group", "--node-id n --plugs-policy group=no-such-group", `plugs-policy group=no-such-group: parameter group: expected a group of this system or its number, got "no-such-group"`},
 		{"an unknown key in a rule", `--node-id n --plugs-policy rules=[{"usr":"a"}]`, `plugs-policy rules=[{"usr":"a"}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: json: unknown field "usr"`},
 		{"an unknown role in a rule", `--node-id n --plugs-policy rules=[{"roles":{"links":{}}}]`, `plugs-policy rules=[{"roles":{"links":{}}}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: rule 1: unknown role "links"`},
+		{"an action", "--node-id n --cert-init bits=1", `cert-init bits=1: cert-init is an action of the program receptor, and goes with no other items`},
 		{"a kind of later", "--node-id n --tls-server name=a", `tls-server name=a: tls-server is not part of this version`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

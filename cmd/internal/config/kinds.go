@@ -96,8 +96,11 @@ var singletons = []string{kindNode, kindLog, kindTrace, kindLocal, kindPolicy, k
 // no plug should be waited for.
 var notBuilt = []string{
 	"tls-server", "tls-client", "work-signing", "work-verification",
-	"cert-init", "cert-makereq", "cert-signreq", "work-kubernetes", "work-python",
+	"work-kubernetes", "work-python",
 }
+
+// actions are kinds that receptor does by itself, without a node.
+var actions = []string{"cert-init", "cert-makereq", "cert-signreq"}
 
 // place is where an item was written, for messages about two of them.
 func place(i Item) string { return fmt.Sprintf("%q", i.Label) }
