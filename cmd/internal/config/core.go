@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -39,6 +40,8 @@ type ControlService struct {
 	Service  string
 	Filename string // of a Unix socket, empty for none
 	Mode     os.FileMode
+	TCP      string // host:port to listen on, empty for none
+	TCPTLS   string // name of its tls-server; empty: no TLS
 	Label    string
 }
 
@@ -189,9 +192,30 @@ func (s *splitter) control(item Item, v schema.Values) {
 			return
 		}
 	}
+	c.TCPTLS, _ = v["tcptls"].(string)
+	if listen, _ := v["tcplisten"].(string); listen != "" {
+		c.TCP = s.tcpListen(item, listen)
+		if !s.first("control-service tcplisten="+c.TCP, item) {
+			return
+		}
+	} else if c.TCPTLS != "" {
+		s.errorf(item, "parameter tcptls: goes with tcplisten, which is not there")
+	}
 	if s.first("control-service service="+c.Service, item) {
 		s.core.Control = append(s.core.Control, c)
 	}
+}
+
+// tcpListen is the address of a port, or of a host and port.
+func (s *splitter) tcpListen(item Item, listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		host, port = "0.0.0.0", listen
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		s.errorf(item, "parameter tcplisten: expected a port from 0 to 65535, or host:port, got %q", listen)
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func (s *splitter) absolute(item Item, path string) string {

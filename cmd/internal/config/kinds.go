@@ -56,11 +56,13 @@ func Kinds() []wire.Kind {
 		{
 			Kind:    kindControl,
 			Aliases: []wire.Alias{{Kind: "controlsock"}},
-			Help:    "the control conversation, for receptorctl, on the mesh and on a Unix socket",
+			Help:    "the control conversation, for receptorctl, on the mesh, on a Unix socket and on TCP",
 			Params: []wire.Param{
 				{Name: "service", Type: schema.TypeService, Key: true, Default: "control", Help: "service name on the mesh"},
 				{Name: "filename", Type: schema.TypePath, Help: "path of a Unix socket, beside the one that each node has"},
 				{Name: "permissions", Type: schema.TypeInt, Default: "0600", Help: "mode of that socket"},
+				{Name: "tcplisten", Type: schema.TypeString, Help: "TCP port, or host:port, for it; a port alone is open on all addresses"},
+				{Name: "tcptls", Type: schema.TypeString, Help: "name of the tls-server for that port"},
 			},
 		},
 		{

@@ -16,6 +16,7 @@ import (
 	"github.com/project-receptor/receptor/cmd/internal/config"
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/netceptor/plughost"
 	"github.com/project-receptor/receptor/plug/socket"
 )
@@ -26,6 +27,7 @@ type Options struct {
 	Items   []config.Item // of all other kinds: they wait for plugs
 	Logger  hclog.Logger
 	Version string
+	TLS     *mtls.Set // the profiles that items name; nil: none
 
 	// Ready gets a line READY and is closed once plugs can attach; nil: nobody waits.
 	Ready io.WriteCloser
@@ -96,14 +98,20 @@ func (c *Core) listenClients() error {
 	}
 	c.clients = append(c.clients, l)
 	for _, s := range cfg.Control {
-		if s.Filename == "" {
-			continue
+		if s.Filename != "" {
+			l, err := listenControl(s)
+			if err != nil {
+				return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+			}
+			c.clients = append(c.clients, l)
 		}
-		l, err := listenControl(s)
-		if err != nil {
-			return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+		if s.TCP != "" {
+			l, err := c.listenTCP(s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.Label, err)
+			}
+			c.clients = append(c.clients, l)
 		}
-		c.clients = append(c.clients, l)
 	}
 	return nil
 }

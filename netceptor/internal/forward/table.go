@@ -42,14 +42,14 @@ type Verdict int
 // The verdicts, in the order of the checks. What a firewall says counts before
 // Local and all further ones.
 const (
-	Short   Verdict = iota // shorter than a header: drop
-	Unknown                // source or destination never heard of: drop silently
-	Spoofed                // says that it comes from us, but came over a link: drop
-	WrongWay               // says that it comes from where that neighbour cannot lead: drop
-	Local                  // for us
-	Expired                // no hops left: drop, tell the source
-	NoRoute                // known, but not reachable now: drop
-	Forward                // to the next hop; hops are decremented, reserved bytes zero
+	Short    Verdict = iota // shorter than a header: drop
+	Unknown                 // source or destination never heard of: drop silently
+	Spoofed                 // says that it comes from us, but came over a link: drop
+	WrongWay                // says that it comes from where that neighbour cannot lead: drop
+	Local                   // for us
+	Expired                 // no hops left: drop, tell the source
+	NoRoute                 // known, but not reachable now: drop
+	Forward                 // to the next hop; hops are decremented, reserved bytes zero
 )
 
 // Route decides about a data message that arrived from the neighbour via. For
