@@ -35,6 +35,11 @@ func (c *Conn) Read(b []byte) (int, error) { return c.stream.Read(b) }
 // side has ended its direction in order. While it waits it holds no buffer.
 func (c *Conn) WriteTo(w io.Writer) (int64, error) { return c.stream.WriteTo(w) }
 
+// Pass waits until something arrives, and writes to w at once what of it fits in
+// a buffer: one step of WriteTo. It returns how much that was; io.EOF means that
+// the other side has ended its direction in order.
+func (c *Conn) Pass(w io.Writer) (int, error) { return c.stream.Pass(w) }
+
 // Write writes; it blocks while the other side does not read.
 func (c *Conn) Write(b []byte) (int, error) { return c.stream.Write(b) }
 
@@ -93,8 +98,12 @@ func (n *Node) dial(ctx context.Context, addr Addr) (*streams.Stream, error) {
 	if to == n.self && n.services.listener(service) == nil {
 		return nil, ErrServiceUnknown
 	}
-	limited, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
+	limited := ctx
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > dialTimeout {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+	}
 	s, err := n.carrier.Dial(limited, endpoint(to, service))
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil, timeoutError{}

@@ -21,6 +21,9 @@ const (
 	countBadNotice                     // a notice that cannot be ours
 	countPacketQueue                   // a PacketConn's queue was full
 	countHashTaken                     // a second name with the hash of a known one
+	countWaited                        // a connection that made room for others before it said who it is
+	countUnlogged                      // a line about a link that was too many
+	countRefused                       // a link, with a reject
 	countDuplicate                     // another node claims our ID
 	countPanics                        // the handling of a message panicked
 	countRejected                      // a firewall rule rejected it
@@ -44,6 +47,9 @@ func (c counter) String() string {
 		countBadNotice:      "bad_notice",
 		countPacketQueue:    "packet_queue_full",
 		countHashTaken:      "hash_taken",
+		countWaited:         "connections_waiting",
+		countUnlogged:       "log_lines_suppressed",
+		countRefused:        "link_refused",
 		countDuplicate:      "duplicate_node_id",
 		countPanics:         "panics",
 		countRejected:       "firewall_rejected",

@@ -173,7 +173,8 @@ func (l *Link) read() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			l.node.counters.add(countPanics)
-			l.node.log.Error("handling a message panicked", "peer", l.Peer(), "panic", p, "stack", string(debug.Stack()))
+			l.node.log.Error("handling a message panicked", "peer", shown(l.Peer()), "panic", p, "stack", string(debug.Stack()))
+			l.node.alarm(alarmPanic, l.Peer(), fmt.Sprint(p))
 			err = errPanic
 		}
 	}()
@@ -200,7 +201,8 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		n.counters.add(countNotEstablished)
 		return nil
 	}
-	verdict, next := n.table.Load().Route(msg, l.via)
+	table := n.table.Load()
+	verdict, next := table.Route(msg, l.via)
 	if verdict >= forward.Local && !n.pass(msg) {
 		return nil
 	}
@@ -220,8 +222,17 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		n.counters.add(countUnknownNode)
 	case forward.Spoofed:
 		n.counters.add(countSpoofed)
+		l.forged(table)
 	case forward.WrongWay:
 		n.counters.add(countWrongWay)
+		l.forged(table)
 	}
 	return nil
+}
+
+// forged notes a message whose source cannot be, by the table.
+func (l *Link) forged(table *forward.Table) {
+	if time.Since(table.Made) > routesSettle {
+		l.node.alarm(alarmSource, l.peer, "")
+	}
 }

@@ -21,6 +21,7 @@ type Status struct {
 	Links                []LinkStatus
 	Counters             map[string]uint64 // drops by reason and such
 	Firewall             []FirewallRuleStatus
+	Alarms               []Alarm // raised since the node was started
 }
 
 // Connection is an established link to a neighbour, as legacy status has it.
@@ -79,6 +80,7 @@ func (n *Node) Status() Status {
 		RoutingTable:         m.routing.Routes(),
 		KnownConnectionCosts: m.routing.Costs(),
 		Counters:             maps.Clone(m.ignored),
+		Alarms:               n.alarms.all(),
 	}
 	for peer, l := range m.peers {
 		s.Connections = append(s.Connections, Connection{NodeID: peer, Cost: l.proto.Cost()})
@@ -109,6 +111,9 @@ func (n *Node) Status() Status {
 	}
 	_, s.Counters["loopback_full"] = n.loop.Counts()
 	s.Firewall = n.firewallStatus()
+	if n.carrier != nil {
+		maps.Copy(s.Counters, n.carrier.Counters())
+	}
 	return s
 }
 

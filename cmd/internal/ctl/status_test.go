@@ -108,6 +108,9 @@ func TestOwnStatus(t *testing.T) {
 		Remote: "10.0.0.2:2222", Since: since, BytesIn: 1000, BytesOut: 3 << 20, FramesDropped: 7,
 	}, {State: "connecting", Since: since}}
 	m.State.Firewall = []netceptor.FirewallRuleStatus{{Number: 1, Rule: "reject toservice=ssh", Messages: 12}, {Rule: "accept (no rule)", Messages: 3}}
+	m.State.Alarms = []netceptor.Alarm{{
+		Alarm: "link_refused", Msg: "a link was refused", Count: 12, First: since, Last: since, Peer: "c", Detail: "the costs differ",
+	}}
 	path := serve(t, m, func() map[string]any {
 		return map[string]any{
 			"items": []map[string]any{
@@ -136,6 +139,9 @@ ws-peer                   waiting   -         -             waiting for a plug t
 
 Plug          State      PID   Version   Carries   Kinds                    Reason
 backend-tcp   attached   42    0.1.0     2         tcp-listener, tcp-peer
+
+Alarm                Times   Last                  Neighbour   Reason
+a link was refused   12      2026-11-22 12:00:00   c           the costs differ
 `
 	if !ok || got.code != 0 || got.stderr != "" || own != want {
 		t.Errorf("got %+v\n%s\nwant\n%s", got, own, want)
@@ -147,7 +153,7 @@ backend-tcp   attached   42    0.1.0     2         tcp-listener, tcp-peer
 	}
 	for _, key := range []string{
 		"Advertisements", "Connections", "KnownConnectionCosts", "NodeID", "RoutingTable", "SystemCPUCount", "SystemMemoryMiB", "Version",
-		"links", "items", "plugs", "counters", "epoch", "authentication", "firewall",
+		"links", "items", "plugs", "counters", "alarms", "epoch", "authentication", "firewall",
 	} {
 		if _, ok := all[key]; !ok {
 			t.Errorf("--json lacks %s", key)

@@ -230,6 +230,13 @@ type ownStatus struct {
 		Rule     string `json:"rule"`
 		Messages uint64 `json:"messages"`
 	} `json:"firewall"`
+	Alarms []struct {
+		Msg    string    `json:"msg"`
+		Count  uint64    `json:"count"`
+		Last   time.Time `json:"last"`
+		Peer   string    `json:"peer"`
+		Detail string    `json:"detail"`
+	} `json:"alarms"`
 	Items []struct {
 		Item  string `json:"item"`
 		State string `json:"state"`
@@ -248,7 +255,7 @@ type ownStatus struct {
 	} `json:"plugs"`
 }
 
-// writeOwnStatus prints links, firewall rules, items and plugs; a section without rows is left out.
+// writeOwnStatus prints links, firewall rules, items, plugs and alarms; a section without rows is left out.
 func writeOwnStatus(w io.Writer, raw []byte) error {
 	var st ownStatus
 	if err := json.Unmarshal(raw, &st); err != nil {
@@ -283,8 +290,14 @@ func writeOwnStatus(w io.Writer, raw []byte) error {
 			p.Name, p.State, strconv.Itoa(p.PID), orDash(p.Version), strconv.Itoa(p.Objects), orDash(strings.Join(p.Kinds, ", ")), p.Err,
 		})
 	}
+	alarms := table{{"Alarm", "Times", "Last", "Neighbour", "Reason"}}
+	for _, a := range st.Alarms {
+		alarms = append(alarms, []string{
+			a.Msg, strconv.FormatUint(a.Count, 10), a.Last.Local().Format(time.DateTime), orDash(a.Peer), a.Detail,
+		})
+	}
 	var b bytes.Buffer
-	for _, t := range []table{links, rules, items, plugs} {
+	for _, t := range []table{links, rules, items, plugs, alarms} {
 		if len(t) > 1 {
 			fmt.Fprintln(&b)
 			t.write(&b)

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
@@ -20,6 +21,7 @@ const (
 type Table struct {
 	Self  uint64
 	Nodes map[uint64]Entry // by hash; our own node is in it
+	Made  time.Time
 }
 
 // Entry is a known node.

@@ -75,6 +75,8 @@ type Carrier struct {
 
 	initialWindow, maxWindow uint64 // of streams; tests have others
 
+	admission admission
+
 	main *transport // set by Start: dials; accepts for all services if it is fast
 	fast bool
 
