@@ -26,6 +26,8 @@ const (
 	countRefused                       // a link, with a reject
 	countDuplicate                     // another node claims our ID
 	countPanics                        // the handling of a message panicked
+	countRejected                      // a firewall rule rejected it
+	countDropped                       // a firewall rule dropped it
 	counterCount
 )
 
@@ -50,6 +52,8 @@ func (c counter) String() string {
 		countRefused:        "link_refused",
 		countDuplicate:      "duplicate_node_id",
 		countPanics:         "panics",
+		countRejected:       "firewall_rejected",
+		countDropped:        "firewall_dropped",
 	}[c]
 }
 

@@ -203,6 +203,9 @@ func (l *Link) handle(msg []byte) *forward.Link {
 	}
 	table := n.table.Load()
 	verdict, next := table.Route(msg, l.via)
+	if verdict >= forward.Local && !n.pass(msg) {
+		return nil
+	}
 	switch verdict {
 	case forward.Forward:
 		return next

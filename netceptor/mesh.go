@@ -448,6 +448,7 @@ func (m *mesh) rebuild() {
 	for hash, name := range m.names {
 		if _, known := m.routing.Epoch(name); !known && m.peers[name] == nil && hash != m.node.self {
 			delete(m.names, hash) // routing has forgotten it
+			m.node.firewall.Forget()
 			continue
 		}
 		entry := forward.Entry{Name: name, Part: numbers[parts[name]]}

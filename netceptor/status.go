@@ -20,7 +20,8 @@ type Status struct {
 	KnownConnectionCosts map[string]map[string]float64
 	Links                []LinkStatus
 	Counters             map[string]uint64 // drops by reason and such
-	Alarms               []Alarm           // raised since the node was started
+	Firewall             []FirewallRuleStatus
+	Alarms               []Alarm // raised since the node was started
 }
 
 // Connection is an established link to a neighbour, as legacy status has it.
@@ -109,6 +110,7 @@ func (n *Node) Status() Status {
 		s.Counters[what.String()] = n.counters[what].Load()
 	}
 	_, s.Counters["loopback_full"] = n.loop.Counts()
+	s.Firewall = n.firewallStatus()
 	if n.carrier != nil {
 		maps.Copy(s.Counters, n.carrier.Counters())
 	}

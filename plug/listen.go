@@ -15,13 +15,18 @@ import (
 // restarts: then Listen returns what an earlier process has left, the same port
 // where the address names none. ctx is for the opening.
 //
-// Multipath TCP is off: such sockets cannot be handed over.
+// Multipath TCP is off: such sockets cannot be handed over. Of an item that carries
+// streams, what is accepted is an application's socket, and is armed before anybody
+// has it: that of a process that dies in accept is reset, and does not end.
 func (it *Item) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	key := network + " " + address
 	l := it.takeListener(ctx, key)
 	if l == nil {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false)
+		if it.role() == wire.RoleStream {
+			lc.Control = armAccepted
+		}
 		var err error
 		if l, err = lc.Listen(ctx, network, address); err != nil {
 			return nil, err

@@ -230,6 +230,9 @@ func (h *Host) refuse(o *session.Opening, cred socket.Cred, err error) {
 func (h *Host) Close() error {
 	h.mu.Lock()
 	h.closed = true
+	for _, o := range h.handed {
+		o.end()
+	}
 	h.mu.Unlock()
 	h.cancel()
 	h.wg.Wait()

@@ -198,7 +198,7 @@ func (h *Host) notify() {
 }
 
 // Changed returns a channel that is closed with the next change of anything
-// that Items and Plugs report. Take it before looking, so that no change is
+// that Items and Plugs report, but for the number of streams. Take it before looking, so that no change is
 // missed.
 func (h *Host) Changed() <-chan struct{} {
 	h.mu.Lock()

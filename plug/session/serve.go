@@ -64,7 +64,7 @@ func (s *Session) dispatch(ctx context.Context, handlers *sync.WaitGroup, f fram
 		return protocolErrorf("request id %d of %s has the wrong parity", f.ID, f.Type)
 	case f.Type == wire.TypePing:
 		f.release()
-		s.answer(f, Answer{}, nil)
+		_ = s.answer(f.Header, Answer{}, nil) // without anybody who waits for it that is all
 		return nil
 	}
 	return s.requested(ctx, handlers, f)
@@ -91,7 +91,8 @@ func (s *Session) notified(ctx context.Context, f frame) error {
 		s.canceled(c.ID)
 		return nil
 	}
-	body, err := s.call(ctx, f)
+	r := &Request{Type: f.Type, Body: f.body, Notification: true, Files: f.files}
+	body, err := s.call(ctx, r)
 	body.release()
 	var e *wire.Error
 	switch {
@@ -106,9 +107,8 @@ func (s *Session) notified(ctx context.Context, f frame) error {
 	return nil
 }
 
-// call runs the handler for f, whose descriptors it owns.
-func (s *Session) call(ctx context.Context, f frame) (Answer, error) {
-	r := &Request{Type: f.Type, Body: f.body, Notification: f.ID == 0, Files: f.files}
+// call runs the handler for r, whose descriptors it owns.
+func (s *Session) call(ctx context.Context, r *Request) (Answer, error) {
 	defer func() { closeFiles(r.Files) }() // those that were not taken
 	body, err := s.handler(ctx, r)
 	if a, ok := body.(Answer); ok {
@@ -160,13 +160,13 @@ func (s *Session) requested(ctx context.Context, handlers *sync.WaitGroup, f fra
 	if f.short {
 		s.stats.LostFiles++
 		s.mu.Unlock()
-		s.answer(f, Answer{}, errLost(f))
+		_ = s.answer(f.Header, Answer{}, errLost(f))
 		return nil
 	}
 	if s.inflight[index] == limit {
 		s.mu.Unlock()
 		f.release()
-		s.answer(f, Answer{}, wire.NewError(wire.CodeBusy, "%d requests are unanswered", limit))
+		_ = s.answer(f.Header, Answer{}, wire.NewError(wire.CodeBusy, "%d requests are unanswered", limit))
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -174,41 +174,75 @@ func (s *Session) requested(ctx context.Context, handlers *sync.WaitGroup, f fra
 	s.inflight[index]++
 	s.mu.Unlock()
 
-	handlers.Go(func() {
-		defer cancel()
-		a, err := s.call(ctx, f)
-		s.mu.Lock()
-		withdrawn := s.serving[f.ID] == nil
-		delete(s.serving, f.ID)
-		s.inflight[index]--
-		s.mu.Unlock()
-		if withdrawn {
-			err = wire.NewError(wire.CodeCanceled, "%s was withdrawn", f.Type)
-		}
-		s.answer(f, a, err)
-	})
+	r := &Request{Type: f.Type, Body: f.body, Files: f.files, reply: &reply{session: s, to: f.Header, class: index, cancel: cancel}}
+	if s.prompt(f.Type) {
+		s.serve(ctx, r)
+	} else {
+		handlers.Go(func() { s.serve(ctx, r) })
+	}
 	return nil
 }
 
-// answer queues the answer to the request f: err if that is not nil, else a. It
-// owns the descriptors of a.
-func (s *Session) answer(f frame, a Answer, err error) {
+// serve runs the handler for a request, and answers it unless that comes later.
+func (s *Session) serve(ctx context.Context, r *Request) {
+	a, err := s.call(ctx, r)
+	if r.later {
+		a.release()
+		return
+	}
+	_ = r.reply.send(a, err) // without anybody who waits for it that is all
+}
+
+// reply is where the answer to a request of the other side goes.
+type reply struct {
+	session *Session
+	to      wire.Header // the request's
+	class   int         // of class
+	cancel  context.CancelFunc
+}
+
+// send is an AnswerFunc.
+func (p *reply) send(body any, err error) error {
+	s := p.session
+	s.mu.Lock()
+	withdrawn := s.serving[p.to.ID] == nil
+	delete(s.serving, p.to.ID)
+	s.inflight[p.class]--
+	s.mu.Unlock()
+	p.cancel()
+	a, ok := body.(Answer)
+	if !ok {
+		a = Answer{Body: body}
+	}
+	if withdrawn {
+		err = wire.NewError(wire.CodeCanceled, "%s was withdrawn", p.to.Type)
+		_ = s.answer(p.to, a, err) // after the end it needs none
+		return err
+	}
+	return s.answer(p.to, a, err)
+}
+
+// answer queues the answer to a request: err if that is not nil, else a. It owns
+// the descriptors of a. It fails if the session has ended.
+func (s *Session) answer(to wire.Header, a Answer, err error) error {
 	var r frame
 	if err == nil {
 		err = s.canPass(a.Files)
 	}
 	if err == nil {
-		r, err = newFrame(f.Type, wire.FlagResponse, f.ID, a.Body)
+		r, err = newFrame(to.Type, wire.FlagResponse, to.ID, a.Body)
 	}
 	if err == nil {
 		r = r.withFiles(a.Files, true)
 	} else {
 		a.release()
-		r = errorFrame(f.Type, f.ID, asWireError(err))
+		r = errorFrame(to.Type, to.ID, asWireError(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.enqueueLocked(r) != nil {
-		r.release() // the session has ended, nobody waits for it
+	if err := s.enqueueLocked(r); err != nil {
+		r.release()
+		return err
 	}
+	return nil
 }

@@ -42,6 +42,23 @@ type Request struct {
 	// are. They are close-on-exec, and closed when the handler returns unless it
 	// has taken them by TakeFiles.
 	Files []*os.File
+
+	reply *reply // nil: a notification
+	later bool   // Later was called
+}
+
+// AnswerFunc sends the answer that a Handler would have returned. The error is
+// code canceled if the other side has withdrawn the request, ErrClosed if the
+// session has ended: then nobody knows of what was done. It is called once.
+type AnswerFunc func(body any, err error) error
+
+// Later lets the Handler return before there is an answer: what it returns is
+// ignored then, and the answer is sent by the returned function. Until then the
+// request counts, and its context lives; but the end of the session does not
+// wait for it. Not for notifications.
+func (r *Request) Later() AnswerFunc {
+	r.later = true
+	return r.reply.send
 }
 
 // TakeFiles makes the caller the owner of Files and returns them.
@@ -84,6 +101,10 @@ type Config struct {
 	Side    Side
 	Handler Handler // nil: all is unsupported
 
+	// Prompt names requests for which Handler does not block, since it answers
+	// Later. It is called for them on the reader, as for notifications. Nil: none.
+	Prompt func(wire.Type) bool
+
 	// Heartbeat is how often the other side is asked for a sign of life; 0: never.
 	Heartbeat time.Duration
 
@@ -105,6 +126,7 @@ type Session struct {
 	conn    net.Conn
 	side    Side
 	handler Handler
+	prompt  func(wire.Type) bool
 	beat    time.Duration
 	onStall func(bool)
 
@@ -133,6 +155,7 @@ func New(c Config) *Session {
 		conn:     c.Conn,
 		side:     c.Side,
 		handler:  c.Handler,
+		prompt:   c.Prompt,
 		beat:     c.Heartbeat,
 		onStall:  c.OnStall,
 		requests: make(chan struct{}, wire.MaxRequests),
@@ -148,6 +171,9 @@ func New(c Config) *Session {
 	}
 	if s.handler == nil {
 		s.handler = func(context.Context, *Request) (any, error) { return nil, ErrUnsupported }
+	}
+	if s.prompt == nil {
+		s.prompt = func(wire.Type) bool { return false }
 	}
 	if s.onStall == nil {
 		s.onStall = func(bool) {}

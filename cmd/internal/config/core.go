@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/plughost"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -26,6 +27,7 @@ type Core struct {
 	NodeID   string
 	DataDir  string        // absolute; state of the node is in a directory of its own there
 	MaxIdle  time.Duration // of links; 0: the default
+	Firewall []netceptor.FirewallRule
 	LogLevel hclog.Level
 	Control  []ControlService
 	Plugs    PlugsPolicy
@@ -89,11 +91,7 @@ func (s *splitter) own(k *wire.Kind, item Item) {
 	if slices.Contains(singletons, k.Kind) && !s.first(k.Kind, item) {
 		return
 	}
-	params := item.Params
-	if k.Kind == kindPolicy {
-		params = rulesAsText(params)
-	}
-	v, errs := schema.Check(k, item.Kind, item.Label, params)
+	v, errs := schema.Check(k, item.Kind, item.Label, listsAsText(item.Params))
 	if len(errs) > 0 {
 		s.errs = append(s.errs, errs...)
 		s.badNode = s.badNode || k.Kind == kindNode
@@ -159,6 +157,7 @@ func (s *splitter) node(item Item, v schema.Values) {
 	} else {
 		s.core.MaxIdle = d
 	}
+	s.firewall(item, v)
 }
 
 // minIdle is two periods of routing updates and a second: less would close links that work.
@@ -222,7 +221,7 @@ func (s *splitter) policy(item Item, v schema.Values) {
 		}
 		p.Group = gid
 	}
-	if text, _ := v["rules"].(string); text != "" {
+	if text, _ := v[paramRules].(string); text != "" {
 		rules, err := parseRules(text)
 		if err != nil {
 			s.errorf(item, "parameter rules: expected a list such as [{\"user\": \"jobs\", \"kinds\": [\"tcp-*\"]}]: %v", err)
@@ -242,12 +241,13 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// rulesAsText turns the rules parameter, a list in YAML, into the JSON text
-// that it is on a command line: the schema has no type for lists of maps.
-func rulesAsText(params map[string]any) map[string]any {
+// listsAsText turns the parameters that are lists of maps in YAML into the JSON
+// text that they are on a command line.
+func listsAsText(params map[string]any) map[string]any {
 	out := make(map[string]any, len(params))
 	for name, v := range params {
-		if _, isText := v.(string); strings.EqualFold(name, "rules") && !isText && v != nil {
+		isList := strings.EqualFold(name, paramRules) || strings.EqualFold(name, paramFirewall)
+		if _, isText := v.(string); isList && !isText && v != nil {
 			b, err := json.Marshal(v)
 			if err == nil {
 				v = string(b)

@@ -122,7 +122,6 @@ func TestSplitErrors(t *testing.T) {
 		{"two policies", "--node-id n --plugs-policy socket=/a --plugs-policy mode=0600", `plugs-policy mode=0600: there can be one plugs-policy only, and "plugs-policy socket=/a" is one already`},
 		{"two control services of one name", "--node-id n --control-service filename=/a --control-service filename=/b", `control-service filename=/b: there can be one control-service service=control only, and "control-service filename=/a" is one already`},
 		{"a misspelt parameter", "--node-id n --log-level levl=info", `log-level levl=info: unknown parameter levl; did you mean level? log-level takes level`},
-		{"a parameter of later", "--node id=n firewallrules=[]", `node id=n firewallrules=[]: unknown parameter firewallrules; node takes id, datadir, maxidleconnectiontimeout`},
 		{"a bare value where none is taken", "--node-id n --control-service ctl", `control-service ctl: control-service takes no value without a name, got "ctl"; control-service takes service, filename, permissions`},
 		{"a node called localhost", "--node-id localhost", `node-id localhost: parameter id: expected a node ID, got "localhost", which every host is`},
 		{"two IDs", "--node a id=b", `node a id=b: parameter id is given twice: "a" and "b"`},

@@ -18,6 +18,13 @@ const (
 	kindVersion = "version"
 )
 
+// Parameters that are lists of maps, for which the schema has no type: they are
+// checked here, as JSON text.
+const (
+	paramRules    = "rules"
+	paramFirewall = "firewallrules"
+)
+
 // Kinds describes the core's own kinds, in the order in which help shows them.
 // Every other kind is a plug's.
 func Kinds() []wire.Kind {
@@ -29,6 +36,7 @@ func Kinds() []wire.Kind {
 				{Name: "id", Type: schema.TypeNode, Bare: true, Help: "node ID, its address in the mesh (default: the host name)"},
 				{Name: "datadir", Type: schema.TypePath, Help: "directory of the node's state (default: $STATE_DIRECTORY, else /var/lib/receptor for root, else receptor in $XDG_STATE_HOME)"},
 				{Name: "maxidleconnectiontimeout", Type: schema.TypeDuration, Default: "21s", Help: "a link on which nothing comes for that long is closed; at least 21s"},
+				{Name: paramFirewall, Type: schema.TypeString, Help: "which messages pass, as a list of maps with action (accept, reject, drop), fromnode, tonode, fromservice, toservice; the first rule that matches decides"},
 			},
 		},
 		{
@@ -62,7 +70,7 @@ func Kinds() []wire.Kind {
 				{Name: "socket", Type: schema.TypePath, Help: "path of the plug socket (default: plug.sock in the node's runtime directory)"},
 				{Name: "group", Type: schema.TypeString, Help: "group of the plug socket, name or number"},
 				{Name: "mode", Type: schema.TypeInt, Default: "0660", Help: "mode of the plug socket"},
-				{Name: "rules", Type: schema.TypeString, Help: "who may do what, as a YAML or JSON list; the first rule that matches decides (default: root and the core's user may everything)"},
+				{Name: paramRules, Type: schema.TypeString, Help: "who may do what, as a YAML or JSON list; the first rule that matches decides (default: root and the core's user may everything)"},
 			},
 		},
 		{Kind: kindVersion, Help: "print the version and exit"},

@@ -121,6 +121,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		StatelessResetKey: id.resetKey,
 		Version:           c.o.Version,
 		MaxIdle:           cfg.MaxIdle,
+		Firewall:          cfg.Firewall,
 	})
 	if err != nil {
 		return fmt.Errorf("make node %s: %w", cfg.NodeID, err)

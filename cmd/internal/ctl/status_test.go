@@ -107,6 +107,7 @@ func TestOwnStatus(t *testing.T) {
 		Peer: "b", State: "established", Legacy: true, Cost: 1, Item: "tcp-peer address=b:2222", Dir: "out",
 		Remote: "10.0.0.2:2222", Since: since, BytesIn: 1000, BytesOut: 3 << 20, FramesDropped: 7,
 	}, {State: "connecting", Since: since}}
+	m.State.Firewall = []netceptor.FirewallRuleStatus{{Number: 1, Rule: "reject toservice=ssh", Messages: 12}, {Rule: "accept (no rule)", Messages: 3}}
 	m.State.Alarms = []netceptor.Alarm{{
 		Alarm: "link_refused", Msg: "a link was refused", Count: 12, First: since, Last: since, Peer: "c", Detail: "the costs differ",
 	}}
@@ -128,6 +129,10 @@ Link   State                 Since                 Cost   Dir   Remote          
 b      established, legacy   2026-11-22 12:00:00   1      out   10.0.0.2:2222   1000       3.0 MiB   7         tcp-peer address=b:2222
 -      connecting            2026-11-22 12:00:00   0      -     -               0          0         0         -
 
+Rule   Messages   Firewall
+1      12         reject toservice=ssh
+-      3          accept (no rule)
+
 Item                      State     Address   Plug          Reason
 tcp-peer address=b:2222   up        b:2222    backend-tcp
 ws-peer                   waiting   -         -             waiting for a plug that claims ws-peer
@@ -148,7 +153,7 @@ a link was refused   12      2026-11-22 12:00:00   c           the costs differ
 	}
 	for _, key := range []string{
 		"Advertisements", "Connections", "KnownConnectionCosts", "NodeID", "RoutingTable", "SystemCPUCount", "SystemMemoryMiB", "Version",
-		"links", "items", "plugs", "counters", "alarms", "epoch", "authentication",
+		"links", "items", "plugs", "counters", "alarms", "epoch", "authentication", "firewall",
 	} {
 		if _, ok := all[key]; !ok {
 			t.Errorf("--json lacks %s", key)

@@ -225,6 +225,11 @@ type ownStatus struct {
 		BytesOut      uint64      `json:"bytes_out"`
 		FramesDropped uint64      `json:"frames_dropped"`
 	} `json:"links"`
+	Firewall []struct {
+		Number   int    `json:"number"`
+		Rule     string `json:"rule"`
+		Messages uint64 `json:"messages"`
+	} `json:"firewall"`
 	Alarms []struct {
 		Msg    string    `json:"msg"`
 		Count  uint64    `json:"count"`
@@ -250,7 +255,7 @@ type ownStatus struct {
 	} `json:"plugs"`
 }
 
-// writeOwnStatus prints links, items, plugs and alarms; a section without rows is left out.
+// writeOwnStatus prints links, firewall rules, items, plugs and alarms; a section without rows is left out.
 func writeOwnStatus(w io.Writer, raw []byte) error {
 	var st ownStatus
 	if err := json.Unmarshal(raw, &st); err != nil {
@@ -266,6 +271,14 @@ func writeOwnStatus(w io.Writer, raw []byte) error {
 			orDash(l.Peer), state, l.Since.Local().Format(time.DateTime), l.Cost.String(), orDash(l.Dir), orDash(l.Remote),
 			byteCount(l.BytesIn), byteCount(l.BytesOut), strconv.FormatUint(l.FramesDropped, 10), orDash(l.Item),
 		})
+	}
+	rules := table{{"Rule", "Messages", "Firewall"}}
+	for _, r := range st.Firewall {
+		number := ""
+		if r.Number > 0 {
+			number = strconv.Itoa(r.Number)
+		}
+		rules = append(rules, []string{orDash(number), strconv.FormatUint(r.Messages, 10), r.Rule})
 	}
 	items := table{{"Item", "State", "Address", "Plug", "Reason"}}
 	for _, i := range st.Items {
@@ -284,7 +297,7 @@ func writeOwnStatus(w io.Writer, raw []byte) error {
 		})
 	}
 	var b bytes.Buffer
-	for _, t := range []table{links, items, plugs, alarms} {
+	for _, t := range []table{links, rules, items, plugs, alarms} {
 		if len(t) > 1 {
 			fmt.Fprintln(&b)
 			t.write(&b)

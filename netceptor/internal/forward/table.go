@@ -35,10 +35,14 @@ type Entry struct {
 	Part uint32
 }
 
+// Name is the name of a node, empty if it is not known.
+func (t *Table) Name(node uint64) string { return t.Nodes[node].Name }
+
 // Verdict is what is to become of a message.
 type Verdict int
 
-// The verdicts, in the order of the checks.
+// The verdicts, in the order of the checks. What a firewall says counts before
+// Local and all further ones.
 const (
 	Short    Verdict = iota // shorter than a header: drop
 	Unknown                 // source or destination never heard of: drop silently
