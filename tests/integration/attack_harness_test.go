@@ -41,9 +41,12 @@ type stand struct {
 	epoch    uint64 // of the last evil neighbour
 }
 
-func newStand(t *testing.T) *stand {
+func newStand(t *testing.T) *stand { return newStandOf(t, programs) }
+
+// newStandOf is newStand with other programs.
+func newStandOf(t *testing.T, p lab.Programs) *stand {
 	t.Helper()
-	l, ctx := newLab(t)
+	l, ctx := newLabOf(t, p)
 	app, err := lab.Serve(lab.Echo)
 	must(t, err)
 	t.Cleanup(app.Close)
