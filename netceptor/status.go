@@ -161,7 +161,7 @@ func (n *Node) Status() Status {
 	})
 
 	for what := range counterCount {
-		s.Counters[what.String()] = n.counters[what].Load()
+		s.Counters[what.String()] += n.counters[what].Load() // a machine may have the same reason
 	}
 	_, s.Counters["loopback_full"] = n.loop.Counts()
 	s.Firewall = n.firewallStatus()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -44,6 +45,8 @@ type ControlService struct {
 	Filename string // of a Unix socket, empty for none
 	Mode     os.FileMode
 	TLS      string // name of the tls-server on the mesh, empty for none
+	TCP      string // host:port to listen on, empty for none
+	TCPTLS   string // name of its tls-server; empty: no TLS
 	Label    string
 }
 
@@ -67,6 +70,8 @@ func Split(items []Item) (Core, []Item, error) {
 	for _, item := range items {
 		if k := schema.Find(s.kinds, item.Kind); k != nil {
 			s.own(k, item)
+		} else if slices.Contains(actions, item.Kind) {
+			s.errorf(item, "%s is an action of the program receptor, and goes with no other items", item.Kind)
 		} else if slices.Contains(notBuilt, item.Kind) {
 			s.errorf(item, "%s is not part of this version", item.Kind)
 		} else {
@@ -201,9 +206,31 @@ func (s *splitter) control(item Item, v schema.Values) {
 			return
 		}
 	}
+	c.TCPTLS, _ = v["tcptls"].(string)
+	if listen, _ := v["tcplisten"].(string); listen != "" {
+		c.TCP = s.tcpListen(item, listen)
+		if !s.first("control-service tcplisten="+c.TCP, item) {
+			return
+		}
+	} else if c.TCPTLS != "" {
+		s.errorf(item, "parameter tcptls: goes with tcplisten, which is not there")
+		c.TCPTLS = "" // that is enough about it
+	}
 	if s.first("control-service service="+c.Service, item) {
 		s.core.Control = append(s.core.Control, c)
 	}
+}
+
+// tcpListen is the address of a port, or of a host and port.
+func (s *splitter) tcpListen(item Item, listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		host, port = "0.0.0.0", listen
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		s.errorf(item, "parameter tcplisten: expected a port from 0 to 65535, or host:port, got %q", listen)
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func (s *splitter) absolute(item Item, path string) string {

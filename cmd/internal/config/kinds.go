@@ -64,12 +64,14 @@ func Kinds() []wire.Kind {
 		{
 			Kind:    kindControl,
 			Aliases: []wire.Alias{{Kind: "controlsock"}},
-			Help:    "the control conversation, for receptorctl, on the mesh and on a Unix socket",
+			Help:    "the control conversation, for receptorctl, on the mesh, on a Unix socket and on TCP",
 			Params: []wire.Param{
 				{Name: "service", Type: schema.TypeService, Key: true, Default: "control", Help: "service name on the mesh"},
 				{Name: "filename", Type: schema.TypePath, Help: "path of a Unix socket, beside the one that each node has"},
 				{Name: "permissions", Type: schema.TypeInt, Default: "0600", Help: "mode of that socket"},
 				{Name: "tls", Type: schema.TypeTLSServer, TLS: wire.TLSCore, Help: "tls-server of the service on the mesh (default: encrypted, but nobody has to prove who it is)"},
+				{Name: "tcplisten", Type: schema.TypeString, Help: "TCP port, or host:port, for it; a port alone is open on all addresses"},
+				{Name: "tcptls", Type: schema.TypeTLSServer, TLS: wire.TLSCore, Help: "tls-server of that port"},
 			},
 		},
 		{
@@ -132,9 +134,11 @@ var singletons = []string{kindNode, kindLog, kindTrace, kindLocal, kindPolicy, k
 // notBuilt are kinds that belong to the core but that it does not have yet:
 // no plug should be waited for.
 var notBuilt = []string{
-	"work-signing", "work-verification",
-	"cert-init", "cert-makereq", "cert-signreq", "work-kubernetes", "work-python",
+	"work-signing", "work-verification", "work-kubernetes", "work-python",
 }
+
+// actions are kinds that receptor does by itself, without a node.
+var actions = []string{"cert-init", "cert-makereq", "cert-signreq"}
 
 // place is where an item was written, for messages about two of them.
 func place(i Item) string { return fmt.Sprintf("%q", i.Label) }

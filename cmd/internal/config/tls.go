@@ -83,6 +83,7 @@ func (s *splitter) checkTLS() {
 	}
 	for _, c := range s.core.Control {
 		s.needServer(c.Label, "tls", c.TLS)
+		s.needServer(c.Label, "tcptls", c.TCPTLS)
 	}
 }
 

@@ -28,8 +28,6 @@ type Options struct {
 	Logger  hclog.Logger
 	Version string
 
-	TLS *mtls.Set // the profiles that items name; New makes it of Config
-
 	// Ready gets a line READY and is closed once plugs can attach; nil: nobody waits.
 	Ready io.WriteCloser
 
@@ -45,6 +43,7 @@ const stopTimeout = 10 * time.Second
 type Core struct {
 	o       Options
 	log     hclog.Logger
+	tls     *mtls.Set // the profiles that items name
 	node    *netceptor.Node
 	host    *plughost.Host
 	control *control.Server
@@ -59,7 +58,7 @@ func New(ctx context.Context, o Options) (_ *Core, err error) {
 		o.StopTimeout = stopTimeout
 	}
 	c := &Core{o: o, log: o.Logger}
-	if c.o.TLS, err = o.Config.LoadTLS(o.Logger.Named("tls")); err != nil {
+	if c.tls, err = o.Config.LoadTLS(o.Logger.Named("tls")); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -103,14 +102,20 @@ func (c *Core) listenClients() error {
 	}
 	c.clients = append(c.clients, l)
 	for _, s := range cfg.Control {
-		if s.Filename == "" {
-			continue
+		if s.Filename != "" {
+			l, err := listenControl(s)
+			if err != nil {
+				return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+			}
+			c.clients = append(c.clients, l)
 		}
-		l, err := listenControl(s)
-		if err != nil {
-			return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+		if s.TCP != "" {
+			l, err := c.listenTCP(s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.Label, err)
+			}
+			c.clients = append(c.clients, l)
 		}
-		c.clients = append(c.clients, l)
 	}
 	return nil
 }
@@ -140,7 +145,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Version:   c.o.Version,
 		Policy:    cfg.Plugs.Policy,
 		CoreKinds: config.Names(),
-		TLS:       c.o.TLS,
+		TLS:       c.tls,
 	})
 	if err != nil {
 		return fmt.Errorf("serve plugs: %w", err)
@@ -153,7 +158,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 // warnOfTLS says what the TLS profiles leave open. Links without TLS are items,
 // and warn by themselves.
 func (c *Core) warnOfTLS() {
-	for _, p := range c.o.TLS.Status() {
+	for _, p := range c.tls.Status() {
 		if p.Warning != "" {
 			c.log.Warn("TLS profile leaves something open", "profile", p.Kind+" "+p.Name, "warning", p.Warning)
 		}
@@ -162,7 +167,7 @@ func (c *Core) warnOfTLS() {
 
 // status is what the core adds to the status of the node.
 func (c *Core) status() map[string]any {
-	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs(), "tls": c.o.TLS.Status()}
+	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs(), "tls": c.tls.Status()}
 }
 
 // Run brings the core to life until ctx is done, and then ends it in order. It
