@@ -151,7 +151,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		return fmt.Errorf("serve plugs: %w", err)
 	}
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
-	c.control.Register(control.NodeCommands(c.node, c.o.TLS, c.status)...)
+	c.control.Register(control.NodeCommands(c.node, c.tls, c.status)...)
 	return nil
 }
 
@@ -213,7 +213,7 @@ func (c *Core) Run(ctx context.Context) error {
 func (c *Core) listenMesh() ([]net.Listener, error) {
 	var all []net.Listener
 	for _, s := range c.o.Config.Control {
-		profile, err := c.o.TLS.Server(s.TLS)
+		profile, err := c.tls.Server(s.TLS)
 		if err != nil {
 			return nil, fmt.Errorf("%s: parameter tls: %w", s.Label, err)
 		}
