@@ -71,7 +71,9 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // ErrExpired or ErrServiceUnknown where that is known, else by ctx or after 15 s.
 func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
 	addr := Addr{Node: n.resolve(node), Service: service}
+	began := time.Now()
 	s, err := n.dial(ctx, addr)
+	n.dials.note(addr, began, err)
 	if err != nil {
 		return nil, opError("dial", addr, err)
 	}

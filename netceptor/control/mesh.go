@@ -15,6 +15,7 @@ type Mesh interface {
 	Status() netceptor.Status
 	Ping(ctx context.Context, node string, hops uint8) (netceptor.PingResult, error)
 	Dial(ctx context.Context, node, service string) (Stream, error)
+	Explain(node, service string) netceptor.Explanation
 }
 
 // Stream is a stream through the mesh: Close ends both directions in order,
@@ -39,8 +40,8 @@ func (m nodeMesh) Dial(ctx context.Context, node, service string) (Stream, error
 	return c, nil
 }
 
-// NodeCommands returns the commands of a node: ping, traceroute, status and
-// connect. What extra returns, if set, joins the status of our own form under its
+// NodeCommands returns the commands of a node: ping, traceroute, status, connect
+// and explain. What extra returns, if set, joins the status of our own form under its
 // keys; it is called from any conversation, and must not block.
 func NodeCommands(n *netceptor.Node, extra func() map[string]any) []Command {
 	return MeshCommands(ForNode(n), extra)
@@ -53,10 +54,12 @@ func MeshCommands(m Mesh, extra func() map[string]any) []Command {
 	p := pingCommand{mesh: m}
 	t := tracerouteCommand{mesh: m}
 	c := connectCommand{mesh: m}
+	e := explainCommand{mesh: m}
 	return []Command{
 		{Name: "ping", Plain: p.plain, Own: p.own},
 		{Name: "traceroute", Plain: t.plain, Own: t.own},
 		{Name: "status", Plain: s.plain, Own: s.own},
 		{Name: "connect", Plain: c.plain, Own: c.own},
+		{Name: "explain", Plain: e.plain, Own: e.own},
 	}
 }
