@@ -102,16 +102,12 @@ func TestControlOnTCP(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
 	files := mtlstest.NodeFiles(t, mtlstest.NewCA(t, "ca"), mtlstest.Leaf{Nodes: []string{"n"}})
-	server, err := mtls.LoadServer(mtls.ServerProfile{Name: "s", Cert: files.Cert(), Key: files.Key()}, "n", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	client, err := mtls.LoadClient(mtls.ClientProfile{Name: "c", RootCAs: files.CAs()}, "n", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := options(t, dir, "--control-service", "service=a", "tcplisten=127.0.0.1:0", "--control-service", "service=b", "tcplisten=0", "tcptls=s")
-	o.TLS = mtls.NewSet([]*mtls.Server{server}, nil)
+	o := options(t, dir, "--control-service", "service=a", "tcplisten=127.0.0.1:0", "--control-service", "service=b", "tcplisten=0", "tcptls=s",
+		"--tls-server", "name=s", "cert="+files.Cert(), "key="+files.Key())
 	c, err := New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +140,7 @@ func TestControlOnTCP(t *testing.T) {
 		t.Error(err)
 	}
 
-	o.TLS = nil
+	o.Config.Servers = nil
 	if _, err := New(t.Context(), o); err == nil || err.Error() != "control-service service=b tcplisten=0 tcptls=s: parameter tcptls: there is no tls-server named s" {
 		t.Errorf("without the profile: %v", err)
 	}

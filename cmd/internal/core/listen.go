@@ -38,7 +38,7 @@ func listenControl(c config.ControlService) (net.Listener, error) {
 // listenTCP opens the TCP port of a control-service item, with the TLS that it
 // names.
 func (c *Core) listenTCP(s config.ControlService) (net.Listener, error) {
-	profile, err := c.o.TLS.Server(s.TCPTLS)
+	profile, err := c.tls.Server(s.TCPTLS)
 	if err != nil {
 		return nil, fmt.Errorf("parameter tcptls: %w", err)
 	}
