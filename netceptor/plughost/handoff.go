@@ -168,7 +168,7 @@ func (g *guest) runDial(request context.Context, o *handed, req wire.Dial, sock 
 			h.end(o)
 		}
 	})
-	st, err := h.node.Dial(ctx, req.Node, req.Service)
+	st, err := g.dialNode(ctx, req)
 	stop()
 	cancel()
 	g.endDial(req)
