@@ -25,7 +25,8 @@ type Explanation struct {
 	Bound         bool           // the service is our own, and somebody serves it
 	Advertisement *Advertisement // nil: nobody has advertised it
 
-	LastDial *DialRecord // nil: none was made, or it was forgotten
+	Streams  []StreamStatus // that we have to the service
+	LastDial *DialRecord    // nil: none was made, or it was forgotten
 }
 
 // Hop is a node on a path, and the cost of the link that leads to it.
@@ -46,6 +47,7 @@ type FlowVerdict struct {
 type DialRecord struct {
 	Time time.Time // when it began
 	Took time.Duration
+	TLS  string // name of the profile that was used, empty: none
 	Err  string // empty: it was a success
 }
 
@@ -55,6 +57,11 @@ func (n *Node) Explain(node, service string) Explanation {
 	e := Explanation{Node: n.config.NodeID, To: to, LastDial: n.dials.last(to)}
 	if parsed, err := parseService(service); err == nil {
 		e.Bound = to.Node == e.Node && n.services.has(parsed)
+	}
+	for _, s := range n.streamStatus() {
+		if s.Node == to.Node && s.Service == service && s.Dir == "out" {
+			e.Streams = append(e.Streams, s)
+		}
 	}
 	there, back := n.flows(to)
 	e.There, e.Back = n.verdict(there), n.verdict(back)
@@ -139,8 +146,11 @@ type dialRecords struct {
 }
 
 // note remembers how a dial went.
-func (d *dialRecords) note(to Addr, began time.Time, err error) {
+func (d *dialRecords) note(to Addr, o DialOptions, began time.Time, err error) {
 	r := DialRecord{Time: began, Took: time.Since(began)}
+	if o.TLS != nil {
+		r.TLS = o.TLS.Name()
+	}
 	if err != nil {
 		r.Err = err.Error()
 	}

@@ -21,7 +21,15 @@ type explanation struct {
 	Route    *ownRoute     `json:"route,omitempty"`
 	Firewall [2]ownVerdict `json:"firewall"` // there and back
 	Service  ownService    `json:"service"`
+	Streams  []ownStreams  `json:"streams,omitempty"`
 	LastDial *ownDial      `json:"last_dial,omitempty"`
+}
+
+type ownStreams struct {
+	Streams        int    `json:"streams"`
+	Connections    int    `json:"connections"`
+	Authentication string `json:"authentication"`
+	TLS            string `json:"tls,omitempty"`
 }
 
 type ownAddr struct {
@@ -55,6 +63,7 @@ type ownDial struct {
 	Time   time.Time `json:"time"`
 	TookNS int64     `json:"took_ns"`
 	Took   string    `json:"took"`
+	TLS    string    `json:"tls,omitempty"`
 	Error  string    `json:"error,omitempty"`
 }
 
@@ -74,8 +83,11 @@ func explanationOf(e netceptor.Explanation) explanation {
 	if ad := e.Advertisement; ad != nil {
 		own.Service.Advertised, own.Service.Type, own.Service.Tags, own.Service.Time = true, connType(ad.ConnType), ad.Tags, &ad.Time
 	}
+	for _, s := range e.Streams {
+		own.Streams = append(own.Streams, ownStreams{s.Streams, s.Connections, s.Authentication, s.TLS})
+	}
 	if d := e.LastDial; d != nil {
-		own.LastDial = &ownDial{Time: d.Time, TookNS: int64(d.Took), Took: d.Took.String(), Error: d.Err}
+		own.LastDial = &ownDial{Time: d.Time, TookNS: int64(d.Took), Took: d.Took.String(), TLS: d.TLS, Error: d.Err}
 	}
 	return own
 }

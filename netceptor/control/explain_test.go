@@ -19,7 +19,8 @@ func explanation(service string, change func(*netceptor.Explanation)) netceptor.
 		There:         netceptor.FlowVerdict{From: us, To: to, Action: "accept", Number: 2, Rule: "accept tonode=gamma"},
 		Back:          netceptor.FlowVerdict{From: to, To: us, Action: "accept"},
 		Advertisement: &netceptor.Advertisement{NodeID: "gamma", Service: service, Time: at, ConnType: 2, Tags: map[string]string{"type": "TCP Proxy"}},
-		LastDial:      &netceptor.DialRecord{Time: at, Took: 3 * time.Millisecond},
+		Streams:       []netceptor.StreamStatus{{Node: "gamma", Service: service, Dir: "out", Connections: 1, Streams: 3, Authentication: "certificate", TLS: "tls-client mine"}},
+		LastDial:      &netceptor.DialRecord{Time: at, Took: 3 * time.Millisecond, TLS: "mine"},
 	}
 	if change != nil {
 		change(&e)
@@ -35,7 +36,8 @@ func TestExplain(t *testing.T) {
 		"ssh": nil,
 		"web": func(e *netceptor.Explanation) {
 			e.OK, e.Reason = false, "the last dial failed: blocked by firewall of node beta"
-			e.Advertisement, e.Link = nil, nil
+			e.Advertisement, e.Link, e.Streams = nil, nil, nil
+			e.LastDial.TLS = ""
 			e.LastDial.Err = "blocked by firewall of node beta"
 		},
 	} {
@@ -50,7 +52,8 @@ func TestExplain(t *testing.T) {
 		`{"from":{"node":"gamma","service":"web"},"to":{"node":"alpha","service":"Ab3dEf7h"},"action":"accept"}],` +
 		`"service":{"advertised":false},"last_dial":{"time":"2026-11-22T12:00:00Z","took_ns":3000000,"took":"3ms","error":"blocked by firewall of node beta"}}`
 	const sshEnd = `"service":{"advertised":true,"type":"stream-tls","tags":{"type":"TCP Proxy"},"time":"2026-11-22T12:00:00Z"},` +
-		`"last_dial":{"time":"2026-11-22T12:00:00Z","took_ns":3000000,"took":"3ms"}}`
+		`"streams":[{"streams":3,"connections":1,"authentication":"certificate","tls":"tls-client mine"}],` +
+		`"last_dial":{"time":"2026-11-22T12:00:00Z","took_ns":3000000,"took":"3ms","tls":"mine"}}`
 	for name, tc := range map[string]struct{ line, begin, end string }{
 		"plain":             {"explain gamma ssh", ssh, sshEnd + "\n"},
 		"legacy JSON":       {`{"command":"explain","node":"gamma","service":"web"}`, web, "\n"},

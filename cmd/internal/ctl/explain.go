@@ -95,6 +95,7 @@ type explanation struct {
 			Since          time.Time `json:"since"`
 			FramesDropped  uint64    `json:"frames_dropped"`
 			Authentication string    `json:"authentication"`
+			TLS            string    `json:"tls"`
 		} `json:"link"`
 	} `json:"route"`
 	Firewall []struct {
@@ -111,9 +112,16 @@ type explanation struct {
 		Tags       map[string]string `json:"tags"`
 		Time       time.Time         `json:"time"`
 	} `json:"service"`
+	Streams []struct {
+		Streams        int    `json:"streams"`
+		Connections    int    `json:"connections"`
+		Authentication string `json:"authentication"`
+		TLS            string `json:"tls"`
+	} `json:"streams"`
 	LastDial *struct {
 		Time  time.Time `json:"time"`
 		Took  string    `json:"took"`
+		TLS   string    `json:"tls"`
 		Error string    `json:"error"`
 	} `json:"last_dial"`
 }
@@ -146,16 +154,27 @@ func (e *explanation) write(w io.Writer) error {
 		row([]string{"Firewall", ""}[min(i, 1)], "%s to %s: %s (%s)", f.From, f.To, f.Action, rule)
 	}
 	e.writeService(row)
+	for _, s := range e.Streams {
+		row("Streams", "%d open on %d connections, authentication %s%s", s.Streams, s.Connections, s.Authentication, by(s.TLS))
+	}
 	switch d := e.LastDial; {
 	case d == nil:
 		row("Last dial", "none that is remembered")
 	case d.Error == "":
-		row("Last dial", "%s: success, in %s", d.Time.Local().Format(time.DateTime), d.Took)
+		row("Last dial", "%s%s: success, in %s", d.Time.Local().Format(time.DateTime), by(d.TLS), d.Took)
 	default:
-		row("Last dial", "%s: %s, after %s", d.Time.Local().Format(time.DateTime), d.Error, d.Took)
+		row("Last dial", "%s%s: %s, after %s", d.Time.Local().Format(time.DateTime), by(d.TLS), d.Error, d.Took)
 	}
 	_, err := b.WriteTo(w)
 	return err
+}
+
+// by says which TLS profile was used, if one was.
+func by(profile string) string {
+	if profile == "" {
+		return ""
+	}
+	return " by " + profile
 }
 
 func (e *explanation) writeRoute(row func(string, string, ...any)) {
@@ -180,8 +199,8 @@ func (e *explanation) writeRoute(row func(string, string, ...any)) {
 	if l.Legacy {
 		state += ", legacy"
 	}
-	row("Link", "to %s: %s since %s, item %s, remote %s, authentication %s, %d frames dropped", l.Peer, state,
-		l.Since.Local().Format(time.DateTime), orDash(l.Item), orDash(l.Remote), orDash(l.Authentication), l.FramesDropped)
+	row("Link", "to %s: %s since %s, item %s, remote %s, authentication %s%s, %d frames dropped", l.Peer, state,
+		l.Since.Local().Format(time.DateTime), orDash(l.Item), orDash(l.Remote), orDash(l.Authentication), by(l.TLS), l.FramesDropped)
 }
 
 func (e *explanation) writeService(row func(string, string, ...any)) {

@@ -18,11 +18,12 @@ func explained(service string) netceptor.Explanation {
 	return netceptor.Explanation{
 		Node: "a", To: to, OK: true, Reason: "nothing that is known here stands in the way",
 		Path:          []netceptor.Hop{{Node: "b", Cost: 1}, {Node: "c", Cost: 2.5}},
-		Link:          &netceptor.LinkStatus{Peer: "b", State: "established", Item: "tcp-peer b:7323", Remote: "10.0.0.2:7323", Since: at, Authentication: "none"},
+		Link:          &netceptor.LinkStatus{Peer: "b", State: "established", Item: "tcp-peer b:7323", Remote: "10.0.0.2:7323", Since: at, Authentication: "certificate", TLS: "tls-client link"},
 		There:         netceptor.FlowVerdict{From: us, To: to, Action: "accept", Number: 2, Rule: "accept tonode=c"},
 		Back:          netceptor.FlowVerdict{From: to, To: us, Action: "accept"},
 		Advertisement: &netceptor.Advertisement{Time: at, ConnType: 2, Tags: map[string]string{"type": "TCP Proxy"}},
-		LastDial:      &netceptor.DialRecord{Time: at, Took: 3 * time.Millisecond},
+		Streams:       []netceptor.StreamStatus{{Connections: 1, Streams: 3, Authentication: "certificate", TLS: "tls-client mine"}},
+		LastDial:      &netceptor.DialRecord{Time: at, Took: 3 * time.Millisecond, TLS: "mine"},
 	}
 }
 
@@ -32,7 +33,8 @@ func explaining() (m control.Mesh) {
 	blocked := explained("blocked")
 	blocked.OK, blocked.Reason = false, "blocked by firewall of node a (rule 1: drop toservice=blocked)"
 	blocked.There.Action, blocked.There.Number, blocked.There.Rule = "drop", 1, "drop toservice=blocked"
-	blocked.Link, blocked.Advertisement = nil, nil
+	blocked.Link, blocked.Advertisement, blocked.Streams = nil, nil, nil
+	blocked.LastDial.TLS = ""
 	blocked.LastDial.Err = "blocked by firewall of node \x1b[2J"
 	fake.Explanations = map[netceptor.Addr]netceptor.Explanation{{Node: "c", Service: "ssh"}: explained("ssh"), {Node: "c", Service: "blocked"}: blocked}
 	return fake
@@ -44,11 +46,12 @@ func TestExplain(t *testing.T) {
 	for service, want := range map[string]outcome{
 		"ssh": {0, `a to c:ssh: open: nothing that is known here stands in the way
 Route     a - b (1) - c (2.5), cost 3.5
-Link      to b: established since 2026-11-22 12:00:00, item tcp-peer b:7323, remote 10.0.0.2:7323, authentication none, 0 frames dropped
+Link      to b: established since 2026-11-22 12:00:00, item tcp-peer b:7323, remote 10.0.0.2:7323, authentication certificate by tls-client link, 0 frames dropped
 Firewall  a:Ab3dEf7h to c:ssh: accept (rule 2: accept tonode=c)
           c:ssh to a:Ab3dEf7h: accept (no rule)
 Service   stream-tls, needs a TLS profile, advertised 2026-11-22 12:00:00, tags {'type': 'TCP Proxy'}
-Last dial 2026-11-22 12:00:00: success, in 3ms
+Streams   3 open on 1 connections, authentication certificate by tls-client mine
+Last dial 2026-11-22 12:00:00 by mine: success, in 3ms
 `, ""},
 		"blocked": {1, `a to c:blocked: in the way: blocked by firewall of node a (rule 1: drop toservice=blocked)
 Route     a - b (1) - c (2.5), cost 3.5
