@@ -125,11 +125,8 @@ func (c explainCommand) own(_ context.Context, _ Session, args json.RawMessage, 
 	if err := decodeArgs(args, &a); err != nil {
 		return nil, err
 	}
-	if err := needNode(a.Node); err != nil {
+	if err := needService(a.Node, a.Service); err != nil {
 		return nil, err
-	}
-	if a.Service == "" {
-		return nil, &Error{CodeInvalid, "service is missing"}
 	}
 	return explanationOf(c.mesh.Explain(a.Node, a.Service)), nil
 }
