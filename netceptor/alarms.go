@@ -52,6 +52,8 @@ const (
 	alarmRefused
 	alarmTables
 	alarmWaiting
+	alarmTLS
+	alarmPlain
 	alarmPanic
 	alarmCount
 )
@@ -64,6 +66,8 @@ var alarmTexts = [alarmCount]struct{ name, msg string }{
 	alarmRefused:   {"link_refused", "a link was refused"},
 	alarmTables:    {"table_full", "there are more nodes or services than are kept"},
 	alarmWaiting:   {"connections_waiting", "more connections than may wait do not say who they are"},
+	alarmTLS:       {"tls_failed", "a connection for a link got no further than TLS"},
+	alarmPlain:     {"tls_required", "a link without TLS was refused"},
 	alarmPanic:     {"panic", "handling a message panicked"},
 }
 

@@ -31,6 +31,9 @@ type Config struct {
 	// 0: 21 s; not less (two periods of routing updates and a second).
 	MaxIdle time.Duration
 
+	// RequireTLS refuses links without TLS, unless they do not leave the host.
+	RequireTLS bool
+
 	// Firewall decides about the data messages that this node sends, forwards or
 	// takes: the first rule that matches does. Without one they pass.
 	Firewall []FirewallRule

@@ -26,6 +26,9 @@ const (
 	countRefused                       // a link, with a reject
 	countDuplicate                     // another node claims our ID
 	countPanics                        // the handling of a message panicked
+	countTLS                           // a handshake of TLS on a link that failed
+	countTLSName                       // a neighbour whose certificate is another node's
+	countPlain                         // a link without TLS that requiretls refused
 	countRejected                      // a firewall rule rejected it
 	countDropped                       // a firewall rule dropped it
 	counterCount
@@ -52,6 +55,9 @@ func (c counter) String() string {
 		countRefused:        "link_refused",
 		countDuplicate:      "duplicate_node_id",
 		countPanics:         "panics",
+		countTLS:            "tls_failed",
+		countTLSName:        "tls_wrong_name",
+		countPlain:          "tls_required",
 		countRejected:       "firewall_rejected",
 		countDropped:        "firewall_dropped",
 	}[c]

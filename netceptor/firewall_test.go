@@ -218,7 +218,7 @@ func TestFirewallConfig(t *testing.T) {
 }
 
 // What passes costs nothing that is left behind, with rules or without.
-func TestFirewallDoesNotAllocate(t *testing.T) {
+func TestFirewallAllocs(t *testing.T) {
 	for name, rules := range map[string][]FirewallRule{
 		"no rules": nil,
 		"rules":    {{ToService: "/w.*/", Action: "reject"}, {FromNode: "b", Action: "drop"}},

@@ -125,8 +125,7 @@ func (m *mesh) add(l *Link) error {
 	if m.phase != phaseRunning {
 		return errNotRunning
 	}
-	now := time.Now()
-	l.since = now
+	l.since = time.Now()
 	m.links[l] = struct{}{}
 	if oldest := m.waiting.add(l); oldest != nil {
 		m.node.counters.add(countWaited)
@@ -134,9 +133,21 @@ func (m *mesh) add(l *Link) error {
 		m.drop(oldest, errWaited, false)
 	}
 	m.node.running.Go(l.run)
-	m.link(now, l, l.proto.Start(now))
 	m.notify()
 	return nil
+}
+
+// begin lets a link speak, once its connection can. It returns false if the link
+// has ended meanwhile.
+func (m *mesh) begin(l *Link) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.links[l]; !ok {
+		return false
+	}
+	now := time.Now()
+	m.link(now, l, l.proto.Start(now, now.Sub(l.since)))
+	return true
 }
 
 // end ends a link from outside of the machines; flushed: after what is queued.
@@ -266,6 +277,9 @@ func (m *mesh) link(now time.Time, l *Link, e linkproto.Effects) {
 // admit decides whether a link to a peer may be, when its machine asks. The
 // caller holds mu.
 func (m *mesh) admit(l *Link, peer string, epoch uint64) error {
+	if err := l.checkName(peer); err != nil {
+		return err
+	}
 	if name, ok := m.names[wire.NodeHash(peer)]; ok && name != peer {
 		m.node.counters.add(countHashTaken)
 		m.node.alarm(alarmHashTaken, peer, "")

@@ -47,6 +47,13 @@ type WorkCommand struct {
 	Secure   bool
 }
 
+// What is known for certain of who is at the other end of a link or a stream.
+const (
+	AuthNone        = "none"        // nothing
+	AuthTLS         = "tls"         // nothing, but nobody between it and us can listen
+	AuthCertificate = "certificate" // its certificate proves the node ID
+)
+
 // LinkStatus is the state of one link.
 type LinkStatus struct {
 	Peer           string    `json:"peer,omitempty"`
@@ -65,7 +72,8 @@ type LinkStatus struct {
 	FramesIn       uint64    `json:"frames_in"`
 	FramesOut      uint64    `json:"frames_out"`
 	FramesDropped  uint64    `json:"frames_dropped"`
-	Authentication string    `json:"authentication"` // "none" until links speak TLS
+	Authentication string    `json:"authentication"` // see the Auth constants
+	TLS            string    `json:"tls,omitempty"`  // the profile, "tls-server NAME"
 }
 
 // Status returns the node's state.
@@ -126,7 +134,7 @@ func (l *Link) status() LinkStatus {
 		Local: l.config.Local, Remote: l.config.Remote, Since: l.since,
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut,
 		FramesIn: c.FramesIn, FramesOut: c.FramesOut, FramesDropped: c.Dropped,
-		Authentication: "none",
+		Authentication: l.authentication(), TLS: l.config.profile(),
 	}
 	if l.peer != "" {
 		s.State, s.Cost = "established", l.proto.Cost()

@@ -123,7 +123,7 @@ func (j *joint) passUp() step {
 	case errors.Is(err, io.EOF):
 		_ = j.mesh.CloseWrite()
 		j.end()
-		return (*joint).watch
+		return j.watch()
 	case j.up.failed:
 		j.up.Writer = dropped{j}
 		return (*joint).dropRest

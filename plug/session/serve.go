@@ -92,7 +92,7 @@ func (s *Session) notified(ctx context.Context, f frame) error {
 		return nil
 	}
 	r := &Request{Type: f.Type, Body: f.body, Notification: true, Files: f.files}
-	body, err := s.call(ctx, r)
+	body, err := s.handle(ctx, r)
 	body.release()
 	var e *wire.Error
 	switch {
@@ -107,8 +107,8 @@ func (s *Session) notified(ctx context.Context, f frame) error {
 	return nil
 }
 
-// call runs the handler for r, whose descriptors it owns.
-func (s *Session) call(ctx context.Context, r *Request) (Answer, error) {
+// handle runs the handler for r, whose descriptors it owns.
+func (s *Session) handle(ctx context.Context, r *Request) (Answer, error) {
 	defer func() { closeFiles(r.Files) }() // those that were not taken
 	body, err := s.handler(ctx, r)
 	if a, ok := body.(Answer); ok {
@@ -118,7 +118,7 @@ func (s *Session) call(ctx context.Context, r *Request) (Answer, error) {
 }
 
 // release closes the descriptors of an answer that is not sent.
-func (a Answer) release() { closeFiles(a.Files) }
+func (a Answer) release() { closeFiles(a.send()) }
 
 func (s *Session) lostFiles() {
 	s.mu.Lock()
@@ -185,7 +185,7 @@ func (s *Session) requested(ctx context.Context, handlers *sync.WaitGroup, f fra
 
 // serve runs the handler for a request, and answers it unless that comes later.
 func (s *Session) serve(ctx context.Context, r *Request) {
-	a, err := s.call(ctx, r)
+	a, err := s.handle(ctx, r)
 	if r.later {
 		a.release()
 		return
@@ -227,13 +227,13 @@ func (p *reply) send(body any, err error) error {
 func (s *Session) answer(to wire.Header, a Answer, err error) error {
 	var r frame
 	if err == nil {
-		err = s.canPass(a.Files)
+		err = s.canPass(a.send())
 	}
 	if err == nil {
 		r, err = newFrame(to.Type, wire.FlagResponse, to.ID, a.Body)
 	}
 	if err == nil {
-		r = r.withFiles(a.Files, true)
+		r = r.with(a.send(), true)
 	} else {
 		a.release()
 		r = errorFrame(to.Type, to.ID, asWireError(err))

@@ -10,9 +10,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/wire"
@@ -69,10 +71,33 @@ func (r *Request) TakeFiles() []*os.File {
 }
 
 // Answer is what a Handler returns to send descriptors with its response. The
-// session owns Files from then on, and closes them when they are sent or cannot be.
+// session owns those from then on, and closes them when they are sent or cannot be.
 type Answer struct {
-	Body  any
-	Files []*os.File // at most wire.MaxFDs
+	Body   any
+	Files  []*os.File // at most wire.MaxFDs
+	Socket Descriptor // in place of Files: one socket, of which no file is made before
+}
+
+// send is what goes with the answer.
+func (a Answer) send() []Descriptor {
+	if a.Socket != nil {
+		return []Descriptor{a.Socket}
+	}
+	return descriptors(a.Files)
+}
+
+// Descriptor is what can be sent: an open file or socket of package os or net.
+type Descriptor interface {
+	syscall.Conn
+	io.Closer
+}
+
+func descriptors(files []*os.File) []Descriptor {
+	var d []Descriptor
+	for _, f := range files {
+		d = append(d, f)
+	}
+	return d
 }
 
 // Decode unmarshals the body into v. Its error is a *wire.Error with code

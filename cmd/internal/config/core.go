@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/netceptor/plughost"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -28,6 +30,9 @@ type Core struct {
 	DataDir  string        // absolute; state of the node is in a directory of its own there
 	MaxIdle  time.Duration // of links; 0: the default
 	Firewall []netceptor.FirewallRule
+	NeedTLS  bool // links without TLS are refused
+	Servers  []mtls.ServerProfile
+	Clients  []mtls.ClientProfile
 	LogLevel hclog.Level
 	Control  []ControlService
 	Plugs    PlugsPolicy
@@ -39,6 +44,9 @@ type ControlService struct {
 	Service  string
 	Filename string // of a Unix socket, empty for none
 	Mode     os.FileMode
+	TLS      string // name of the tls-server on the mesh, empty for none
+	TCP      string // host:port to listen on, empty for none
+	TCPTLS   string // name of its tls-server; empty: no TLS
 	Label    string
 }
 
@@ -62,6 +70,8 @@ func Split(items []Item) (Core, []Item, error) {
 	for _, item := range items {
 		if k := schema.Find(s.kinds, item.Kind); k != nil {
 			s.own(k, item)
+		} else if slices.Contains(actions, item.Kind) {
+			s.errorf(item, "%s is an action of the program receptor, and goes with no other items", item.Kind)
 		} else if slices.Contains(notBuilt, item.Kind) {
 			s.errorf(item, "%s is not part of this version", item.Kind)
 		} else {
@@ -69,6 +79,7 @@ func Split(items []Item) (Core, []Item, error) {
 		}
 	}
 	s.defaults()
+	s.checkTLS()
 	return s.core, rest, s.errs.err()
 }
 
@@ -78,6 +89,8 @@ type splitter struct {
 	kinds []wire.Kind
 	seen  map[string]Item // singletons by kind, control services by name
 	errs  Errors
+
+	servers, clients []Item // of the TLS profiles in core
 
 	badNode bool // the node item is wrong already: say nothing about what it lacks
 }
@@ -106,6 +119,10 @@ func (s *splitter) own(k *wire.Kind, item Item) {
 		s.control(item, v)
 	case kindPolicy:
 		s.policy(item, v)
+	case kindServer:
+		s.server(item, v)
+	case kindClient:
+		s.client(item, v)
 	case kindVersion:
 		s.core.Version = true
 	}
@@ -152,6 +169,7 @@ func (s *splitter) node(item Item, v schema.Values) {
 	if dir, _ := v["datadir"].(string); dir != "" {
 		s.core.DataDir = s.absolute(item, dir)
 	}
+	s.core.NeedTLS, _ = v["requiretls"].(bool)
 	if d, err := time.ParseDuration(v["maxidleconnectiontimeout"].(string)); err != nil || d < minIdle { //nolint:forcetypeassert // has a default
 		s.errorf(item, "parameter maxidleconnectiontimeout: expected at least %v, got %v", minIdle, v["maxidleconnectiontimeout"])
 	} else {
@@ -181,15 +199,38 @@ func (s *splitter) logLevel(item Item, v schema.Values) {
 func (s *splitter) control(item Item, v schema.Values) {
 	c := ControlService{Label: item.Label, Mode: s.mode(item, "permissions", v)}
 	c.Service, _ = v["service"].(string)
+	c.TLS, _ = v["tls"].(string)
 	if c.Filename, _ = v["filename"].(string); c.Filename != "" {
 		c.Filename = s.absolute(item, c.Filename)
 		if !s.first("control-service filename="+c.Filename, item) {
 			return
 		}
 	}
+	c.TCPTLS, _ = v["tcptls"].(string)
+	if listen, _ := v["tcplisten"].(string); listen != "" {
+		c.TCP = s.tcpListen(item, listen)
+		if !s.first("control-service tcplisten="+c.TCP, item) {
+			return
+		}
+	} else if c.TCPTLS != "" {
+		s.errorf(item, "parameter tcptls: goes with tcplisten, which is not there")
+		c.TCPTLS = "" // that is enough about it
+	}
 	if s.first("control-service service="+c.Service, item) {
 		s.core.Control = append(s.core.Control, c)
 	}
+}
+
+// tcpListen is the address of a port, or of a host and port.
+func (s *splitter) tcpListen(item Item, listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		host, port = "0.0.0.0", listen
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		s.errorf(item, "parameter tcplisten: expected a port from 0 to 65535, or host:port, got %q", listen)
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func (s *splitter) absolute(item Item, path string) string {

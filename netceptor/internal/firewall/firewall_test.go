@@ -298,7 +298,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestDecideDoesNotAllocate(t *testing.T) {
+func TestDecideAllocs(t *testing.T) {
 	f := compileRules(t, Rule{ToService: "/s.*1/", Action: "drop"}, Rule{ToNode: "b", Action: "reject"})
 	names := nodes("a", "b")
 	k := key(t, Flow{"a", "b", "x", "web"})
