@@ -124,8 +124,7 @@ func (c statusCommand) own(_ context.Context, _ Session, args json.RawMessage, _
 		"counters":       notNilMap(st.Counters),
 		"firewall":       notNil(st.Firewall),
 		"alarms":         notNil(st.Alarms),
-		// Streams between nodes are encrypted, but nobody's name is checked yet.
-		"authentication": map[string]string{"streams": "none"},
+		"streams":        notNil(st.Streams),
 	} {
 		all[k] = v
 	}
