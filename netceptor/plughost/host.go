@@ -28,6 +28,7 @@ type Config struct {
 	Policy    Policy          // who may attach, and as what
 	CoreKinds []string        // kinds that no plug may claim
 	NoHandoff bool            // plugs relay all bytes: no socket is taken over
+	Digest    string          // of the node's configuration, for observers; empty: none
 }
 
 // Host serves plugs. It is used once: when it has been closed, or Serve has
@@ -39,6 +40,7 @@ type Host struct {
 	policy    Policy
 	coreKinds []string
 	noHandoff bool
+	digest    string
 
 	ctx    context.Context // ends with Close; owns all goroutines
 	cancel context.CancelFunc
@@ -79,6 +81,7 @@ func New(c Config) (*Host, error) {
 		version:   c.Version,
 		policy:    c.Policy,
 		noHandoff: c.NoHandoff,
+		digest:    c.Digest,
 		handed:    make(map[string]*handed),
 		binds:     make(map[bindKey]*bind),
 		offers:    make(map[string]*offer),

@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Config  config.Core
 	Items   []config.Item // of all other kinds: they wait for plugs
+	Digest  string        // of all items, for the launcher; empty: none
 	Logger  hclog.Logger
 	Version string
 
@@ -131,6 +132,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Version:   c.o.Version,
 		Policy:    cfg.Plugs.Policy,
 		CoreKinds: config.Names(),
+		Digest:    c.o.Digest,
 	})
 	if err != nil {
 		return fmt.Errorf("serve plugs: %w", err)
