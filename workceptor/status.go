@@ -2,6 +2,8 @@ package workceptor
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/state"
@@ -100,11 +102,11 @@ func (w *Workceptor) Watch(ctx context.Context, seq uint64, each func(changed []
 	}
 }
 
-// WorkTypes are the types that were offered, with what runs and waits.
+// WorkTypes are the types that were offered, with what runs and waits, by name.
 func (w *Workceptor) WorkTypes() []TypeStatus {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var all []TypeStatus
+	all := make([]TypeStatus, 0, len(w.types))
 	for _, t := range w.types {
 		if !t.offered && len(t.busy)+len(t.queue) == 0 {
 			continue
@@ -115,6 +117,7 @@ func (w *Workceptor) WorkTypes() []TypeStatus {
 		}
 		all = append(all, s)
 	}
+	slices.SortFunc(all, func(a, b TypeStatus) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
