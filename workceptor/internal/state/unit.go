@@ -51,6 +51,8 @@ type Unit struct {
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
 
+	Payload []byte `json:"payload,omitempty"` // Stdin itself, if it is small, until it runs
+
 	Stdin  Output `json:"stdin"`  // once it has been received
 	Stdout Output `json:"stdout"` // once the unit has ended
 	Stderr Output `json:"stderr"`
