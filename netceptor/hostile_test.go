@@ -3,7 +3,10 @@ package netceptor
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
+	"math"
 	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
@@ -42,6 +45,11 @@ func TestHostileNeighbour(t *testing.T) {
 			}
 			ping(p, "x", "ping")
 		}, "spoofed_source", 5},
+		{"another node as source", func(p *rawPeer) {
+			p.send(data(30, Addr{"healthy", "x"}, Addr{"victim", "ping"}, ""))
+			p.send(data(30, Addr{"healthy", "x"}, Addr{"healthy", "ping"}, ""))
+			p.send(data(30, Addr{"healthy", "unreach"}, Addr{"victim", "unreach"}, ""))
+		}, "reverse_path", 3},
 		{"S3 reserved source services", func(p *rawPeer) {
 			for _, from := range []string{"ping", "unreach"} {
 				p.send(data(30, Addr{p.id, from}, Addr{"victim", "ping"}, ""))
@@ -99,6 +107,77 @@ func TestHostileNeighbour(t *testing.T) {
 				t.Errorf("%d panics", panics)
 			}
 		})
+	}
+}
+
+// A neighbour may speak for the nodes behind it, and only for those.
+func TestSourcesOfANeighbour(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, Config{NodeID: "victim"})
+	evil, other := attachRaw(t, n, "evil"), attachRaw(t, n, "other")
+	waitFor(t, n, "the route to evil", func(s Status) bool { return s.RoutingTable["evil"] != "" })
+	ping := func(from string) []byte { return data(30, Addr{from, "x"}, Addr{"victim", "ping"}, "") }
+	answer := func(to string) []byte { return data(29, Addr{"victim", "ping"}, Addr{to, "x"}, "") }
+
+	evil.update("far", map[string]float64{"evil": 1})
+	evil.update("evil", map[string]float64{"victim": 1, "far": 1})
+	waitFor(t, n, "the route to far", func(s Status) bool { return s.RoutingTable["far"] == "evil" })
+	other.send(ping("far"))
+	waitCounter(t, n, "reverse_path", 1)
+	evil.send(ping("far"))
+	evil.expectMessage(answer("far"))
+
+	// A second way to far, the shorter one: its messages may come over both.
+	other.update("other", map[string]float64{"victim": 1, "far": 0.5})
+	evil.update("far", map[string]float64{"evil": 1, "other": 0.5})
+	waitFor(t, n, "the shorter way", func(s Status) bool { return s.RoutingTable["far"] == "other" })
+	for _, p := range []*rawPeer{other, evil} {
+		p.send(ping("far"))
+		other.expectMessage(answer("far"))
+	}
+}
+
+// A member forges news of another: that it runs anew, or has other links. Its
+// neighbours do not believe it, it hears of it, and nothing is cut off.
+func TestForgedNewsOfANeighbour(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, "victim", "healthy")
+	victim, healthy := nodes[0], nodes[1]
+	join(t, victim, healthy)
+	evil := attachRaw(t, victim, "evil")
+	waitRoutes(t, nodes...)
+	serve(t, healthy, "echo", func(c *Conn) {
+		io.Copy(c, c)
+		c.Close()
+	})
+	stream := dial(t, victim, "healthy", "echo")
+	defer stream.Close()
+	stream.SetDeadline(time.Now().Add(patience))
+	before := victim.Status().Counters["update_second_hand"]
+
+	epoch := healthy.config.Epoch
+	for _, u := range []wire.RoutingUpdate{
+		{UpdateEpoch: epoch + 1, UpdateSequence: 1},
+		{UpdateEpoch: epoch, UpdateSequence: math.MaxUint64},
+		{UpdateEpoch: 1, UpdateSequence: 1, SuspectedDuplicate: epoch},
+	} {
+		u.NodeID, u.Connections = "healthy", map[string]float64{"evil": 0.001}
+		evil.route(&u)
+	}
+	waitCounter(t, victim, "update_second_hand", before+3)
+	waitCounter(t, healthy, "update_claims_our_id", 3)
+	if a, ok := alarmIn(healthy.Status(), "duplicate_node_id"); !ok || a.Peer != "victim" {
+		t.Errorf("alarms of the one that was spoken for: %+v", healthy.Status().Alarms)
+	}
+	if via := victim.Status().RoutingTable["healthy"]; via != "healthy" {
+		t.Errorf("the way to healthy is over %q", via)
+	}
+	text := []byte("still the same stream")
+	if _, err := stream.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(stream, text); err != nil {
+		t.Error(err)
 	}
 }
 

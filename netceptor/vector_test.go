@@ -101,12 +101,15 @@ func TestNoNoticeAboutNotices(t *testing.T) {
 }
 
 // Reserved bytes are zeroed on the way, service names may have any bytes, and the
-// source may be a node behind the neighbour.
+// source may be a node behind the neighbour. (The recorded source was behind
+// another neighbour; that we do not pass on, see TestSourcesOfANeighbour.)
 func TestRecordedForwarding(t *testing.T) {
 	t.Parallel()
 	delta := startNode(t, Config{NodeID: "delta"})
 	right, left := attachRaw(t, delta, "right"), attachRaw(t, delta, "left")
-	attachRaw(t, delta, "far")
+	right.update("far", map[string]float64{"right": 1})
+	right.update("right", map[string]float64{"delta": 1, "far": 1})
+	waitFor(t, delta, "the route to far", func(s Status) bool { return s.RoutingTable["far"] == "right" })
 	right.send(unhex(t, "00070000a6025b959504a0205d8460edbd02305466737663000000006c7376630000000073706f6f66"))
 	left.expectMessage(unhex(t, "00060000a6025b959504a0205d8460edbd02305466737663000000006c7376630000000073706f6f66"))
 	right.send(unhex(t, "0009aabbbacd3530bb91dd0f5d8460edbd02305461006200000000006c73766300000000626f6479"))

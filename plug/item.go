@@ -45,6 +45,16 @@ func (it *Item) Decode(v any) error {
 	return nil
 }
 
+// role is that of the item's kind.
+func (it *Item) role() string {
+	for _, k := range it.runner.plug.Kinds {
+		if k.Kind == it.Kind {
+			return k.Role
+		}
+	}
+	return ""
+}
+
 // Up reports that the item works, with the address that it is bound to or dials.
 func (it *Item) Up(addr string) { it.report(wire.StateUp, addr, nil) }
 

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
-	"syscall"
 
+	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -15,13 +14,18 @@ import (
 // restarts: then Listen returns what an earlier process has left, the same port
 // where the address names none. ctx is for the opening.
 //
-// Multipath TCP is off: such sockets cannot be handed over.
+// Multipath TCP is off: such sockets cannot be handed over. Of an item that carries
+// streams, what is accepted is an application's socket, and is armed before anybody
+// has it: that of a process that dies in accept is reset, and does not end.
 func (it *Item) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	key := network + " " + address
 	l := it.takeListener(ctx, key)
 	if l == nil {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false)
+		if it.role() == wire.RoleStream {
+			lc.Control = armAccepted
+		}
 		var err error
 		if l, err = lc.Listen(ctx, network, address); err != nil {
 			return nil, err
@@ -80,7 +84,7 @@ func (it *Item) takeListener(ctx context.Context, key string) net.Listener {
 
 // keepListener gives each core that attaches a duplicate of l, until ctx is done.
 func (it *Item) keepListener(ctx context.Context, l net.Listener, key string) {
-	c, ok := l.(syscall.Conn)
+	d, ok := l.(session.Descriptor)
 	if !ok {
 		return
 	}
@@ -93,12 +97,7 @@ func (it *Item) keepListener(ctx context.Context, l net.Listener, key string) {
 		if !core.handoff {
 			continue
 		}
-		file := duplicate(c)
-		if file == nil {
-			continue
-		}
-		_, err = core.session.CallFiles(ctx, wire.TypeKeep, wire.Keep{Item: it.ID, Key: key}, nil, []*os.File{file})
-		_ = file.Close()
+		err = core.session.CallSocket(ctx, wire.TypeKeep, wire.Keep{Item: it.ID, Key: key}, nil, d)
 		if err != nil && ctx.Err() == nil {
 			it.Log.Debug("the core does not keep a listener", "error", err)
 		}

@@ -4,8 +4,10 @@ package plug_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -114,5 +116,39 @@ func TestListenWithoutHandoff(t *testing.T) {
 	if c, err := net.Dial("tcp", addr); err == nil {
 		_ = c.Close()
 		t.Error("somebody holds the listener still")
+	}
+}
+
+// A process that dies with a connection accepted, and nothing done with it, leaves
+// its application a reset, which is no end.
+func TestAcceptedIsArmed(t *testing.T) {
+	t.Parallel()
+	core := handoffCore(t)
+	addrs, dialled := make(chan string, 1), make(chan struct{})
+	start(t, core, testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+		l, err := it.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		addrs <- l.Addr().String()
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-dialled:
+		case <-ctx.Done():
+		}
+		return c.Close() // as the kernel does for the dead
+	}))
+	core.Session().Configure(item(t, "a", "1"))
+	c := dialTCP(t, receive(t, addrs, "the item to listen"))
+	close(dialled)
+	if err := c.SetDeadline(time.Now().Add(plugtest.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read %d bytes and %v, expected a reset", n, err)
 	}
 }

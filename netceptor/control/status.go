@@ -115,6 +115,7 @@ func (c statusCommand) own(_ context.Context, _ Session, args json.RawMessage, _
 		"version":        st.Version,
 		"epoch":          strconv.FormatUint(st.Epoch, 10), // more than a float64 holds
 		"uptime_s":       int64(time.Since(c.started).Seconds()),
+		"goroutines":     runtime.NumGoroutine(), // of the process
 		"system":         map[string]any{"cpus": runtime.NumCPU(), "memory_mib": memoryMiB()},
 		"connections":    connections,
 		"routes":         notNilMap(st.RoutingTable),
@@ -122,8 +123,9 @@ func (c statusCommand) own(_ context.Context, _ Session, args json.RawMessage, _
 		"advertisements": advertisements,
 		"links":          notNil(st.Links),
 		"counters":       notNilMap(st.Counters),
-		// Streams between nodes are encrypted, but nobody's name is checked yet.
-		"authentication": map[string]string{"streams": "none"},
+		"firewall":       notNil(st.Firewall),
+		"alarms":         notNil(st.Alarms),
+		"streams":        notNil(st.Streams),
 	} {
 		all[k] = v
 	}

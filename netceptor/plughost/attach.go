@@ -58,6 +58,7 @@ func (h *Host) attach(cred socket.Cred, o *session.Opening, conn net.Conn) (*gue
 		Conn:      conn,
 		Side:      session.SideCore,
 		Handler:   g.handle,
+		Prompt:    func(t wire.Type) bool { return t == wire.TypeDial },
 		Heartbeat: wire.HeartbeatInterval,
 		OnStall:   g.setStalled,
 	})
@@ -135,7 +136,7 @@ func (g *guest) replaced() bool { return g.gone || g.superseded }
 // servedVersions are the versions of the roles that this core serves.
 func servedVersions(role string) []int {
 	switch role {
-	case wire.RoleLink, wire.RoleStream:
+	case wire.RoleLink, wire.RoleStream, wire.RoleObserve:
 		return []int{1}
 	default:
 		return nil

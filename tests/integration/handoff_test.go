@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,18 +15,17 @@ import (
 	"github.com/project-receptor/receptor/tests/integration/lab"
 )
 
-// bulkSize is small enough for every run with the race detector; a run by hand
-// may ask for more.
-var bulkSize = flag.Int64("bulk", 192<<20, "bytes of the transfers during which programs are killed")
+// bulkSize is that of transfers during which programs are killed.
+var bulkSize = flag.Int64("bulk", 1<<30, "bytes of the transfer in TestPlugsKilledInTransfer, an eighth with the race detector")
 
 // serveBulk serves the same bytes to each connection, and says their digest.
-func serveBulk(t *testing.T) (app *lab.Server, digest string) {
+func serveBulk(t *testing.T, size int64) (app *lab.Server, digest string) {
 	t.Helper()
-	src, hash := lab.Source(*bulkSize, 7)
+	src, hash := lab.Source(size, 7)
 	_, err := io.Copy(io.Discard, src)
 	must(t, err)
 	app, err = lab.Serve(func(c *net.TCPConn) {
-		src, _ := lab.Source(*bulkSize, 7)
+		src, _ := lab.Source(size, 7)
 		if _, err := io.Copy(c, src); err == nil {
 			_ = c.CloseWrite()
 		}
@@ -37,9 +35,9 @@ func serveBulk(t *testing.T) (app *lab.Server, digest string) {
 	return app, hex.EncodeToString(hash.Sum(nil))
 }
 
-// fetch reads a connection to its end, calls at once when a third has come, and
-// returns the digest and the longest time without a byte.
-func fetch(t *testing.T, c net.Conn, third func()) (digest string, pause time.Duration) {
+// fetch reads a connection to its end, calls at once when so many bytes have come,
+// and returns the digest and the longest time without a byte.
+func fetch(t *testing.T, c net.Conn, after int64, call func()) (digest string, pause time.Duration) {
 	t.Helper()
 	h := sha256.New()
 	buf := make([]byte, 64<<10)
@@ -51,8 +49,8 @@ func fetch(t *testing.T, c net.Conn, third func()) (digest string, pause time.Du
 			last = now
 		}
 		h.Write(buf[:k])
-		if n < *bulkSize/3 && n+int64(k) >= *bulkSize/3 {
-			third()
+		if n < after && n+int64(k) >= after {
+			call()
 		}
 		n += int64(k)
 		if errors.Is(err, io.EOF) {
@@ -67,11 +65,24 @@ func fetch(t *testing.T, c net.Conn, third func()) (digest string, pause time.Du
 // The backends and proxies of all nodes are killed in the middle of a transfer:
 // what was handed over goes on, byte for byte, and the plugs come back.
 func TestPlugsKilledInTransfer(t *testing.T) {
-	app, want := serveBulk(t)
-	ln := startLine(t, app.Addr())
+	t.Run("race detector", func(t *testing.T) { killPlugsInTransfer(t, programs, *bulkSize/8) })
+	t.Run("full size", func(t *testing.T) {
+		p, err := plain()
+		must(t, err)
+		killPlugsInTransfer(t, p, *bulkSize)
+	})
+}
+
+// longestPause is ten times what a transfer may stand still.
+const longestPause = 10 * time.Second
+
+func killPlugsInTransfer(t *testing.T, p lab.Programs, size int64) {
+	app, want := serveBulk(t, size)
+	ln := startLineOf(t, p, app.Addr())
 	c := ln.dial(t)
 	var killing sync.WaitGroup
-	digest, pause := fetch(t, c, func() {
+	start := time.Now()
+	digest, pause := fetch(t, c, size/3, func() {
 		killing.Go(func() {
 			for _, k := range []struct {
 				node    int
@@ -87,40 +98,62 @@ func TestPlugsKilledInTransfer(t *testing.T) {
 			}
 		})
 	})
+	took := time.Since(start)
 	killing.Wait()
 	if digest != want {
 		t.Errorf("the transfer has digest %s, expected %s", digest, want)
 	}
-	t.Logf("longest pause %v", pause.Round(time.Millisecond))
+	if pause > longestPause {
+		t.Errorf("the transfer stood still for %v", pause)
+	}
+	t.Logf("%d MiB in %.1f s, longest pause %v", size>>20, took.Seconds(), pause.Round(time.Millisecond))
 	ln.waitUp(t)
 	// A new connection works, through the plugs that came back.
-	if digest, _ := fetch(t, ln.dial(t), func() {}); digest != want {
-		t.Errorf("the next transfer has digest %s, expected %s", digest, want)
+	src, hash := lab.Source(1<<20, 7)
+	_, err := io.Copy(io.Discard, src)
+	must(t, err)
+	next := sha256.New()
+	_, err = io.CopyN(next, ln.dial(t), 1<<20)
+	must(t, err)
+	if got, want := hex.EncodeToString(next.Sum(nil)), hex.EncodeToString(hash.Sum(nil)); got != want {
+		t.Errorf("the start of the next transfer has digest %s, expected %s", got, want)
 	}
 }
 
-// pair is two nodes whose programs are started by hand, with a port at the near
-// one that leads to an application behind the far one.
+// pair is two nodes, near and far, whose programs are started by hand.
 type pair struct {
-	*lab.Lab
+	way
 	t     *testing.T
-	ctx   context.Context
-	entry string
+	link  string                  // where the near node takes links
 	procs map[string]*lab.Process // "near receptor-proxy-tcp"
 	args  []string                // of every plug
 }
 
+// The plugs of a pair.
+const (
+	nearBackend = "near receptor-backend-tcp"
+	nearProxy   = "near receptor-proxy-tcp"
+	farBackend  = "far receptor-backend-tcp"
+	farProxy    = "far receptor-proxy-tcp"
+)
+
 func startPair(t *testing.T, target string, plugArgs ...string) *pair {
 	t.Helper()
-	l, ctx := newLab(t)
+	return startPairOf(t, programs, target, plugArgs...)
+}
+
+// startPairOf is startPair with other programs.
+func startPairOf(t *testing.T, programs lab.Programs, target string, plugArgs ...string) *pair {
+	t.Helper()
+	l, ctx := newLabOf(t, programs)
 	entry, link := freePort(t), freePort(t)
-	p := &pair{Lab: l, t: t, ctx: ctx, entry: lab.Local(entry), procs: map[string]*lab.Process{}, args: plugArgs}
+	p := &pair{way: way{l, ctx, lab.Local(entry)}, t: t, link: lab.Local(link), procs: map[string]*lab.Process{}, args: plugArgs}
 	for node, items := range map[string][]string{
 		"near": {
 			"--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link),
 			"--tcp-server", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(entry), "remotenode=far", "remoteservice=app",
 		},
-		"far": {"--tcp-peer", "address=" + lab.Local(link), "--tcp-client", "service=app", "address=" + target},
+		"far": {"--tcp-peer", "address=" + p.link, "--tcp-client", "service=app", "address=" + target},
 	} {
 		_, err := l.Start("receptor-core", append([]string{"--node", "id=" + node}, items...)...)
 		must(t, err)

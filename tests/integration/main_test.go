@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +17,12 @@ import (
 
 // programs are built once for all tests, with the race detector.
 var programs lab.Programs
+
+// plain builds the programs once more, without it, for tests of size and of other
+// versions' programs, which have none either.
+var plain = sync.OnceValues(func() (lab.Programs, error) {
+	return lab.Build(context.Background(), filepath.Join(programs.Dir, "plain"), false)
+})
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -52,7 +60,13 @@ const patience = 2 * time.Minute
 // if the test has failed.
 func newLab(t *testing.T) (*lab.Lab, context.Context) {
 	t.Helper()
-	l, err := lab.New(programs)
+	return newLabOf(t, programs)
+}
+
+// newLabOf is newLab with other programs.
+func newLabOf(t *testing.T, p lab.Programs) (*lab.Lab, context.Context) {
+	t.Helper()
+	l, err := lab.New(p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // maxAnswer bounds one line of an answer: the status of a mesh of some hundred
@@ -28,28 +31,65 @@ type Client struct {
 	stop    func() bool
 }
 
-// Dial connects and reads the greeting. Each answer may take that long; 0 is for
-// ever. When ctx is done the conversation is cut.
-func Dial(ctx context.Context, a Address, timeout time.Duration) (*Client, error) {
+// Dial connects, by TLS with that client where the address says so, and reads the
+// greeting. Each answer may take that long; 0 is for ever. When ctx is done the
+// conversation is cut.
+func Dial(ctx context.Context, a Address, tls *mtls.Client, timeout time.Duration) (*Client, error) {
 	dialCtx, cancel := ctx, context.CancelFunc(func() {})
 	if timeout > 0 {
 		dialCtx, cancel = context.WithTimeout(ctx, timeout)
 	}
 	defer cancel()
-	conn, err := a.dial(dialCtx)
+	conn, err := a.dial(dialCtx, tls)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, in: bufio.NewReader(conn), timeout: timeout}
-	c.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
-	if err := c.greeting(); err != nil {
-		c.Close()
+	c, err := begin(ctx, conn, bufio.NewReader(conn), timeout)
+	if err != nil {
 		return nil, fmt.Errorf("Failed to connect to Receptor socket %s: %w", a, err) //nolint:staticcheck // scripts know this text
 	}
 	return c, nil
 }
 
+// begin begins a conversation on a connection, which it closes if there is none.
+func begin(ctx context.Context, conn net.Conn, in *bufio.Reader, timeout time.Duration) (*Client, error) {
+	c := &Client{conn: conn, in: in, timeout: timeout}
+	c.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	if err := c.greeting(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Through turns the conversation into one with another node of the mesh, over its
+// control service. The client is of no use afterwards.
+func (c *Client) Through(ctx context.Context, node string) (*Client, error) {
+	if err := openPipe(c, node, controlService); err != nil {
+		return nil, fmt.Errorf("reach the control service of %s: %w", node, err)
+	}
+	other, err := begin(ctx, c.conn, c.in, c.timeout)
+	if err != nil {
+		return nil, fmt.Errorf("talk to %s: %w", node, err)
+	}
+	return other, nil
+}
+
+// controlService is the name of the control service of nodes, unless they call it
+// otherwise.
+const controlService = "control"
+
 func (c *Client) greeting() error {
+	c.allow()
+	first, err := c.in.Peek(meshPrefix)
+	switch {
+	case isMesh(first):
+		return errMesh
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.conn.LocalAddr().Network() == "tcp":
+		return fmt.Errorf("no greeting within %v (a port with TLS gives none: is it tls:HOST:PORT?)", c.timeout)
+	case err != nil && !errors.Is(err, io.EOF):
+		return c.explain("read greeting", err)
+	}
 	line, err := c.readLine(4096)
 	switch {
 	case err == nil:

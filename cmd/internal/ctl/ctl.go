@@ -45,6 +45,8 @@ type app struct {
 	ctx  context.Context
 	find func() []string
 
+	tls tlsFlags
+
 	socket  string // flags
 	timeout time.Duration
 	json    bool
@@ -67,6 +69,8 @@ func (a *app) run(args []string) int {
 		return exitOK
 	case errors.Is(err, errUnanswered): // each was reported when it happened
 		return exitUsage
+	case errors.Is(err, errObstacle): // as the answer says
+		return exitError
 	case a.ctx.Err() != nil && !errors.Is(err, errStillWaiting):
 		_, _ = fmt.Fprintln(a.Stderr)
 		return exitOK
@@ -100,10 +104,11 @@ func (a *app) command() *cobra.Command {
 	root.SetVersionTemplate("receptorctl {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	f := root.PersistentFlags()
-	f.StringVar(&a.socket, "socket", "", "control socket: PATH, unix:PATH or tcp:HOST:PORT (RECEPTORCTL_SOCKET)")
+	f.StringVar(&a.socket, "socket", "", "control socket: PATH, unix:PATH, tcp:HOST:PORT or tls:HOST:PORT (RECEPTORCTL_SOCKET)")
 	f.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for an answer; 0: for ever")
 	f.BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.versionCommand())
+	a.tls.register(root)
+	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.explainCommand(), a.versionCommand())
 	return root
 }
 
@@ -114,7 +119,7 @@ whose control socket is found. It may be a legacy node, too.
 
 Exit codes:
   0  success; also when interrupted
-  1  error: no node, an ERROR answer, time is up
+  1  error: no node, an ERROR answer, time is up; explain: something is in the way
   2  usage error, or a ping that was not answered`
 
 // params wants exactly these parameters.
@@ -136,7 +141,11 @@ func (a *app) dial(ctx context.Context) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Dial(ctx, address, a.timeout)
+	client, err := a.tls.client(address.network == "tls", a.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return Dial(ctx, address, client, a.timeout)
 }
 
 func (a *app) address() (Address, error) {

@@ -13,14 +13,18 @@ import (
 
 const (
 	self, near, far, lost, stranger = 1, 2, 3, 4, 99
+
+	other = 5 // a neighbour, with nothing behind it
 )
 
 func testTable(next *Link) *Table {
 	return &Table{Self: self, Nodes: map[uint64]Entry{
 		self: {Name: "self"},
-		near: {Name: "near", Next: next},
-		far:  {Name: "far", Next: next},
+		near: {Name: "near", Next: next, Part: 1},
+		far:  {Name: "far", Next: next, Part: 1},
 		lost: {Name: "lost"},
+
+		other: {Name: "other", Next: next, Part: 2},
 	}}
 }
 
@@ -49,6 +53,10 @@ func TestRoute(t *testing.T) {
 		{"unknown source for us", message(9, stranger, self, ""), Unknown},
 		{"from us", message(9, self, near, ""), Spoofed},
 		{"from us to us", message(9, self, self, ""), Spoofed},
+		{"from ourselves behind the neighbour", message(9, self, far, ""), Spoofed},
+		{"from another part", message(9, other, self, ""), WrongWay},
+		{"from nowhere", message(9, lost, self, ""), WrongWay},
+		{"from the neighbour", message(9, near, self, ""), Local},
 		{"for us", message(9, far, self, ""), Local},
 		{"for us without hops", message(0, far, self, ""), Local},
 		{"no hops left", message(0, far, near, ""), Expired},
@@ -61,7 +69,7 @@ func TestRoute(t *testing.T) {
 			t.Parallel()
 			next := NewLink(nil)
 			before := bytes.Clone(test.msg)
-			got, to := testTable(next).Route(test.msg)
+			got, to := testTable(next).Route(test.msg, near)
 			if got != test.want {
 				t.Fatalf("verdict %d, want %d", got, test.want)
 			}
@@ -80,14 +88,25 @@ func TestRoute(t *testing.T) {
 	}
 }
 
+// A neighbour speaks for itself before there is a route to it, and for nobody else.
+func TestRouteBeforeTheFirstRoutes(t *testing.T) {
+	t.Parallel()
+	table := testTable(nil)
+	for from, want := range map[uint64]Verdict{lost: Local, near: WrongWay, other: WrongWay} {
+		if got, _ := table.Route(message(9, from, self, ""), lost); got != want {
+			t.Errorf("from node %d over a neighbour without a route: verdict %d, want %d", from, got, want)
+		}
+	}
+}
+
 // Cutting, routing and queueing frames, and taking them for the writer, must not
 // allocate: this is what a transit node does all day.
-func TestForwardingDoesNotAllocate(t *testing.T) {
+func TestForwardingAllocs(t *testing.T) {
 	next := NewLink(nil)
 	table := testTable(next)
 	l := NewLink(nil)
 	each := func(msg []byte) *Link {
-		_, to := table.Route(msg)
+		_, to := table.Route(msg, near)
 		return to
 	}
 	var stream []byte
@@ -113,7 +132,7 @@ func TestForwardingDoesNotAllocate(t *testing.T) {
 }
 
 // Packets of our own must not allocate either, as long as there is room.
-func TestSendDoesNotAllocate(t *testing.T) {
+func TestSendAllocs(t *testing.T) {
 	q := NewQueue(LinkQueue)
 	header, data := make([]byte, wire.HeaderSize), make([]byte, 14*1452)
 	var out lanes
@@ -156,7 +175,7 @@ func BenchmarkForward(b *testing.B) {
 		}
 	})
 	err := in.Read(func(msg []byte) *Link {
-		_, to := table.Route(msg)
+		_, to := table.Route(msg, near)
 		return to
 	})
 	out.Close()

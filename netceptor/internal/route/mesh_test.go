@@ -228,7 +228,11 @@ func (m *mesh) check() {
 		if !n.spfAt.IsZero() {
 			continue // not up to date, and known to be
 		}
-		if want := slowPaths(name, n.ownLinks(), n.origins); !maps.Equal(n.Routes(), want) {
+		want := slowPaths(name, n.ownLinks(), n.origins)
+		if parts := slowParts(name, n.ownLinks(), n.origins); !maps.Equal(n.Parts(), parts) {
+			m.t.Fatalf("%s has parts\n     %s\nwant %s\nof %v", name, formatRoutes(n.Parts()), formatRoutes(parts), n.Costs())
+		}
+		if !maps.Equal(n.Routes(), want) {
 			m.t.Fatalf("%s has routes\n     %s\nwant %s\nof %v", name, formatRoutes(n.Routes()), formatRoutes(want), n.Costs())
 		}
 	}
@@ -269,4 +273,28 @@ func slowPaths(self string, own map[string]float64, origins map[string]*origin) 
 		}
 	}
 	return hops
+}
+
+// slowParts is the other half of it: from each neighbour, in order, all that can
+// be reached without self.
+func slowParts(self string, own map[string]float64, origins map[string]*origin) map[string]string {
+	parts := make(map[string]string)
+	var visit func(part, name string)
+	visit = func(part, name string) {
+		if parts[name] != "" || name == self {
+			return
+		}
+		parts[name] = part
+		if near := origins[name]; near != nil {
+			for far := range near.links {
+				if back := origins[far]; back != nil && back.links[name] != 0 {
+					visit(part, far)
+				}
+			}
+		}
+	}
+	for _, peer := range slices.Sorted(maps.Keys(own)) {
+		visit(peer, peer)
+	}
+	return parts
 }

@@ -53,6 +53,10 @@ const (
 	MaxSeen             = 65_536 // UpdateIDs remembered, the latest
 )
 
+// secondHandMark is before the UpdateIDs of seen that we have from others than
+// their neighbour: the same update is to come from that itself.
+const secondHandMark = "2:"
+
 // Why an update is ignored: the names of counters.
 const (
 	IgnoredNotNeighbour     = "update_not_of_a_neighbour"
@@ -62,6 +66,7 @@ const (
 	IgnoredClaim            = "update_claims_our_id"
 	IgnoredEpochAhead       = "epoch_ahead"
 	IgnoredSeen             = "update_seen"
+	IgnoredSecondHand       = "update_second_hand"
 	IgnoredSuspicion        = "bad_suspicion"
 	IgnoredStale            = "update_stale"
 	IgnoredOrigins          = "too_many_origins"
@@ -87,7 +92,7 @@ type Send struct {
 type Effects struct {
 	Send      []Send
 	Learned   []string // node IDs that may now be used as source or destination
-	Routes    bool     // Routes has changed
+	Routes    bool     // Routes or Parts has changed
 	Restarted []string // nodes that are known to be a new process: their old streams are dead
 	Duplicate string   // a log line: another node claims our ID
 	Ignored   string   // the update was dropped, for this reason (a counter's name)
@@ -104,6 +109,7 @@ type Machine struct {
 	firstBy    map[string]int // origins first heard through each neighbour
 	seen       seenIDs
 	routes     map[string]string
+	parts      map[string]string
 
 	// When Tick has what to do; zero: never.
 	floodAt  time.Time
@@ -136,6 +142,11 @@ type origin struct {
 	heard           time.Time
 	corrected       time.Time // when someone was last told that it knows less
 	firstBy         string    // neighbour
+}
+
+// olderThan tells whether an update is news of an origin.
+func (o *origin) olderThan(u *wire.RoutingUpdate) bool {
+	return u.UpdateEpoch > o.epoch || u.UpdateEpoch == o.epoch && u.UpdateSequence > o.sequence
 }
 
 // New makes a machine.
@@ -223,6 +234,8 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 		return m.claimed(now, u)
 	case u.UpdateEpoch > epochAt(now.Add(MaxAhead)):
 		return Effects{Ignored: IgnoredEpochAhead}
+	case u.SuspectedDuplicate != 0 && u.UpdateEpoch > u.SuspectedDuplicate:
+		return Effects{Ignored: IgnoredSuspicion}
 	}
 	if sender.legacy {
 		u.Ext = nil // a legacy node relays none; this one is not its originator's
@@ -236,6 +249,10 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 		} else if o.ext == nil {
 			o.ext = u.Ext
 		}
+	}
+	news := o == nil || o.olderThan(u) || u.SuspectedDuplicate != 0
+	if m.neighbours[u.NodeID] != nil && from != u.NodeID && news {
+		return m.secondHand(now, u)
 	}
 	if !m.seen.add(now, u.UpdateID, m.limits.seen) {
 		return Effects{Ignored: IgnoredSeen}
@@ -258,7 +275,7 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 		e.Learned = []string{u.NodeID}
 		soonest(&m.floodAt, now.Add(FloodDelay)) // so that the newcomer learns of us
 		m.planSPF(now)
-	case u.UpdateEpoch < o.epoch || u.UpdateEpoch == o.epoch && u.UpdateSequence <= o.sequence:
+	case !o.olderThan(u):
 		return m.correct(now, from, o, u)
 	case u.UpdateEpoch > o.epoch:
 		e.Restarted = []string{u.NodeID}
@@ -301,6 +318,23 @@ func (m *Machine) claimed(now time.Time, u *wire.RoutingUpdate) Effects {
 	return e
 }
 
+// secondHand handles what another node says about a neighbour of ours, before that
+// has said it itself: a copy that was faster, or a lie. What a neighbour says we
+// take from it alone; but it is told, so that it can deny it.
+func (m *Machine) secondHand(now time.Time, u *wire.RoutingUpdate) Effects {
+	e := Effects{Ignored: IgnoredSecondHand}
+	if !m.seen.add(now, secondHandMark+u.UpdateID, m.limits.seen) {
+		return e
+	}
+	v := *u
+	v.ForwardingNode = m.config.Self
+	if m.neighbours[u.NodeID].legacy {
+		v.Ext = nil
+	}
+	e.Send = []Send{{To: []string{u.NodeID}, Update: &v}}
+	return e
+}
+
 // answer denies a claim to our ID, and plans when the next may be denied: two
 // nodes that both go on must not keep the mesh busy.
 func (m *Machine) answer(now time.Time) []Send {
@@ -316,12 +350,9 @@ func (m *Machine) answer(now time.Time) []Send {
 }
 
 // suspected handles an update that says that another node has its originator's
-// ID. Of the two the elder is right, and only the elder can say so; then what is
-// known goes back to its epoch and sequence.
+// ID. Of the two the elder is right, and only the elder can say so (Receive has
+// checked that); then what is known goes back to its epoch and sequence.
 func (m *Machine) suspected(from string, o *origin, u *wire.RoutingUpdate) Effects {
-	if u.UpdateEpoch > u.SuspectedDuplicate {
-		return Effects{Ignored: IgnoredSuspicion}
-	}
 	if o != nil && o.epoch == u.SuspectedDuplicate {
 		o.epoch, o.sequence = u.UpdateEpoch, u.UpdateSequence
 		o.ext = u.Ext
@@ -372,9 +403,9 @@ func (m *Machine) Tick(now time.Time) Effects {
 	if due(m.spfAt, now) {
 		m.spfAt = time.Time{}
 		m.lastSPF = now
-		routes := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
-		e.Routes = !maps.Equal(routes, m.routes)
-		m.routes = routes
+		routes, parts := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
+		e.Routes = !maps.Equal(routes, m.routes) || !maps.Equal(parts, m.parts)
+		m.routes, m.parts = routes, parts
 	}
 	return e
 }
@@ -495,6 +526,11 @@ func (m *Machine) planSPF(now time.Time) {
 
 // Routes is a copy of the routing table: destination to neighbour.
 func (m *Machine) Routes() map[string]string { return maps.Clone(m.routes) }
+
+// Parts tells which nodes can reach each other without us: those of the same part,
+// for all that there is a route to. A message can have come from a node only
+// through a neighbour of its part. It must not be changed.
+func (m *Machine) Parts() map[string]string { return m.parts }
 
 // Costs is a copy of what each known node says about its links, for status. A
 // link to us that we do not have is left out; one that its other end has not

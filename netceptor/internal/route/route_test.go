@@ -269,7 +269,11 @@ func TestShortestPaths(t *testing.T) {
 				o.links[b] = []float64{0.5, 1e9, 1e-300}[r.IntN(3)]
 			}
 		}
-		got, want := shortestPaths(names[0], own, origins), slowPaths(names[0], own, origins)
+		got, parts := shortestPaths(names[0], own, origins)
+		if want := slowParts(names[0], own, origins); !maps.Equal(parts, want) {
+			t.Fatalf("seed %d: parts\n got %s\nwant %s", seed, formatRoutes(parts), formatRoutes(want))
+		}
+		want := slowPaths(names[0], own, origins)
 		if !maps.Equal(got, want) {
 			t.Fatalf("seed %d:\n got %s\nwant %s", seed, formatRoutes(got), formatRoutes(want))
 		}
@@ -287,7 +291,7 @@ func BenchmarkShortestPaths(b *testing.B) {
 			delete(origins, self)
 			b.ReportAllocs()
 			for b.Loop() {
-				if routes := shortestPaths(self, own, origins); len(routes) < n-1 {
+				if routes, _ := shortestPaths(self, own, origins); len(routes) < n-1 {
 					b.Fatalf("%d routes", len(routes))
 				}
 			}

@@ -13,12 +13,16 @@ import (
 // they are walked, at the cost of the near end, and only if the far end reports
 // them too. Of equal paths the one whose neighbour is first in the alphabet is
 // taken, so the result depends on the order of nothing.
-func shortestPaths(self string, own map[string]float64, origins map[string]*origin) map[string]string {
+//
+// The parts are what the mesh falls into without us: each node's is named by the
+// first of our neighbours, in the alphabet, that is in it.
+func shortestPaths(self string, own map[string]float64, origins map[string]*origin) (routes, parts map[string]string) {
 	vertices := make([]vertex, 0, len(origins)+len(own))
 	ids := make(map[string]int32, len(origins)+len(own))
 	add := func(name string, links map[string]float64) {
-		ids[name] = int32(len(vertices))
-		vertices = append(vertices, vertex{name: name, links: links})
+		id := int32(len(vertices))
+		ids[name] = id
+		vertices = append(vertices, vertex{name: name, links: links, part: id})
 	}
 	for name, o := range origins {
 		add(name, o.links)
@@ -39,7 +43,7 @@ func shortestPaths(self string, own map[string]float64, origins map[string]*orig
 		}
 		reach(path{own[peer], int32(i), ids[peer]})
 	}
-	routes := make(map[string]string, len(vertices))
+	routes = make(map[string]string, len(vertices))
 	for len(open) > 0 {
 		p := open.pop()
 		near := &vertices[p.to]
@@ -54,11 +58,31 @@ func shortestPaths(self string, own map[string]float64, origins map[string]*orig
 				continue
 			}
 			if _, mutual := vertices[id].links[near.name]; mutual {
+				vertices[partOf(vertices, id)].part = partOf(vertices, p.to)
 				reach(path{p.cost + cost, p.hop, id})
 			}
 		}
 	}
-	return routes
+	parts = make(map[string]string, len(routes))
+	names := make(map[int32]string)
+	for _, peer := range hops {
+		if part := partOf(vertices, ids[peer]); names[part] == "" {
+			names[part] = peer
+		}
+	}
+	for name := range routes {
+		parts[name] = names[partOf(vertices, ids[name])]
+	}
+	return routes, parts
+}
+
+// partOf finds the vertex that stands for the part of another one.
+func partOf(vertices []vertex, id int32) int32 {
+	for vertices[id].part != id {
+		vertices[id].part = vertices[vertices[id].part].part // half as far the next time
+		id = vertices[id].part
+	}
+	return id
 }
 
 type vertex struct {
@@ -67,6 +91,7 @@ type vertex struct {
 	best    path // if reached
 	reached bool
 	settled bool
+	part    int32 // a vertex of the same part, in the end the one that stands for it
 }
 
 // path is a way to a node: its cost and the neighbour it starts with, by its place

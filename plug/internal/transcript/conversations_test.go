@@ -421,8 +421,8 @@ var conversations = map[string]struct {
 		"Messages that the other side does not know: a request, and a notification, which is ignored.",
 		func(s *transcript.Stage) {
 			t := attach(s, hello, welcomed)
-			s.Must(t.Notify(wire.TypeWatch, map[string]any{"future": true}))
-			t.ask(wire.TypeWatch, map[string]any{"future": true}, wire.NewError(wire.CodeUnsupported, "unknown message"))
+			s.Must(t.Notify(unknownType, map[string]any{"future": true}))
+			t.ask(unknownType, map[string]any{"future": true}, wire.NewError(wire.CodeUnsupported, "unknown message"))
 			t.gone()
 		},
 		func(s *transcript.Stage) {

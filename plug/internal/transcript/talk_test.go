@@ -15,6 +15,9 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
+// unknownType is of a message that no version has.
+const unknownType wire.Type = 0x7e
+
 // talk is one side of a session, driven line by line.
 type talk struct {
 	*session.Session
@@ -32,7 +35,7 @@ func newTalk(s *transcript.Stage, conn net.Conn, side session.Side) *talk {
 	t := &talk{Stage: s, came: make(chan *message, 16)}
 	t.Session = s.Session(session.Config{Conn: conn, Side: side, Handler: func(ctx context.Context, r *session.Request) (any, error) {
 		m := &message{Request: r, answer: make(chan func() (any, error), 1)}
-		if r.Type == wire.TypeWatch { // of no version of these roles
+		if r.Type == unknownType {
 			return nil, session.ErrUnsupported
 		}
 		t.came <- m
