@@ -57,6 +57,20 @@ var (
 	attachTo = wire.Attach{Session: welcomed.Session, Object: "object-1"}
 	kept     = wire.Keep{Item: "ex-server port=8080", Key: "tcp :8080"}
 
+	launcher = wire.Hello{
+		Name: "launcher", Program: "receptor", ProgramVersion: "v1.2.3", Process: "0123456789abcdef",
+		Roles: []wire.RoleVersions{{Role: wire.RoleObserve, Versions: []int{1}}}, Kinds: []wire.Kind{},
+	}
+	launcherWelcomed = wire.Welcome{
+		Node: "alpha", CoreVersion: "v4.5.6", Session: welcomed.Session,
+		Roles:  []wire.RoleGrant{{Role: wire.RoleObserve, Version: 1}},
+		Limits: welcomed.Limits, HeartbeatMS: 5000,
+	}
+	looked = wire.Looked{Items: "5d41402abc4b2a76", Plugs: []wire.AttachedPlug{
+		{Name: "launcher", Program: "receptor", UID: 1000, PID: 4242, Kinds: []string{}},
+		{Name: "example", Program: "receptor-example", UID: -1, Kinds: []string{"ex-peer", "ex-server"}},
+	}}
+
 	object = map[string]any{"object": "object-1"}
 	none   = map[string]any{}
 )
@@ -414,6 +428,21 @@ var conversations = map[string]struct {
 			withdrawn(t, wire.TypeAccept, accept)
 			t.next(wire.TypeBind, bind)
 			s.Await(4) // WELCOME, ACCEPT, CANCEL and the answer
+			t.end()
+		},
+	},
+	"observe": {
+		"A launcher asks what the core runs: LOOK.",
+		func(s *transcript.Stage) {
+			t := attach(s, launcher, launcherWelcomed)
+			var l wire.Looked
+			s.Must(t.Call(s.Context(), wire.TypeLook, nil, &l))
+			s.Equal(l, looked)
+			t.gone()
+		},
+		func(s *transcript.Stage) {
+			t := welcome(s, launcher, launcherWelcomed)
+			t.reply(t.next(wire.TypeLook, struct{}{}), looked)
 			t.end()
 		},
 	},
