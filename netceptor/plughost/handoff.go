@@ -116,7 +116,7 @@ func (s *linkSocket) farewell() {
 
 // handDial answers DIAL on a session: the stream is joined to the socket that
 // came with it.
-func (g *guest) handDial(ctx context.Context, r *session.Request) (any, error) {
+func (g *guest) handDial(r *session.Request) (any, error) {
 	var req wire.Dial
 	if err := r.Decode(&req); err != nil {
 		return nil, err
@@ -130,8 +130,8 @@ func (g *guest) handDial(ctx context.Context, r *session.Request) (any, error) {
 		_ = sock.Close() // armed: a reset
 		return nil, err
 	}
-	answer := r.Later()
-	if !g.host.spawn(func() { g.runDial(ctx, o, req, sock, answer) }) {
+	answer := r.Later(func() { g.host.end(o) })
+	if !g.host.spawn(func() { g.runDial(o, req, sock, answer) }) {
 		_ = sock.Close()
 		g.endDial(req)
 		g.host.letGo(o)
@@ -158,18 +158,12 @@ func (g *guest) holdDial(req wire.Dial) (*handed, error) {
 }
 
 // runDial opens a stream for an application's socket, answers, and has the
-// stream carried. request is that of the DIAL.
-func (g *guest) runDial(request context.Context, o *handed, req wire.Dial, sock *adopted.Conn, answer session.AnswerFunc) {
+// stream carried.
+func (g *guest) runDial(o *handed, req wire.Dial, sock *adopted.Conn, answer session.AnswerFunc) {
 	h := g.host
 	ctx, cancel := context.WithTimeout(h.ctx, timeoutOf(req))
 	h.stopBy(o, cancel)
-	stop := context.AfterFunc(request, func() {
-		if g.withdrawn(request) {
-			h.end(o)
-		}
-	})
 	st, err := g.dialNode(ctx, req)
-	stop()
 	cancel()
 	g.endDial(req)
 	if err != nil {

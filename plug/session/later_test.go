@@ -11,8 +11,8 @@ import (
 
 // deferred is a request whose handler has returned.
 type deferred struct {
-	ctx    context.Context
-	answer session.AnswerFunc
+	withdrawn chan struct{}
+	answer    session.AnswerFunc
 }
 
 // TestLater: a prompt handler has the reader to itself, and what it leaves open
@@ -24,8 +24,9 @@ func TestLater(t *testing.T) {
 	s := session.New(session.Config{
 		Conn: c, Side: session.SideCore,
 		Prompt: func(t wire.Type) bool { return t == wire.TypeDial },
-		Handler: func(ctx context.Context, r *session.Request) (any, error) {
-			open <- deferred{ctx, r.Later()}
+		Handler: func(_ context.Context, r *session.Request) (any, error) {
+			withdrawn := make(chan struct{})
+			open <- deferred{withdrawn, r.Later(func() { close(withdrawn) })}
 			return nil, errors.New("not seen by anybody")
 		},
 	})
@@ -40,12 +41,14 @@ func TestLater(t *testing.T) {
 	if h, body := readFrame(t, raw); h.ID != 5 || h.Flags != wire.FlagResponse || body != `{"object":"s2"}` {
 		t.Errorf("got %+v %s", h, body)
 	}
-	if second.ctx.Err() == nil || first.ctx.Err() != nil {
-		t.Error("a request's context lives until it is answered")
-	}
-
+	write(t, raw, frame(wire.TypeCancel, 0, 0, `{"id":5}`)) // too late: ignored
 	write(t, raw, frame(wire.TypeCancel, 0, 0, `{"id":3}`))
-	<-first.ctx.Done()
+	<-first.withdrawn
+	select {
+	case <-second.withdrawn:
+		t.Error("what was answered is withdrawn")
+	default:
+	}
 	var told *wire.Error
 	if err := first.answer(wire.Opened{Object: "s1"}, nil); !errors.As(err, &told) || told.Code != wire.CodeCanceled {
 		t.Errorf("the answer to what was withdrawn: %v", err)

@@ -130,14 +130,15 @@ func (s *Session) lostFiles() {
 // sees its context, and the request counts until then.
 func (s *Session) canceled(id uint32) {
 	s.mu.Lock()
-	cancel := s.serving[id]
-	if cancel != nil {
-		s.serving[id] = nil
+	p := s.serving[id]
+	if p == nil || p.withdrawn {
+		s.mu.Unlock()
+		return
 	}
+	p.withdrawn = true
+	withdraw := p.withdraw
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
+	withdraw()
 }
 
 // class is the index of t in inflight, and how many there may be.
@@ -169,17 +170,22 @@ func (s *Session) requested(ctx context.Context, handlers *sync.WaitGroup, f fra
 		_ = s.answer(f.Header, Answer{}, wire.NewError(wire.CodeBusy, "%d requests are unanswered", limit))
 		return nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	s.serving[f.ID] = cancel
+	p := &reply{session: s, to: f.Header, class: index, withdraw: func() {}}
+	s.serving[f.ID] = p
 	s.inflight[index]++
 	s.mu.Unlock()
 
-	r := &Request{Type: f.Type, Body: f.body, Files: f.files, reply: &reply{session: s, to: f.Header, class: index, cancel: cancel}}
+	r := &Request{Type: f.Type, Body: f.body, Files: f.files, reply: p}
 	if s.prompt(f.Type) {
 		s.serve(ctx, r)
-	} else {
-		handlers.Go(func() { s.serve(ctx, r) })
+		return nil
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	p.later(cancel)
+	handlers.Go(func() {
+		defer cancel()
+		s.serve(ctx, r)
+	})
 	return nil
 }
 
@@ -198,18 +204,31 @@ type reply struct {
 	session *Session
 	to      wire.Header // the request's
 	class   int         // of class
-	cancel  context.CancelFunc
+
+	// Guarded by Session.mu.
+	withdraw  func() // called when the other side withdraws the request
+	withdrawn bool
+}
+
+// later says what is called when the request is withdrawn.
+func (p *reply) later(withdraw func()) {
+	p.session.mu.Lock()
+	p.withdraw = withdraw
+	withdrawn := p.withdrawn // already
+	p.session.mu.Unlock()
+	if withdrawn {
+		withdraw()
+	}
 }
 
 // send is an AnswerFunc.
 func (p *reply) send(body any, err error) error {
 	s := p.session
 	s.mu.Lock()
-	withdrawn := s.serving[p.to.ID] == nil
+	withdrawn := p.withdrawn
 	delete(s.serving, p.to.ID)
 	s.inflight[p.class]--
 	s.mu.Unlock()
-	p.cancel()
 	a, ok := body.(Answer)
 	if !ok {
 		a = Answer{Body: body}

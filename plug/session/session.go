@@ -56,10 +56,12 @@ type AnswerFunc func(body any, err error) error
 
 // Later lets the Handler return before there is an answer: what it returns is
 // ignored then, and the answer is sent by the returned function. Until then the
-// request counts, and its context lives; but the end of the session does not
-// wait for it. Not for notifications.
-func (r *Request) Later() AnswerFunc {
+// request counts, and withdrawn is called if the other side withdraws it; the
+// context ends with the Handler, and the end of the session does not wait. Not for
+// notifications.
+func (r *Request) Later(withdrawn func()) AnswerFunc {
 	r.later = true
+	r.reply.later(withdrawn)
 	return r.reply.send
 }
 
@@ -127,7 +129,8 @@ type Config struct {
 	Handler Handler // nil: all is unsupported
 
 	// Prompt names requests for which Handler does not block, since it answers
-	// Later. It is called for them on the reader, as for notifications. Nil: none.
+	// Later. It is called for them on the reader, as for notifications, and with the
+	// context of the session. Nil: none.
 	Prompt func(wire.Type) bool
 
 	// Heartbeat is how often the other side is asked for a sign of life; 0: never.
@@ -163,7 +166,7 @@ type Session struct {
 	mu       sync.Mutex
 	nextID   uint32
 	calls    map[uint32]*call              // ours, unanswered
-	serving  map[uint32]context.CancelFunc // theirs, unanswered; nil: withdrawn
+	serving  map[uint32]*reply // theirs, unanswered
 	inflight [2]int                        // sizes of serving: requests, opens
 	queue    []frame                       // for the writer
 	queued   int                           // bytes in queue and in the writer's hand
@@ -189,7 +192,7 @@ func New(c Config) *Session {
 		done:     make(chan struct{}),
 		nextID:   firstID + 2, // firstID was HELLO
 		calls:    make(map[uint32]*call),
-		serving:  make(map[uint32]context.CancelFunc),
+		serving:  make(map[uint32]*reply),
 	}
 	if c.Side == SideCore {
 		s.nextID = 2
