@@ -46,7 +46,7 @@ func (m nodeMesh) Dial(ctx context.Context, node, service, tlsClient string) (St
 	if err != nil {
 		return nil, fmt.Errorf("%w %s", ErrTLSClient, tlsClient)
 	}
-	c, err := m.Node.DialWith(ctx, node, service, netceptor.DialOptions{TLS: profile})
+	c, err := m.DialWith(ctx, node, service, netceptor.DialOptions{TLS: profile})
 	if err != nil {
 		return nil, err
 	}
