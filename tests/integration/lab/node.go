@@ -106,6 +106,8 @@ type Status struct {
 	KnownCosts   map[string]map[string]float64 `json:"KnownConnectionCosts"`
 	Epoch        uint64                        `json:"epoch,string"`
 	Links        []Link                        `json:"links"`
+	Streams      []Stream                      `json:"streams"`
+	TLS          []Profile                     `json:"tls"`
 	Counters     map[string]uint64             `json:"counters"`
 	Alarms       []Alarm                       `json:"alarms"`
 	Items        []Item                        `json:"items"`
@@ -114,8 +116,20 @@ type Status struct {
 
 // Link is the state of a link.
 type Link struct {
-	Peer, State string
-	Since       time.Time
+	Peer, State, Mode   string
+	Since               time.Time
+	Authentication, TLS string
+}
+
+// Stream is the streams with a node that are alike.
+type Stream struct{ Node, Service, Dir, Authentication, TLS string }
+
+// Profile is a TLS profile.
+type Profile struct {
+	Kind, Name, Err, Warning string
+	Nodes                    []string
+	DaysLeft                 int `json:"days_left"`
+	Loaded                   time.Time
 }
 
 // Alarm is what somebody should look into.
