@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/streams"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // dialTimeout bounds a Dial whose context has no nearer deadline.
@@ -67,11 +68,49 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr is the address of the other end, an Addr.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
+// Peer is what is known of the other side.
+func (c *Conn) Peer() PeerIdentity { return identityOf(c.stream.Security(), c.remote.Node) }
+
+// PeerIdentity is what is known for certain of who is at the other end of a stream.
+// Its address is a claim of the mesh, which any node on the way could have made up.
+type PeerIdentity struct {
+	Authentication string   // AuthNone, AuthTLS or AuthCertificate
+	Node           string   // the node ID that a certificate proves; empty: none does
+	Nodes          []string // all node IDs that this certificate names
+	Profile        string   // the TLS profile here, "tls-server NAME"; empty: none
+}
+
+func identityOf(s streams.Security, node string) PeerIdentity {
+	p := PeerIdentity{Authentication: AuthNone, Profile: s.Profile}
+	switch {
+	case s.Peer.Check(node) == nil:
+		p.Authentication, p.Node, p.Nodes = AuthCertificate, node, s.Peer.Nodes
+	case s.Profile != "":
+		p.Authentication = AuthTLS
+	}
+	return p
+}
+
+// DialOptions say more about a dial.
+type DialOptions struct {
+	// TLS is how the service has to prove that it is on that node, and what we show
+	// it of ourselves. nil: streams are encrypted all the same, but nobody proves
+	// anything, and a service that has TLS is not taken for one that has not.
+	TLS *mtls.Client
+}
+
 // Dial opens a stream to a service. It fails at once with ErrNoRoute, ErrBlocked,
 // ErrExpired or ErrServiceUnknown where that is known, else by ctx or after 15 s.
 func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
+	return n.DialWith(ctx, node, service, DialOptions{})
+}
+
+// DialWith is Dial with options.
+func (n *Node) DialWith(ctx context.Context, node, service string, o DialOptions) (*Conn, error) {
 	addr := Addr{Node: n.resolve(node), Service: service}
-	s, err := n.dial(ctx, addr)
+	began := time.Now()
+	s, err := n.dial(ctx, addr, o)
+	n.dials.note(addr, o, began, err)
 	if err != nil {
 		return nil, opError("dial", addr, err)
 	}
@@ -80,10 +119,13 @@ func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
 	return c, nil
 }
 
-func (n *Node) dial(ctx context.Context, addr Addr) (*streams.Stream, error) {
+func (n *Node) dial(ctx context.Context, addr Addr, o DialOptions) (*streams.Stream, error) {
 	service, err := parseService(addr.Service)
 	if err != nil {
 		return nil, err
+	}
+	if reserved(service) {
+		return nil, ErrServiceUnknown // of streams
 	}
 	if !n.isRunning() || n.carrier == nil {
 		return nil, errNotRunning
@@ -104,7 +146,7 @@ func (n *Node) dial(ctx context.Context, addr Addr) (*streams.Stream, error) {
 		limited, cancel = context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 	}
-	s, err := n.carrier.Dial(limited, endpoint(to, service))
+	s, err := n.carrier.DialTLS(limited, endpoint(to, service), o.TLS)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil, timeoutError{}
 	}

@@ -20,6 +20,7 @@ var (
 	ErrRefused        = streams.ErrRefused
 	ErrReset          = streams.ErrReset
 	ErrInUse          = streams.ErrInUse
+	ErrUntrusted      = streams.ErrUntrusted // one side has not proven to the other who it is, by TLS
 	ErrTooLong        = errors.New("service name is longer than 8 bytes")
 )
 

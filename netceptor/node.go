@@ -34,6 +34,7 @@ type Node struct {
 	firewall *firewall.Firewall // nil: no rules
 	counters counters
 	answers  limiter
+	dials    dialRecords
 	alarms   alarms
 
 	mesh mesh
@@ -81,6 +82,7 @@ func New(c Config) (*Node, error) {
 		Logger:   c.Logger.Named("streams"),
 		Send:     n.sendPackets,
 		Modern:   n.modern,
+		Name:     n.name,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare streams: %w", err)

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
 
 // Status is what is known at the node, a copy.
@@ -19,6 +21,7 @@ type Status struct {
 	Advertisements       []Advertisement // sorted by node, service
 	KnownConnectionCosts map[string]map[string]float64
 	Links                []LinkStatus
+	Streams              []StreamStatus    // sorted by node, service
 	Counters             map[string]uint64 // drops by reason and such
 	Firewall             []FirewallRuleStatus
 	Alarms               []Alarm // raised since the node was started
@@ -76,8 +79,52 @@ type LinkStatus struct {
 	TLS            string    `json:"tls,omitempty"`  // the profile, "tls-server NAME"
 }
 
+// StreamStatus is the streams between a service and a node that are alike in what
+// is known of the other side.
+type StreamStatus struct {
+	Node           string `json:"node"`    // at the other end
+	Service        string `json:"service"` // there if Dir is "out", here if it is "in"
+	Dir            string `json:"dir"`
+	Connections    int    `json:"connections"` // that the streams share
+	Streams        int    `json:"streams"`
+	Authentication string `json:"authentication"` // see the Auth constants
+	TLS            string `json:"tls,omitempty"`  // the profile, "tls-server NAME"
+}
+
+// streamStatus sums the connections up.
+func (n *Node) streamStatus() []StreamStatus {
+	if n.carrier == nil {
+		return nil
+	}
+	sums := make(map[StreamStatus]StreamStatus) // by what they have in common
+	for _, c := range n.carrier.Status() {
+		node, _ := split(c.Remote)
+		_, service := split(c.Local)
+		key := StreamStatus{Dir: "in"}
+		if c.Dialled {
+			_, service = split(c.Remote)
+			key.Dir = "out"
+		}
+		key.Node, key.Service = n.name(node), service.String()
+		p := identityOf(c.Security, key.Node)
+		key.Authentication, key.TLS = p.Authentication, p.Profile
+		sum, ok := sums[key]
+		if !ok {
+			sum = key
+		}
+		sum.Connections++
+		sum.Streams += c.Streams
+		sums[key] = sum
+	}
+	return slices.SortedFunc(maps.Values(sums), func(a, b StreamStatus) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Dir, b.Dir),
+			cmp.Compare(a.Authentication, b.Authentication), cmp.Compare(a.TLS, b.TLS))
+	})
+}
+
 // Status returns the node's state.
 func (n *Node) Status() Status {
+	streams := n.streamStatus() // first: the streams ask for the mutex of the mesh under theirs
 	m := &n.mesh
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,6 +134,7 @@ func (n *Node) Status() Status {
 		Epoch:                n.config.Epoch,
 		RoutingTable:         m.routing.Routes(),
 		KnownConnectionCosts: m.routing.Costs(),
+		Streams:              streams,
 		Counters:             maps.Clone(m.ignored),
 		Alarms:               n.alarms.all(),
 	}
@@ -97,14 +145,7 @@ func (n *Node) Status() Status {
 
 	now := time.Now()
 	for _, a := range m.adverts.Known(now) {
-		ad := Advertisement{NodeID: a.NodeID, Service: a.Service, Time: a.Time, ConnType: a.ConnType, Tags: a.Tags}
-		if a.NodeID == n.config.NodeID {
-			ad.Time = now
-		}
-		for _, w := range a.WorkCommands {
-			ad.WorkCommands = append(ad.WorkCommands, WorkCommand(w))
-		}
-		s.Advertisements = append(s.Advertisements, ad)
+		s.Advertisements = append(s.Advertisements, advertisement(a))
 	}
 
 	for l := range m.links {
@@ -123,6 +164,15 @@ func (n *Node) Status() Status {
 		maps.Copy(s.Counters, n.carrier.Counters())
 	}
 	return s
+}
+
+// advertisement is one as callers see it.
+func advertisement(a wire.Advert) Advertisement {
+	ad := Advertisement{NodeID: a.NodeID, Service: a.Service, Time: a.Time, ConnType: a.ConnType, Tags: a.Tags}
+	for _, w := range a.WorkCommands {
+		ad.WorkCommands = append(ad.WorkCommands, WorkCommand(w))
+	}
+	return ad
 }
 
 // status is the state of the link. The caller holds the mutex of the mesh.

@@ -18,6 +18,7 @@ const (
 	CodeUnreachable    = "unreachable" // no way to that node
 	CodeBlocked        = "blocked"     // a firewall rule, here or on the way, forbids it
 	CodeRefused        = "refused"     // the remote service turned us away
+	CodeUntrusted      = "untrusted"   // one side has not proven to the other who it is
 	CodeTimeout        = "timeout"
 	CodeCanceled       = "canceled" // the node is stopping
 	CodeInternal       = "internal"
@@ -44,7 +45,9 @@ func CodeOf(err error) string {
 		return CodeUnreachable
 	case errors.Is(err, netceptor.ErrBlocked):
 		return CodeBlocked
-	case errors.Is(err, netceptor.ErrServiceUnknown):
+	case errors.Is(err, netceptor.ErrUntrusted):
+		return CodeUntrusted
+	case errors.Is(err, netceptor.ErrServiceUnknown), errors.Is(err, ErrTLSClient):
 		return CodeNotFound
 	case errors.Is(err, netceptor.ErrRefused), errors.Is(err, netceptor.ErrReset):
 		return CodeRefused

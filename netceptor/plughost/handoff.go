@@ -163,7 +163,7 @@ func (g *guest) runDial(o *handed, req wire.Dial, sock *adopted.Conn, answer ses
 	h := g.host
 	ctx, cancel := context.WithTimeout(h.ctx, timeoutOf(req))
 	h.stopBy(o, cancel)
-	st, err := h.node.Dial(ctx, req.Node, req.Service)
+	st, err := g.dialNode(ctx, req)
 	cancel()
 	g.endDial(req)
 	if err != nil {

@@ -90,15 +90,15 @@ func (h *Host) takeTLS(k *wire.Kind, v schema.Values) (t itemTLS, err error) {
 	for i := range k.Params {
 		p := &k.Params[i]
 		name, _ := v[p.Name].(string)
-		if p.TLS != wire.TLSCore {
+		switch p.TLS {
+		case wire.TLSServer:
+			t.server, err = h.tls.Server(name)
+		case wire.TLSClient:
+			t.client, err = h.tls.Client(name)
+		default:
 			continue
 		}
 		delete(v, p.Name)
-		if p.Type == schema.TypeTLSServer {
-			t.server, err = h.tls.Server(name)
-		} else {
-			t.client, err = h.tls.Client(name)
-		}
 		if err != nil {
 			return itemTLS{}, fmt.Errorf("parameter %s: %w", p.Name, err)
 		}

@@ -27,7 +27,7 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 
 	// A plug that goes takes its request with it.
 	dctx, cancel := context.WithTimeout(o.WithHangup(ctx), timeoutOf(req))
-	st, err := h.node.Dial(dctx, req.Node, req.Service)
+	st, err := g.dialNode(dctx, req)
 	cancel()
 	g.endDial(req)
 	if err != nil {
@@ -85,6 +85,21 @@ func (g *guest) mayDial(req wire.Dial) error {
 			g.hello.Name, clip(req.Service), clip(req.Node))
 	}
 	return nil
+}
+
+// dialNode opens a stream with the TLS of the item that a DIAL names.
+func (g *guest) dialNode(ctx context.Context, req wire.Dial) (*netceptor.Conn, error) {
+	var o netceptor.DialOptions
+	if req.Item != "" {
+		g.host.mu.Lock()
+		it := g.carriedItem(req.Item)
+		g.host.mu.Unlock()
+		if it == nil { // gone just now; its TLS must not be left out
+			return nil, wire.NewError(wire.CodeGone, "item %q is gone", clip(req.Item))
+		}
+		o.TLS = it.tls.client
+	}
+	return g.host.node.DialWith(ctx, req.Node, req.Service, o)
 }
 
 // dialKey is what pending dials are counted by.

@@ -11,8 +11,8 @@ import (
 )
 
 // withTLS adds a parameter to a kind whose TLS the core speaks.
-func withTLS(k wire.Kind, typ string) wire.Kind {
-	k.Params = append(k.Params, wire.Param{Name: "tls", Type: typ, TLS: wire.TLSCore, Help: "TLS"})
+func withTLS(k wire.Kind, tls string) wire.Kind {
+	k.Params = append(k.Params, wire.Param{Name: "tls", Type: schema.TypeString, TLS: tls, Help: "TLS"})
 	return k
 }
 
@@ -38,7 +38,7 @@ func TestTLSOfItems(t *testing.T) {
 		listener(1, "good"), listener(2, "bad"), listener(3, ""),
 		peer("h:1", "good"), peer("h:2", "bad"), peer("h:3", "relaxed"), peer("h:4", ""), peer("LOCALHOST:5", ""), peer("[::1]:6", ""),
 	})
-	p := r.attach("tcp", withTLS(tcpListener(), schema.TypeTLSServer), withTLS(tcpPeer(), schema.TypeTLSClient))
+	p := r.attach("tcp", withTLS(tcpListener(), wire.TLSServer), withTLS(tcpPeer(), wire.TLSClient))
 	c := p.WaitConfig("the items", func(c wire.Config) bool { return len(c.Items) == 7 })
 	var reports []wire.ItemStatus
 	for _, i := range c.Items {

@@ -56,16 +56,16 @@ type Param struct {
 	Default  any    `json:"default,omitempty"`
 	Bare     bool   `json:"bare,omitempty"`   // a bare value on the command line fills this one
 	Repeat   bool   `json:"repeat,omitempty"` // may be given several times
-	TLS      string `json:"tls,omitempty"`    // of types tls-server and tls-client: TLSCore or TLSPlug
+	TLS      string `json:"tls,omitempty"`    // TLSServer or TLSClient: a string that names TLS of the core's
 	Help     string `json:"help"`
 }
 
-// Who speaks the TLS that a parameter names. What the core speaks it reads itself:
-// such a parameter is not in CONFIG. On links it speaks it on the bytes of the
-// link, for streams through the mesh.
+// What a parameter names whose TLS the core speaks: one of its tls-server items, or
+// of its tls-client items. The core reads it itself, so it is not in CONFIG. On
+// links it speaks TLS on the bytes of the link, for streams through the mesh.
 const (
-	TLSCore = "core"
-	TLSPlug = "plug"
+	TLSServer = "server"
+	TLSClient = "client"
 )
 
 // Welcome answers Hello.

@@ -69,9 +69,9 @@ func Kinds() []wire.Kind {
 				{Name: "service", Type: schema.TypeService, Key: true, Default: "control", Help: "service name on the mesh"},
 				{Name: "filename", Type: schema.TypePath, Help: "path of a Unix socket, beside the one that each node has"},
 				{Name: "permissions", Type: schema.TypeInt, Default: "0600", Help: "mode of that socket"},
-				{Name: "tls", Type: schema.TypeTLSServer, TLS: wire.TLSCore, Help: "tls-server of the service on the mesh (default: encrypted, but nobody has to prove who it is)"},
+				{Name: "tls", Type: schema.TypeString, TLS: wire.TLSServer, Help: "tls-server of the service on the mesh (default: encrypted, but nobody has to prove who it is)"},
 				{Name: "tcplisten", Type: schema.TypeString, Help: "TCP port, or host:port, for it; a port alone is open on all addresses"},
-				{Name: "tcptls", Type: schema.TypeTLSServer, TLS: wire.TLSCore, Help: "tls-server of that port"},
+				{Name: "tcptls", Type: schema.TypeString, TLS: wire.TLSServer, Help: "tls-server of that port"},
 			},
 		},
 		{

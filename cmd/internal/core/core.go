@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Config  config.Core
 	Items   []config.Item // of all other kinds: they wait for plugs
+	Digest  string        // of all items, for the launcher; empty: none
 	Logger  hclog.Logger
 	Version string
 
@@ -146,12 +147,13 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Policy:    cfg.Plugs.Policy,
 		CoreKinds: config.Names(),
 		TLS:       c.tls,
+		Digest:    c.o.Digest,
 	})
 	if err != nil {
 		return fmt.Errorf("serve plugs: %w", err)
 	}
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
-	c.control.Register(control.NodeCommands(c.node, c.status)...)
+	c.control.Register(control.NodeCommands(c.node, c.tls, c.status)...)
 	return nil
 }
 
@@ -213,7 +215,13 @@ func (c *Core) Run(ctx context.Context) error {
 func (c *Core) listenMesh() ([]net.Listener, error) {
 	var all []net.Listener
 	for _, s := range c.o.Config.Control {
-		l, err := c.node.Listen(s.Service, netceptor.ListenOptions{Advertise: true, Tags: map[string]string{"type": "Control Service"}})
+		profile, err := c.tls.Server(s.TLS)
+		if err != nil {
+			return nil, fmt.Errorf("%s: parameter tls: %w", s.Label, err)
+		}
+		l, err := c.node.Listen(s.Service, netceptor.ListenOptions{
+			Advertise: true, Tags: map[string]string{"type": "Control Service"}, TLS: profile,
+		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: open service %s: %w", s.Label, s.Service, err)
 		}

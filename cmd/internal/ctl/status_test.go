@@ -161,7 +161,7 @@ a link was refused   12      2026-11-22 12:00:00   c           the costs differ
 	}
 	for _, key := range []string{
 		"Advertisements", "Connections", "KnownConnectionCosts", "NodeID", "RoutingTable", "SystemCPUCount", "SystemMemoryMiB", "Version",
-		"links", "items", "plugs", "counters", "alarms", "epoch", "authentication", "firewall",
+		"links", "items", "plugs", "counters", "alarms", "epoch", "streams", "firewall",
 	} {
 		if _, ok := all[key]; !ok {
 			t.Errorf("--json lacks %s", key)

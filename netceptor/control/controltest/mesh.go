@@ -5,6 +5,7 @@ package controltest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -18,12 +19,31 @@ import (
 type Mesh struct {
 	State netceptor.Status
 
+	TLSClient string // the one TLS profile that can be dialled with; empty: none
+
 	// OnPing answers pings; nil: no route to any node.
 	OnPing func(ctx context.Context, node string, hops uint8) (netceptor.PingResult, error)
 
 	// OnStream serves "node:service"; it runs in a goroutine of its own, and must
 	// end when its stream does.
 	OnStream map[string]func(control.Stream)
+
+	// Explanations are those that there are; of other services little is known.
+	Explanations map[netceptor.Addr]netceptor.Explanation
+}
+
+// Explain implements control.Mesh.
+func (m *Mesh) Explain(node, service string) netceptor.Explanation {
+	to := netceptor.Addr{Node: node, Service: service}
+	if e, ok := m.Explanations[to]; ok {
+		return e
+	}
+	us := netceptor.Addr{Node: m.State.NodeID, Service: "x"}
+	return netceptor.Explanation{
+		Node: us.Node, To: to, Reason: "no route to node: it was never heard of",
+		There: netceptor.FlowVerdict{From: us, To: to, Action: "accept"},
+		Back:  netceptor.FlowVerdict{From: to, To: us, Action: "accept"},
+	}
 }
 
 // NodeID implements control.Mesh.
@@ -41,7 +61,10 @@ func (m *Mesh) Ping(ctx context.Context, node string, hops uint8) (netceptor.Pin
 }
 
 // Dial implements control.Mesh.
-func (m *Mesh) Dial(_ context.Context, node, service string) (control.Stream, error) {
+func (m *Mesh) Dial(_ context.Context, node, service, tlsClient string) (control.Stream, error) {
+	if tlsClient != "" && tlsClient != m.TLSClient {
+		return nil, fmt.Errorf("%w %s", control.ErrTLSClient, tlsClient)
+	}
 	serve, ok := m.OnStream[node+":"+service]
 	if !ok {
 		if _, ok := m.State.RoutingTable[node]; !ok && node != m.State.NodeID {

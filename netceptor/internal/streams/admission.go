@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // Limits of what others can make us hold by dialling. Each connection takes some
@@ -50,6 +52,11 @@ type visit struct {
 	admission *admission
 	node      uint64
 	met       bool // the handshake is over; guarded by admission.mu
+
+	// Set in the handshake: the TLS profile that it is made by, if any, and the
+	// generation of its files.
+	server     *mtls.Server
+	generation uint64
 }
 
 // visitKey is where a connection's context has its visit.

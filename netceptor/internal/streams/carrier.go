@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/quic-go/quic-go"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // Times of connections.
@@ -110,7 +112,6 @@ func New(conf Config) (*Carrier, error) {
 		conf:          conf,
 		log:           conf.Logger,
 		dialFrom:      MakeEndpoint(conf.Self, randomService()),
-		serverTLS:     serverTLS(cert),
 		clientTLS:     clientTLS(),
 		initialWindow: initialStreamWindow,
 		maxWindow:     maxStreamWindow,
@@ -120,6 +121,8 @@ func New(conf Config) (*Carrier, error) {
 		attempts:      make(map[*attempt]struct{}),
 		legacy:        make(map[uint64]struct{}),
 	}
+	c.serverTLS = serverTLS(cert)
+	c.serverTLS.GetConfigForClient = c.serverConfig
 	if c.log == nil {
 		c.log = hclog.NewNullLogger()
 	}
@@ -336,7 +339,10 @@ func (c *Carrier) Restarted(node uint64) {
 }
 
 // Listen binds a stream service.
-func (c *Carrier) Listen(name [8]byte) (*Listener, error) {
+func (c *Carrier) Listen(name [8]byte) (*Listener, error) { return c.ListenTLS(name, nil) }
+
+// ListenTLS is Listen with a TLS profile; nil: diallers need not prove who they are.
+func (c *Carrier) ListenTLS(name [8]byte, server *mtls.Server) (*Listener, error) {
 	at := MakeEndpoint(c.conf.Self, name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -360,7 +366,7 @@ func (c *Carrier) Listen(name [8]byte) (*Listener, error) {
 		c.services[name] = s
 	}
 	l := &Listener{
-		c: c, service: name,
+		c: c, service: name, server: server,
 		waiting: make(chan *Incoming, maxBacklog),
 		done:    make(chan struct{}),
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // conn is a QUIC connection: of receptor-mux/1 with many streams, or of
@@ -22,6 +24,10 @@ type conn struct {
 	dialled bool
 	legacy  bool // netceptor
 
+	server *mtls.Server // of an accepted connection: the profile it was made by; nil: none
+	proven mtls.Peer    // whom the certificate of the far side names
+	until  time.Time    // when that ends, of an accepted connection; zero: never
+
 	useless chan struct{}          // closed when nobody has a use for it any more
 	cause   atomic.Pointer[string] // why we ended it, if it is not for its streams' users to know as their own doing
 
@@ -30,6 +36,7 @@ type conn struct {
 	idleSince time.Time // when open became 0
 	fullUntil time.Time // the far side has no room for streams until about then
 	retired   bool      // takes no new streams
+	checked   uint64    // the generation of server's files that let the far side in
 	ended     bool      // useless is closed
 	opening   map[*opener]struct{}
 	hint      error     // what was last said of our packets
@@ -81,6 +88,15 @@ func (cn *conn) retire() {
 	defer cn.mu.Unlock()
 	cn.retired = true
 	cn.endIfUseless()
+}
+
+// retireOnce retires a dialled connection and tells whether it was not before.
+func (cn *conn) retireOnce() bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	was := cn.retired
+	cn.retired = true
+	return !was
 }
 
 // endIfUseless ends a connection of netceptor after its stream, and an accepted
