@@ -93,11 +93,13 @@ func (g *guest) dialNode(ctx context.Context, req wire.Dial) (*netceptor.Conn, e
 	if req.Item != "" {
 		g.host.mu.Lock()
 		it := g.carriedItem(req.Item)
+		if it != nil {
+			o.TLS = it.tls.client // under the lock: it is taken away and set again whenever a plug comes or goes
+		}
 		g.host.mu.Unlock()
 		if it == nil { // gone just now; its TLS must not be left out
 			return nil, wire.NewError(wire.CodeGone, "item %q is gone", clip(req.Item))
 		}
-		o.TLS = it.tls.client
 	}
 	return g.host.node.DialWith(ctx, req.Node, req.Service, o)
 }
