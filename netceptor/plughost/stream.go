@@ -94,7 +94,7 @@ func (g *guest) dialNode(ctx context.Context, req wire.Dial) (*netceptor.Conn, e
 		g.host.mu.Lock()
 		it := g.carriedItem(req.Item)
 		if it != nil {
-			o.TLS = it.tls.client
+			o.TLS = it.tls.client // under the lock: it is taken away and set again whenever a plug comes or goes
 		}
 		g.host.mu.Unlock()
 		if it == nil { // gone just now; its TLS must not be left out
