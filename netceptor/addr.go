@@ -45,11 +45,16 @@ func split(e streams.Endpoint) (node uint64, service wire.Service) {
 	return binary.BigEndian.Uint64(e[:8]), wire.Service(e[8:])
 }
 
-// addr names an endpoint. All that packets are delivered from are known; should
-// one not be, its hash stands for it.
+// addr names an endpoint.
 func (n *Node) addr(node uint64, service wire.Service) Addr {
+	return Addr{Node: n.name(node), Service: service.String()}
+}
+
+// name is the ID of a node. All that packets are delivered from are known; should
+// one not be, its hash stands for it.
+func (n *Node) name(node uint64) string {
 	if known, ok := n.table.Load().Nodes[node]; ok {
-		return Addr{Node: known.Name, Service: service.String()}
+		return known.Name
 	}
-	return Addr{Node: fmt.Sprintf("%016x", node), Service: service.String()}
+	return fmt.Sprintf("%016x", node)
 }

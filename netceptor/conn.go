@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/streams"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // dialTimeout bounds a Dial whose context has no nearer deadline.
@@ -34,6 +35,11 @@ func (c *Conn) Read(b []byte) (int, error) { return c.stream.Read(b) }
 // WriteTo implements io.WriterTo: it writes to w what arrives, until the other
 // side has ended its direction in order. While it waits it holds no buffer.
 func (c *Conn) WriteTo(w io.Writer) (int64, error) { return c.stream.WriteTo(w) }
+
+// Pass waits until something arrives, and writes to w at once what of it fits in
+// a buffer: one step of WriteTo. It returns how much that was; io.EOF means that
+// the other side has ended its direction in order.
+func (c *Conn) Pass(w io.Writer) (int, error) { return c.stream.Pass(w) }
 
 // Write writes; it blocks while the other side does not read.
 func (c *Conn) Write(b []byte) (int, error) { return c.stream.Write(b) }
@@ -62,11 +68,47 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr is the address of the other end, an Addr.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// Dial opens a stream to a service. It fails at once with ErrNoRoute or
-// ErrServiceUnknown where that is known, else by ctx or after 15 s.
+// Peer is what is known of the other side.
+func (c *Conn) Peer() PeerIdentity { return identityOf(c.stream.Security(), c.remote.Node) }
+
+// PeerIdentity is what is known for certain of who is at the other end of a stream.
+// Its address is a claim of the mesh, which any node on the way could have made up.
+type PeerIdentity struct {
+	Authentication string   // AuthNone, AuthTLS or AuthCertificate
+	Node           string   // the node ID that a certificate proves; empty: none does
+	Nodes          []string // all node IDs that this certificate names
+	Profile        string   // the TLS profile here, "tls-server NAME"; empty: none
+}
+
+func identityOf(s streams.Security, node string) PeerIdentity {
+	p := PeerIdentity{Authentication: AuthNone, Profile: s.Profile}
+	switch {
+	case s.Peer.Check(node) == nil:
+		p.Authentication, p.Node, p.Nodes = AuthCertificate, node, s.Peer.Nodes
+	case s.Profile != "":
+		p.Authentication = AuthTLS
+	}
+	return p
+}
+
+// DialOptions say more about a dial.
+type DialOptions struct {
+	// TLS is how the service has to prove that it is on that node, and what we show
+	// it of ourselves. nil: streams are encrypted all the same, but nobody proves
+	// anything, and a service that has TLS is not taken for one that has not.
+	TLS *mtls.Client
+}
+
+// Dial opens a stream to a service. It fails at once with ErrNoRoute, ErrBlocked,
+// ErrExpired or ErrServiceUnknown where that is known, else by ctx or after 15 s.
 func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
+	return n.DialWith(ctx, node, service, DialOptions{})
+}
+
+// DialWith is Dial with options.
+func (n *Node) DialWith(ctx context.Context, node, service string, o DialOptions) (*Conn, error) {
 	addr := Addr{Node: n.resolve(node), Service: service}
-	s, err := n.dial(ctx, addr)
+	s, err := n.dial(ctx, addr, o)
 	if err != nil {
 		return nil, opError("dial", addr, err)
 	}
@@ -75,7 +117,7 @@ func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
 	return c, nil
 }
 
-func (n *Node) dial(ctx context.Context, addr Addr) (*streams.Stream, error) {
+func (n *Node) dial(ctx context.Context, addr Addr, o DialOptions) (*streams.Stream, error) {
 	service, err := parseService(addr.Service)
 	if err != nil {
 		return nil, err
@@ -87,12 +129,19 @@ func (n *Node) dial(ctx context.Context, addr Addr) (*streams.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.mayDial(addr); err != nil {
+		return nil, err
+	}
 	if to == n.self && n.services.listener(service) == nil {
 		return nil, ErrServiceUnknown
 	}
-	limited, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	s, err := n.carrier.Dial(limited, endpoint(to, service))
+	limited := ctx
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > dialTimeout {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+	}
+	s, err := n.carrier.DialTLS(limited, endpoint(to, service), o.TLS)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil, timeoutError{}
 	}

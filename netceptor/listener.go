@@ -7,12 +7,17 @@ import (
 
 	"github.com/project-receptor/receptor/netceptor/internal/streams"
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
-// ListenOptions say how a service shows in the mesh.
+// ListenOptions say how a service shows in the mesh, and to whom it opens.
 type ListenOptions struct {
 	Advertise bool
 	Tags      map[string]string
+
+	// TLS is how the service proves that it is on this node, and what diallers have
+	// to prove. nil: streams are encrypted all the same, but nobody proves anything.
+	TLS *mtls.Server
 }
 
 // Listener accepts the streams of a service. It implements net.Listener.
@@ -50,12 +55,16 @@ func (n *Node) listen(name string, o ListenOptions) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.inner, err = n.carrier.Listen(l.service); err != nil {
+	if l.inner, err = n.carrier.ListenTLS(l.service, o.TLS); err != nil {
 		n.services.unbind(l.service)
 		return nil, err
 	}
 	if o.Advertise {
-		n.publish(l.addr.Service, wire.ConnStream, o.Tags)
+		kind := wire.ConnStream
+		if o.TLS != nil {
+			kind = wire.ConnStreamTLS
+		}
+		n.publish(l.addr.Service, kind, o.Tags)
 	}
 	return l, nil
 }
@@ -106,6 +115,9 @@ type Incoming struct {
 
 // Remote is the dialling side's address.
 func (i *Incoming) Remote() Addr { return i.node.addr(split(i.inner.Remote())) }
+
+// Peer is what is known of the dialling side.
+func (i *Incoming) Peer() PeerIdentity { return identityOf(i.inner.Security(), i.Remote().Node) }
 
 // Accept takes the stream.
 func (i *Incoming) Accept() (*Conn, error) {

@@ -19,7 +19,10 @@ type Status struct {
 	Advertisements       []Advertisement // sorted by node, service
 	KnownConnectionCosts map[string]map[string]float64
 	Links                []LinkStatus
+	Streams              []StreamStatus    // sorted by node, service
 	Counters             map[string]uint64 // drops by reason and such
+	Firewall             []FirewallRuleStatus
+	Alarms               []Alarm // raised since the node was started
 }
 
 // Connection is an established link to a neighbour, as legacy status has it.
@@ -45,6 +48,13 @@ type WorkCommand struct {
 	Secure   bool
 }
 
+// What is known for certain of who is at the other end of a link or a stream.
+const (
+	AuthNone        = "none"        // nothing
+	AuthTLS         = "tls"         // nothing, but nobody between it and us can listen
+	AuthCertificate = "certificate" // its certificate proves the node ID
+)
+
 // LinkStatus is the state of one link.
 type LinkStatus struct {
 	Peer           string    `json:"peer,omitempty"`
@@ -63,11 +73,56 @@ type LinkStatus struct {
 	FramesIn       uint64    `json:"frames_in"`
 	FramesOut      uint64    `json:"frames_out"`
 	FramesDropped  uint64    `json:"frames_dropped"`
-	Authentication string    `json:"authentication"` // "none" until links speak TLS
+	Authentication string    `json:"authentication"` // see the Auth constants
+	TLS            string    `json:"tls,omitempty"`  // the profile, "tls-server NAME"
+}
+
+// StreamStatus is the streams between a service and a node that are alike in what
+// is known of the other side.
+type StreamStatus struct {
+	Node           string `json:"node"`    // at the other end
+	Service        string `json:"service"` // there if Dir is "out", here if it is "in"
+	Dir            string `json:"dir"`
+	Connections    int    `json:"connections"` // that the streams share
+	Streams        int    `json:"streams"`
+	Authentication string `json:"authentication"` // see the Auth constants
+	TLS            string `json:"tls,omitempty"`  // the profile, "tls-server NAME"
+}
+
+// streamStatus sums the connections up.
+func (n *Node) streamStatus() []StreamStatus {
+	if n.carrier == nil {
+		return nil
+	}
+	sums := make(map[StreamStatus]StreamStatus) // by what they have in common
+	for _, c := range n.carrier.Status() {
+		node, _ := split(c.Remote)
+		_, service := split(c.Local)
+		key := StreamStatus{Dir: "in"}
+		if c.Dialled {
+			_, service = split(c.Remote)
+			key.Dir = "out"
+		}
+		key.Node, key.Service = n.name(node), service.String()
+		p := identityOf(c.Security, key.Node)
+		key.Authentication, key.TLS = p.Authentication, p.Profile
+		sum, ok := sums[key]
+		if !ok {
+			sum = key
+		}
+		sum.Connections++
+		sum.Streams += c.Streams
+		sums[key] = sum
+	}
+	return slices.SortedFunc(maps.Values(sums), func(a, b StreamStatus) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Dir, b.Dir),
+			cmp.Compare(a.Authentication, b.Authentication), cmp.Compare(a.TLS, b.TLS))
+	})
 }
 
 // Status returns the node's state.
 func (n *Node) Status() Status {
+	streams := n.streamStatus() // first: the streams ask for the mutex of the mesh under theirs
 	m := &n.mesh
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -77,7 +132,9 @@ func (n *Node) Status() Status {
 		Epoch:                n.config.Epoch,
 		RoutingTable:         m.routing.Routes(),
 		KnownConnectionCosts: m.routing.Costs(),
+		Streams:              streams,
 		Counters:             maps.Clone(m.ignored),
+		Alarms:               n.alarms.all(),
 	}
 	for peer, l := range m.peers {
 		s.Connections = append(s.Connections, Connection{NodeID: peer, Cost: l.proto.Cost()})
@@ -104,9 +161,13 @@ func (n *Node) Status() Status {
 	})
 
 	for what := range counterCount {
-		s.Counters[what.String()] = n.counters[what].Load()
+		s.Counters[what.String()] += n.counters[what].Load() // a machine may have the same reason
 	}
 	_, s.Counters["loopback_full"] = n.loop.Counts()
+	s.Firewall = n.firewallStatus()
+	if n.carrier != nil {
+		maps.Copy(s.Counters, n.carrier.Counters())
+	}
 	return s
 }
 
@@ -119,7 +180,7 @@ func (l *Link) status() LinkStatus {
 		Local: l.config.Local, Remote: l.config.Remote, Since: l.since,
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut,
 		FramesIn: c.FramesIn, FramesOut: c.FramesOut, FramesDropped: c.Dropped,
-		Authentication: "none",
+		Authentication: l.authentication(), TLS: l.config.profile(),
 	}
 	if l.peer != "" {
 		s.State, s.Cost = "established", l.proto.Cost()

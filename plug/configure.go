@@ -55,12 +55,16 @@ func (r *runner) has(item string) bool {
 
 // check makes an item of its configuration, or says what is wrong with that.
 func (r *runner) check(c wire.ConfigItem) (it *Item, problem string) {
-	if !slices.ContainsFunc(r.plug.Kinds, func(k wire.Kind) bool { return k.Kind == c.Kind }) {
+	i := slices.IndexFunc(r.plug.Kinds, func(k wire.Kind) bool { return k.Kind == c.Kind })
+	if i < 0 {
 		return nil, "kind " + c.Kind + " is not one of this plug"
 	}
 	params, err := normalise(c.Params)
 	if err != nil {
 		return nil, err.Error()
+	}
+	if problem := coreLacksTLS(&r.plug.Kinds[i], params); problem != "" {
+		return nil, problem
 	}
 	r.mu.Lock()
 	running := r.items[c.Item]
@@ -75,6 +79,22 @@ func (r *runner) check(c wire.ConfigItem) (it *Item, problem string) {
 		}
 	}
 	return it, ""
+}
+
+// coreLacksTLS says why an item cannot be that names TLS of the core's: a core that
+// can speak it takes the parameter for itself, and without it the item would run
+// in the open.
+func coreLacksTLS(k *wire.Kind, params json.RawMessage) string {
+	var given map[string]any
+	if json.Unmarshal(params, &given) != nil {
+		return "" // for whoever decodes them to tell
+	}
+	for _, p := range k.Params {
+		if name := given[p.Name]; p.TLS != "" && name != nil && name != "" {
+			return "parameter " + p.Name + ": this core is too old to speak TLS"
+		}
+	}
+	return ""
 }
 
 func (r *runner) newItem(c wire.ConfigItem, params json.RawMessage) *Item {

@@ -177,6 +177,23 @@ func TestConfigIsCheckedWhole(t *testing.T) {
 	wantNoEvent(t, events)
 }
 
+// A core that does not take the parameter for itself speaks no TLS.
+func TestNoTLSInTheOpen(t *testing.T) {
+	t.Parallel()
+	core := plugtest.NewCore(t)
+	p, events := eventPlug()
+	p.Kinds[0].Params = append(p.Kinds[0].Params, wire.Param{Name: "tls", Type: "string", TLS: wire.TLSClient})
+	start(t, core, p)
+	s := core.Session()
+	r := s.Configure(plugtest.NewItem(t, "a", "test", map[string]string{"value": "1", "tls": "c"}))
+	if len(r.Errors) != 1 || r.Errors[0].Msg != "parameter tls: this core is too old to speak TLS" {
+		t.Errorf("got %+v", r.Errors)
+	}
+	wantNoEvent(t, events)
+	s.Configure(plugtest.NewItem(t, "a", "test", map[string]string{"value": "1", "tls": ""}))
+	wantEvents(t, events, event{"start", "a", "1"})
+}
+
 func TestFailedItemIsRunAgain(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)

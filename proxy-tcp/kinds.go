@@ -5,7 +5,8 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// The kinds of items of this plug.
+// The kinds of items of this plug. The core reads and speaks tlsclient and
+// tlsserver, which are of the streams through the mesh.
 const (
 	kindServer = "tcp-server"
 	kindClient = "tcp-client"
@@ -24,6 +25,7 @@ func kinds() []wire.Kind {
 				{Name: "bindaddr", Type: schema.TypeString, Key: true, Default: "0.0.0.0", Help: "address or host name to listen on"},
 				{Name: "remotenode", Type: schema.TypeNode, Required: true, Help: "node ID of the node to connect to"},
 				{Name: "remoteservice", Type: schema.TypeService, Required: true, Help: "service on that node"},
+				{Name: "tlsclient", Type: schema.TypeString, TLS: wire.TLSClient, Help: "tls-client of the streams to that service (default: encrypted, but nobody has to prove who it is)"},
 			},
 		},
 		{
@@ -35,6 +37,7 @@ func kinds() []wire.Kind {
 			Params: []wire.Param{
 				{Name: "service", Type: schema.TypeService, Key: true, Required: true, Help: "service name on this node"},
 				{Name: "address", Type: schema.TypeAddress, Required: true, Help: "host:port to connect to"},
+				{Name: "tlsserver", Type: schema.TypeString, TLS: wire.TLSServer, Help: "tls-server of the service (default: encrypted, but nobody has to prove who it is)"},
 			},
 		},
 	}

@@ -13,7 +13,7 @@ import (
 
 type connectCommand struct{ mesh Mesh }
 
-// connectParams are those of the legacy forms.
+// connectParams are what it is to connect to.
 type connectParams struct{ node, service, tls string }
 
 func connectPlainParams(args string) (p connectParams, err error) {
@@ -57,10 +57,7 @@ func (c connectCommand) plain(ctx context.Context, s Session, args *string, para
 	if err != nil {
 		return nil, err
 	}
-	if p.tls != "" {
-		return nil, fmt.Errorf("unknown TLS config %s", p.tls)
-	}
-	return nil, c.connect(ctx, s, p.node, p.service, "Connecting", false)
+	return nil, c.connect(ctx, s, p, "Connecting", false)
 }
 
 // own is connect as before, but each direction ends by itself.
@@ -68,6 +65,7 @@ func (c connectCommand) own(ctx context.Context, s Session, args json.RawMessage
 	var a struct {
 		Node    string `json:"node"`
 		Service string `json:"service"`
+		TLS     string `json:"tls"`
 	}
 	if err := decodeArgs(args, &a); err != nil {
 		return nil, err
@@ -78,12 +76,12 @@ func (c connectCommand) own(ctx context.Context, s Session, args json.RawMessage
 	if a.Service == "" {
 		return nil, &Error{CodeInvalid, "service is missing"}
 	}
-	return nil, c.connect(ctx, s, a.Node, a.Service, "", true)
+	return nil, c.connect(ctx, s, connectParams{a.Node, a.Service, a.TLS}, "", true)
 }
 
 // connect joins the client to a service until both have ended.
-func (c connectCommand) connect(ctx context.Context, s Session, node, service, line string, halves bool) error {
-	stream, err := c.mesh.Dial(ctx, node, service)
+func (c connectCommand) connect(ctx context.Context, s Session, p connectParams, line string, halves bool) error {
+	stream, err := c.mesh.Dial(ctx, p.node, p.service, p.tls)
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {

@@ -16,7 +16,9 @@ const (
 	CodeInvalid        = "invalid"     // arguments that make no sense
 	CodeNotFound       = "not_found"   // no such thing: a service, a TLS configuration
 	CodeUnreachable    = "unreachable" // no way to that node
+	CodeBlocked        = "blocked"     // a firewall rule, here or on the way, forbids it
 	CodeRefused        = "refused"     // the remote service turned us away
+	CodeUntrusted      = "untrusted"   // one side has not proven to the other who it is
 	CodeTimeout        = "timeout"
 	CodeCanceled       = "canceled" // the node is stopping
 	CodeInternal       = "internal"
@@ -41,7 +43,11 @@ func CodeOf(err error) string {
 	switch {
 	case errors.Is(err, netceptor.ErrNoRoute):
 		return CodeUnreachable
-	case errors.Is(err, netceptor.ErrServiceUnknown):
+	case errors.Is(err, netceptor.ErrBlocked):
+		return CodeBlocked
+	case errors.Is(err, netceptor.ErrUntrusted):
+		return CodeUntrusted
+	case errors.Is(err, netceptor.ErrServiceUnknown), errors.Is(err, ErrTLSClient):
 		return CodeNotFound
 	case errors.Is(err, netceptor.ErrRefused), errors.Is(err, netceptor.ErrReset):
 		return CodeRefused

@@ -2,10 +2,13 @@ package control
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // Mesh is what the commands of this package need of a node. ForNode makes one;
@@ -14,7 +17,8 @@ type Mesh interface {
 	NodeID() string
 	Status() netceptor.Status
 	Ping(ctx context.Context, node string, hops uint8) (netceptor.PingResult, error)
-	Dial(ctx context.Context, node, service string) (Stream, error)
+	// Dial opens a stream by the TLS profile of that name; empty: none.
+	Dial(ctx context.Context, node, service, tlsClient string) (Stream, error)
 }
 
 // Stream is a stream through the mesh: Close ends both directions in order,
@@ -25,14 +29,24 @@ type Stream interface {
 	Reset() error
 }
 
-// ForNode makes a Mesh of a node.
-func ForNode(n *netceptor.Node) Mesh { return nodeMesh{n} }
+// ErrTLSClient is the error of a Dial by a TLS profile that is not there.
+var ErrTLSClient = errors.New("unknown TLS config")
 
-type nodeMesh struct{ *netceptor.Node }
+// ForNode makes a Mesh of a node and its TLS profiles, which may be nil.
+func ForNode(n *netceptor.Node, tls *mtls.Set) Mesh { return nodeMesh{n, tls} }
 
-// Dial implements Mesh. It exists since a nil *netceptor.Conn is not a nil Stream.
-func (m nodeMesh) Dial(ctx context.Context, node, service string) (Stream, error) {
-	c, err := m.Node.Dial(ctx, node, service)
+type nodeMesh struct {
+	*netceptor.Node
+	tls *mtls.Set
+}
+
+// Dial implements Mesh.
+func (m nodeMesh) Dial(ctx context.Context, node, service, tlsClient string) (Stream, error) {
+	profile, err := m.tls.Client(tlsClient)
+	if err != nil {
+		return nil, fmt.Errorf("%w %s", ErrTLSClient, tlsClient)
+	}
+	c, err := m.Node.DialWith(ctx, node, service, netceptor.DialOptions{TLS: profile})
 	if err != nil {
 		return nil, err
 	}
@@ -40,10 +54,10 @@ func (m nodeMesh) Dial(ctx context.Context, node, service string) (Stream, error
 }
 
 // NodeCommands returns the commands of a node: ping, traceroute, status and
-// connect. What extra returns, if set, joins the status of our own form under its
+// connect, which may name the TLS profiles. What extra returns, if set, joins the status of our own form under its
 // keys; it is called from any conversation, and must not block.
-func NodeCommands(n *netceptor.Node, extra func() map[string]any) []Command {
-	return MeshCommands(ForNode(n), extra)
+func NodeCommands(n *netceptor.Node, tls *mtls.Set, extra func() map[string]any) []Command {
+	return MeshCommands(ForNode(n, tls), extra)
 }
 
 // MeshCommands is NodeCommands for any Mesh. The uptime in status counts from

@@ -60,7 +60,7 @@ func TestRealNodes(t *testing.T) {
 	link(t, alpha, beta)
 
 	s := control.New(control.Config{NodeID: "beta"})
-	s.Register(control.NodeCommands(beta, nil)...)
+	s.Register(control.NodeCommands(beta, nil, nil)...)
 	l, err := beta.Listen("control", netceptor.ListenOptions{Advertise: true})
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestRealNodes(t *testing.T) {
 	serveOn(t, s, l)
 
 	s = control.New(control.Config{NodeID: "alpha"})
-	s.Register(control.NodeCommands(alpha, nil)...)
+	s.Register(control.NodeCommands(alpha, nil, nil)...)
 	path := serve(t, s)
 
 	// Nobody tells when a route is there: ping until it is.

@@ -93,8 +93,8 @@ func TestOwnStatus(t *testing.T) {
 	}
 	slices.Sort(keys)
 	want := []string{
-		"advertisements", "authentication", "connections", "counters", "epoch", "items", "known_costs",
-		"links", "node", "routes", "system", "uptime_s", "version",
+		"advertisements", "alarms", "connections", "counters", "epoch", "firewall", "items", "known_costs",
+		"links", "node", "routes", "streams", "system", "uptime_s", "version",
 	}
 	if !slices.Equal(keys, want) {
 		t.Errorf("keys %v, want %v", keys, want)

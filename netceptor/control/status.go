@@ -122,8 +122,9 @@ func (c statusCommand) own(_ context.Context, _ Session, args json.RawMessage, _
 		"advertisements": advertisements,
 		"links":          notNil(st.Links),
 		"counters":       notNilMap(st.Counters),
-		// Streams between nodes are encrypted, but nobody's name is checked yet.
-		"authentication": map[string]string{"streams": "none"},
+		"firewall":       notNil(st.Firewall),
+		"alarms":         notNil(st.Alarms),
+		"streams":        notNil(st.Streams),
 	} {
 		all[k] = v
 	}

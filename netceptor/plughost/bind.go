@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
-	"github.com/project-receptor/receptor/plug/recordconn"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -27,6 +27,7 @@ type bind struct {
 	key      bindKey
 	req      wire.Bind // what was asked for
 	service  string    // what it became
+	tls      *mtls.Server
 	listener *netceptor.Listener
 	pending  chan struct{}   // a token for each stream that is offered to the plug and not yet taken
 	ctx      context.Context // ends with the bind
@@ -62,7 +63,7 @@ func (g *guest) bind(r *session.Request) (any, error) {
 		switch {
 		case b.guest != nil && b.guest != g:
 			return nil, wire.NewError(wire.CodeExists, "bind %q is held by %s", clip(req.Bind), b.guest.hello.Name)
-		case b.serves(req):
+		case b.serves(req) && b.tls == g.serverOf(req):
 			b.give(g)
 			return wire.Bound{Service: b.service}, nil
 		case b.guest == g:
@@ -79,7 +80,7 @@ func (g *guest) bind(r *session.Request) (any, error) {
 	if count >= maxBinds {
 		return nil, wire.NewError(wire.CodeLimit, "%s has %d binds, at most %d are allowed", g.hello.Name, count, maxBinds)
 	}
-	b, err := h.listen(key, req)
+	b, err := h.listen(key, req, g.serverOf(req))
 	if err != nil {
 		return nil, bindError(err, req.Service)
 	}
@@ -117,6 +118,14 @@ func (g *guest) mayBind(req wire.Bind) error {
 	return nil
 }
 
+// serverOf is the TLS of the item that a BIND names; nil: none. Callers hold mu.
+func (g *guest) serverOf(req wire.Bind) *mtls.Server {
+	if it := g.carriedItem(req.Item); it != nil {
+		return it.tls.server
+	}
+	return nil
+}
+
 // serves reports whether the bind is what req asks for.
 func (b *bind) serves(req wire.Bind) bool {
 	return b.req.Service == req.Service && b.req.Advertise == req.Advertise && maps.Equal(b.req.Tags, req.Tags)
@@ -136,16 +145,16 @@ func (b *bind) give(g *guest) {
 }
 
 // listen makes a bind. Callers hold mu, which Listen of a node does not block.
-func (h *Host) listen(key bindKey, req wire.Bind) (*bind, error) {
+func (h *Host) listen(key bindKey, req wire.Bind, tls *mtls.Server) (*bind, error) {
 	if h.closed {
 		return nil, net.ErrClosed
 	}
-	l, err := h.node.Listen(req.Service, netceptor.ListenOptions{Advertise: req.Advertise, Tags: req.Tags})
+	l, err := h.node.Listen(req.Service, netceptor.ListenOptions{Advertise: req.Advertise, Tags: req.Tags, TLS: tls})
 	if err != nil {
 		return nil, err
 	}
 	b := &bind{
-		key: key, req: req, service: req.Service, listener: l,
+		key: key, req: req, service: req.Service, tls: tls, listener: l,
 		pending: make(chan struct{}, wire.MaxOpensPerItem),
 		back:    make(chan struct{}),
 	}
@@ -389,7 +398,7 @@ func (h *Host) serveAttach(ctx context.Context, conn net.Conn, cred socket.Cred,
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.join(ctx, relayed{recordconn.New(conn)}, st)
+	h.relay(ctx, conn, st)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -29,6 +30,7 @@ type Config struct {
 	CoreKinds []string        // kinds that no plug may claim
 	NoHandoff bool            // plugs relay all bytes: no socket is taken over
 	Digest    string          // of the node's configuration, for observers; empty: none
+	TLS       *mtls.Set       // the profiles that items may name; nil: none
 }
 
 // Host serves plugs. It is used once: when it has been closed, or Serve has
@@ -41,6 +43,7 @@ type Host struct {
 	coreKinds []string
 	noHandoff bool
 	digest    string
+	tls       *mtls.Set
 
 	ctx    context.Context // ends with Close; owns all goroutines
 	cancel context.CancelFunc
@@ -82,6 +85,7 @@ func New(c Config) (*Host, error) {
 		policy:    c.Policy,
 		noHandoff: c.NoHandoff,
 		digest:    c.Digest,
+		tls:       c.TLS,
 		handed:    make(map[string]*handed),
 		binds:     make(map[bindKey]*bind),
 		offers:    make(map[string]*offer),
@@ -233,6 +237,9 @@ func (h *Host) refuse(o *session.Opening, cred socket.Cred, err error) {
 func (h *Host) Close() error {
 	h.mu.Lock()
 	h.closed = true
+	for _, o := range h.handed {
+		o.end()
+	}
 	h.mu.Unlock()
 	h.cancel()
 	h.wg.Wait()

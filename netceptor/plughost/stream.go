@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
@@ -26,7 +27,7 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 
 	// A plug that goes takes its request with it.
 	dctx, cancel := context.WithTimeout(o.WithHangup(ctx), timeoutOf(req))
-	st, err := h.node.Dial(dctx, req.Node, req.Service)
+	st, err := g.dialNode(dctx, req)
 	cancel()
 	g.endDial(req)
 	if err != nil {
@@ -36,8 +37,18 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.join(ctx, relayed{recordconn.New(conn)}, st)
+	h.relay(ctx, conn, st)
 	return nil
+}
+
+// relay joins a data connection that carries records to its stream, and waits
+// for the end, which comes with that of ctx as well.
+func (h *Host) relay(ctx context.Context, conn net.Conn, st *netceptor.Conn) {
+	over := make(chan struct{})
+	j := h.join(relayed{recordconn.New(conn)}, st, func() { close(over) })
+	stop := context.AfterFunc(ctx, j.abort)
+	<-over
+	stop()
 }
 
 // openDial checks a DIAL against what the plug may, and reserves its place.
@@ -74,6 +85,21 @@ func (g *guest) mayDial(req wire.Dial) error {
 			g.hello.Name, clip(req.Service), clip(req.Node))
 	}
 	return nil
+}
+
+// dialNode opens a stream with the TLS of the item that a DIAL names.
+func (g *guest) dialNode(ctx context.Context, req wire.Dial) (*netceptor.Conn, error) {
+	var o netceptor.DialOptions
+	if req.Item != "" {
+		g.host.mu.Lock()
+		it := g.carriedItem(req.Item)
+		g.host.mu.Unlock()
+		if it == nil { // gone just now; its TLS must not be left out
+			return nil, wire.NewError(wire.CodeGone, "item %q is gone", clip(req.Item))
+		}
+		o.TLS = it.tls.client
+	}
+	return g.host.node.DialWith(ctx, req.Node, req.Service, o)
 }
 
 // dialKey is what pending dials are counted by.

@@ -56,9 +56,17 @@ type Param struct {
 	Default  any    `json:"default,omitempty"`
 	Bare     bool   `json:"bare,omitempty"`   // a bare value on the command line fills this one
 	Repeat   bool   `json:"repeat,omitempty"` // may be given several times
-	TLS      string `json:"tls,omitempty"`    // who speaks the TLS it names: core or plug
+	TLS      string `json:"tls,omitempty"`    // TLSServer or TLSClient: a string that names TLS of the core's
 	Help     string `json:"help"`
 }
+
+// What a parameter names whose TLS the core speaks: one of its tls-server items, or
+// of its tls-client items. The core reads it itself, so it is not in CONFIG. On
+// links it speaks TLS on the bytes of the link, for streams through the mesh.
+const (
+	TLSServer = "server"
+	TLSClient = "client"
+)
 
 // Welcome answers Hello.
 type Welcome struct {

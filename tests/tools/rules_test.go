@@ -88,9 +88,11 @@ var mayImport = []struct {
 	{"netceptor/plughost", []string{"netceptor", "plug"}, "the mesh knows no backend, proxy or command"},
 	{"backend-tcp", []string{"backend-tcp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"proxy-tcp", []string{"proxy-tcp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
+	{"workceptor", []string{"workceptor"}, "units of work are a library without a mesh: it names the few calls that it needs, and cmd joins them"},
 	{"cmd", []string{"cmd", "netceptor", "plug"}, "the core and the launcher have no backend and no proxy in them: those are programs of their own"},
 	{"example", []string{"example", "backend-tcp", "proxy-tcp", "netceptor", "plug"}, "an example is built of what users have"},
 	{"tests", []string{""}, ""},
+	{"tests/legacy", []string{"tests/legacy"}, "the model of an existing node is written from the description alone: what it shared with us, it could not check"},
 }
 
 func TestImportsBetweenModules(t *testing.T) {
@@ -122,10 +124,11 @@ var libraries = []struct {
 	only []string
 	why  string
 }{
-	{"github.com/quic-go/quic-go", []string{"netceptor/internal/streams", "tests/integration"}, "its API moves often: one package holds it behind our own seam"},
+	{"github.com/quic-go/quic-go", []string{"netceptor/internal/streams", "tests/integration", "tests/legacy"}, "its API moves often: one package holds it behind our own seam"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "command lines live in command packages"},
 	{"go.yaml.in/yaml/v2", []string{"cmd/internal/config"}, "configuration files are read in one place"},
-	{"github.com/minio/highwayhash", []string{"netceptor/internal/wire"}, "a node's hash is made in one place"},
+	{"github.com/minio/highwayhash", []string{"netceptor/internal/wire", "tests/legacy"}, "a node's hash is made in one place"},
+	{"github.com/gorilla/websocket", []string{"tests/legacy"}, "a medium is a backend's business"},
 	{"os/exec", []string{"cmd/internal/launcher", "cmd/receptor", "plug/cmd", "tests"}, "the core and its plugs execute nothing; a hop node has no code that can run a job"},
 	{"log", nil, "logging is injected (hclog)"},
 	{"flag", []string{"plug/plugcmd", "plug/cmd", "cmd", "tests"}, "flags live in command packages"},
@@ -152,7 +155,8 @@ func TestImportsOfLibraries(t *testing.T) {
 // simulation can drive them.
 var pure = []string{
 	"plug/wire",
-	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert",
+	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert", "netceptor/internal/firewall",
+	"workceptor/internal/state",
 }
 
 func TestPurity(t *testing.T) {
@@ -232,6 +236,32 @@ func TestNoSleepInTests(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The race detector allocates, so what must not is tested apart from it: make
+// test-allocs runs the tests whose names say Allocs, and no others.
+func TestAllocTestsAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t, open(t)) {
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, f := range files {
+			files[i] = filepath.Base(f)
+		}
+		var test string // the function that is looked at
+		inspect(t, p, files, func(fset *token.FileSet, n ast.Node) {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				test = n.Name.Name
+			case *ast.SelectorExpr:
+				if n.Sel.Name == "AllocsPerRun" && !strings.Contains(test, "Allocs") {
+					t.Errorf("%s: %s counts allocations: its name has to say Allocs", fset.Position(n.Pos()), test)
+				}
+			}
+		})
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/project-receptor/receptor/cmd/internal/config"
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/netceptor/plughost"
 	"github.com/project-receptor/receptor/plug/socket"
 )
@@ -43,6 +44,7 @@ const stopTimeout = 10 * time.Second
 type Core struct {
 	o       Options
 	log     hclog.Logger
+	tls     *mtls.Set // the profiles that items name
 	node    *netceptor.Node
 	host    *plughost.Host
 	control *control.Server
@@ -57,6 +59,9 @@ func New(ctx context.Context, o Options) (_ *Core, err error) {
 		o.StopTimeout = stopTimeout
 	}
 	c := &Core{o: o, log: o.Logger}
+	if c.tls, err = o.Config.LoadTLS(o.Logger.Named("tls")); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.closeListeners())
@@ -70,6 +75,7 @@ func New(ctx context.Context, o Options) (_ *Core, err error) {
 	if err := c.listenClients(); err != nil {
 		return nil, err
 	}
+	c.warnOfTLS()
 	if err := c.makeNode(ctx); err != nil {
 		return nil, err
 	}
@@ -97,14 +103,20 @@ func (c *Core) listenClients() error {
 	}
 	c.clients = append(c.clients, l)
 	for _, s := range cfg.Control {
-		if s.Filename == "" {
-			continue
+		if s.Filename != "" {
+			l, err := listenControl(s)
+			if err != nil {
+				return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+			}
+			c.clients = append(c.clients, l)
 		}
-		l, err := listenControl(s)
-		if err != nil {
-			return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+		if s.TCP != "" {
+			l, err := c.listenTCP(s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.Label, err)
+			}
+			c.clients = append(c.clients, l)
 		}
-		c.clients = append(c.clients, l)
 	}
 	return nil
 }
@@ -122,6 +134,8 @@ func (c *Core) makeNode(ctx context.Context) error {
 		StatelessResetKey: id.resetKey,
 		Version:           c.o.Version,
 		MaxIdle:           cfg.MaxIdle,
+		RequireTLS:        cfg.NeedTLS,
+		Firewall:          cfg.Firewall,
 	})
 	if err != nil {
 		return fmt.Errorf("make node %s: %w", cfg.NodeID, err)
@@ -133,18 +147,29 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Policy:    cfg.Plugs.Policy,
 		CoreKinds: config.Names(),
 		Digest:    c.o.Digest,
+		TLS:       c.tls,
 	})
 	if err != nil {
 		return fmt.Errorf("serve plugs: %w", err)
 	}
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
-	c.control.Register(control.NodeCommands(c.node, c.status)...)
+	c.control.Register(control.NodeCommands(c.node, c.tls, c.status)...)
 	return nil
+}
+
+// warnOfTLS says what the TLS profiles leave open. Links without TLS are items,
+// and warn by themselves.
+func (c *Core) warnOfTLS() {
+	for _, p := range c.tls.Status() {
+		if p.Warning != "" {
+			c.log.Warn("TLS profile leaves something open", "profile", p.Kind+" "+p.Name, "warning", p.Warning)
+		}
+	}
 }
 
 // status is what the core adds to the status of the node.
 func (c *Core) status() map[string]any {
-	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs()}
+	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs(), "tls": c.tls.Status()}
 }
 
 // Run brings the core to life until ctx is done, and then ends it in order. It
@@ -190,7 +215,13 @@ func (c *Core) Run(ctx context.Context) error {
 func (c *Core) listenMesh() ([]net.Listener, error) {
 	var all []net.Listener
 	for _, s := range c.o.Config.Control {
-		l, err := c.node.Listen(s.Service, netceptor.ListenOptions{Advertise: true, Tags: map[string]string{"type": "Control Service"}})
+		profile, err := c.tls.Server(s.TLS)
+		if err != nil {
+			return nil, fmt.Errorf("%s: parameter tls: %w", s.Label, err)
+		}
+		l, err := c.node.Listen(s.Service, netceptor.ListenOptions{
+			Advertise: true, Tags: map[string]string{"type": "Control Service"}, TLS: profile,
+		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: open service %s: %w", s.Label, s.Service, err)
 		}

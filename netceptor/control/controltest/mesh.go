@@ -5,6 +5,7 @@ package controltest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -17,6 +18,8 @@ import (
 // Mesh is a control.Mesh whose answers are given. Set its fields before use.
 type Mesh struct {
 	State netceptor.Status
+
+	TLSClient string // the one TLS profile that can be dialled with; empty: none
 
 	// OnPing answers pings; nil: no route to any node.
 	OnPing func(ctx context.Context, node string, hops uint8) (netceptor.PingResult, error)
@@ -41,7 +44,10 @@ func (m *Mesh) Ping(ctx context.Context, node string, hops uint8) (netceptor.Pin
 }
 
 // Dial implements control.Mesh.
-func (m *Mesh) Dial(_ context.Context, node, service string) (control.Stream, error) {
+func (m *Mesh) Dial(_ context.Context, node, service, tlsClient string) (control.Stream, error) {
+	if tlsClient != "" && tlsClient != m.TLSClient {
+		return nil, fmt.Errorf("%w %s", control.ErrTLSClient, tlsClient)
+	}
 	serve, ok := m.OnStream[node+":"+service]
 	if !ok {
 		if _, ok := m.State.RoutingTable[node]; !ok && node != m.State.NodeID {

@@ -39,7 +39,12 @@ func (c *Carrier) serve(t *transport) {
 		if err != nil {
 			return // closed, with the carrier or with the last use of the transport
 		}
+		c.admission.meet(q)
 		cn := newConn(c, q, c.localOf(q), endpointOf(q.RemoteAddr()), false)
+		if err := cn.meetClient(); err != nil {
+			c.spawn(func() { cn.close(connReset, "certificate not understood") })
+			continue
+		}
 		if !c.register(cn) {
 			c.spawn(func() { cn.close(connBusy, "too many connections") })
 			continue
@@ -122,6 +127,10 @@ func (c *Carrier) offer(in *Incoming) {
 	l := c.listenerOf(in.conn.local.Service())
 	if l == nil {
 		in.refuse(codeServiceUnknown, "Listener Closed")
+		return
+	}
+	if !in.conn.admittedTo(l) {
+		in.refuse(codeStale, "the service has changed")
 		return
 	}
 	l.offer(in)

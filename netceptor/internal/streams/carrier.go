@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/quic-go/quic-go"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // Times of connections.
@@ -75,6 +77,8 @@ type Carrier struct {
 
 	initialWindow, maxWindow uint64 // of streams; tests have others
 
+	admission admission
+
 	main *transport // set by Start: dials; accepts for all services if it is fast
 	fast bool
 
@@ -108,7 +112,6 @@ func New(conf Config) (*Carrier, error) {
 		conf:          conf,
 		log:           conf.Logger,
 		dialFrom:      MakeEndpoint(conf.Self, randomService()),
-		serverTLS:     serverTLS(cert),
 		clientTLS:     clientTLS(),
 		initialWindow: initialStreamWindow,
 		maxWindow:     maxStreamWindow,
@@ -118,6 +121,8 @@ func New(conf Config) (*Carrier, error) {
 		attempts:      make(map[*attempt]struct{}),
 		legacy:        make(map[uint64]struct{}),
 	}
+	c.serverTLS = serverTLS(cert)
+	c.serverTLS.GetConfigForClient = c.serverConfig
 	if c.log == nil {
 		c.log = hclog.NewNullLogger()
 	}
@@ -283,23 +288,26 @@ func (c *Carrier) Deliver(src, dst Endpoint, payload []byte, ecn uint8) bool {
 	return s != nil
 }
 
-// Unreachable tells of a notice about a packet from one of our services. Notices
-// are not authenticated, so they end only what cannot be told otherwise: dials
-// that wait for a first answer, and netceptor connections whose dialler is gone.
-func (c *Carrier) Unreachable(src, dst Endpoint, problem string) {
-	if problem != "service unknown" {
-		return
-	}
+// Unreachable tells of a notice about a packet from one of our services: why is
+// ErrServiceUnknown or another reason. Notices are not authenticated, so they end
+// only what cannot be told otherwise: dials that wait for a first answer, and
+// netceptor connections whose dialler is gone.
+func (c *Carrier) Unreachable(src, dst Endpoint, why error) {
+	unknown := errors.Is(why, ErrServiceUnknown)
 	c.mu.RLock()
 	var gone []*conn
 	for a := range c.attempts {
 		if a.to.endpoint == dst && src == c.dialFrom {
-			a.cancel(ErrServiceUnknown)
+			a.cancel(why)
 		}
 	}
 	for cn := range c.conns {
-		if cn.legacy && !cn.dialled && cn.local == src && cn.remote == dst {
+		switch {
+		case cn.local != src || cn.remote != dst:
+		case unknown && cn.legacy && !cn.dialled:
 			gone = append(gone, cn)
+		case !unknown && cn.dialled: // a service that is gone resets the connection, which cannot be forged
+			cn.unreachable(why)
 		}
 	}
 	c.mu.RUnlock()
@@ -331,7 +339,10 @@ func (c *Carrier) Restarted(node uint64) {
 }
 
 // Listen binds a stream service.
-func (c *Carrier) Listen(name [8]byte) (*Listener, error) {
+func (c *Carrier) Listen(name [8]byte) (*Listener, error) { return c.ListenTLS(name, nil) }
+
+// ListenTLS is Listen with a TLS profile; nil: diallers need not prove who they are.
+func (c *Carrier) ListenTLS(name [8]byte, server *mtls.Server) (*Listener, error) {
 	at := MakeEndpoint(c.conf.Self, name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -355,7 +366,7 @@ func (c *Carrier) Listen(name [8]byte) (*Listener, error) {
 		c.services[name] = s
 	}
 	l := &Listener{
-		c: c, service: name,
+		c: c, service: name, server: server,
 		waiting: make(chan *Incoming, maxBacklog),
 		done:    make(chan struct{}),
 	}

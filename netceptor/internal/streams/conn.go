@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // conn is a QUIC connection: of receptor-mux/1 with many streams, or of
@@ -21,6 +24,10 @@ type conn struct {
 	dialled bool
 	legacy  bool // netceptor
 
+	server *mtls.Server // of an accepted connection: the profile it was made by; nil: none
+	proven mtls.Peer    // whom the certificate of the far side names
+	until  time.Time    // when that ends, of an accepted connection; zero: never
+
 	useless chan struct{}          // closed when nobody has a use for it any more
 	cause   atomic.Pointer[string] // why we ended it, if it is not for its streams' users to know as their own doing
 
@@ -29,8 +36,15 @@ type conn struct {
 	idleSince time.Time // when open became 0
 	fullUntil time.Time // the far side has no room for streams until about then
 	retired   bool      // takes no new streams
+	checked   uint64    // the generation of server's files that let the far side in
 	ended     bool      // useless is closed
+	opening   map[*opener]struct{}
+	hint      error     // what was last said of our packets
+	hintTime  time.Time // when
 }
+
+// opener is somebody who waits for the far side to accept a stream.
+type opener struct{ cancel context.CancelCauseFunc }
 
 func newConn(c *Carrier, q *quic.Conn, local, remote Endpoint, dialled bool) *conn {
 	return &conn{
@@ -76,6 +90,15 @@ func (cn *conn) retire() {
 	cn.endIfUseless()
 }
 
+// retireOnce retires a dialled connection and tells whether it was not before.
+func (cn *conn) retireOnce() bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	was := cn.retired
+	cn.retired = true
+	return !was
+}
+
 // endIfUseless ends a connection of netceptor after its stream, and an accepted
 // one of receptor-mux/1 when the dialler has asked for it. cn.mu is held.
 func (cn *conn) endIfUseless() {
@@ -101,6 +124,48 @@ func (cn *conn) full(until time.Time) {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	cn.fullUntil = until
+}
+
+// wait lets a dial that waits for its answer hear of notices, until the context
+// is cancelled with nil.
+func (cn *conn) wait(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	o := &opener{cancel}
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.opening == nil {
+		cn.opening = make(map[*opener]struct{})
+	}
+	cn.opening[o] = struct{}{}
+	return ctx, func() {
+		cancel(nil)
+		cn.mu.Lock()
+		defer cn.mu.Unlock()
+		delete(cn.opening, o)
+	}
+}
+
+// unreachable ends the dials that wait for an answer. Open streams are not ended by
+// what nobody vouches for; should they end since nothing is heard of the far side,
+// it was probably for this reason.
+func (cn *conn) unreachable(why error) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.hint, cn.hintTime = why, time.Now()
+	for o := range cn.opening {
+		o.cancel(why)
+	}
+}
+
+// silence describes the end of a connection that was no longer heard of.
+func (cn *conn) silence(err error) error {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cause := err.Error()
+	if cn.hint != nil && time.Since(cn.hintTime) < 2*idleTimeout {
+		cause += ": " + cn.hint.Error()
+	}
+	return &lostError{cause: cause, timeout: true, conn: true}
 }
 
 // watch waits for the end of the connection, or ends it when it is useless.
@@ -145,6 +210,9 @@ func (cn *conn) lostBy(err error) error {
 	}
 	if cn.c.isClosed() {
 		return net.ErrClosed
+	}
+	if isTimeout(err) {
+		return cn.silence(err)
 	}
 	return lost(err)
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // dialTries bounds how often a dial begins anew because a shared connection
@@ -23,6 +25,7 @@ const fullPause = time.Second
 var (
 	errRestarted = errors.New("the node has restarted")
 	errFull      = errors.New("the connection has no room for another stream")
+	errStale     = errors.New("the service takes no more streams of this connection")
 )
 
 // peer is what streams can share a connection to.
@@ -30,11 +33,6 @@ type peer struct {
 	endpoint Endpoint
 	identity identity
 }
-
-// identity is who we are to the far side and whom we take it for. It is empty
-// until there are TLS profiles: then their names belong here, since a stream
-// must never run over a connection that was made under another one.
-type identity struct{}
 
 // pool is the shared connections to a peer. Carrier.mu guards it.
 type pool struct {
@@ -59,10 +57,15 @@ type attempt struct {
 // node has accepted the connection. ErrServiceUnknown, ErrRefused and the
 // context's error are told apart.
 func (c *Carrier) Dial(ctx context.Context, dst Endpoint) (*Stream, error) {
+	return c.DialTLS(ctx, dst, nil)
+}
+
+// DialTLS is Dial by a TLS profile; nil: the far side need not prove who it is.
+func (c *Carrier) DialTLS(ctx context.Context, dst Endpoint, client *mtls.Client) (*Stream, error) {
 	if dst.mapped() {
 		return nil, ErrServiceUnknown
 	}
-	to := peer{endpoint: dst, identity: identity{}}
+	to := peer{endpoint: dst, identity: identityOf(client)}
 	for tries := 0; ; {
 		cn, fresh, err := c.reserve(ctx, to)
 		if err == nil {
@@ -78,6 +81,8 @@ func (c *Carrier) Dial(ctx context.Context, dst Endpoint) (*Stream, error) {
 		case errors.Is(err, errFull) && !fresh:
 			continue // it is passed over for now, and in the end there is one with room
 		case errors.Is(err, errFull), errors.Is(err, errRestarted):
+		case errors.Is(err, errStale):
+			c.abandonStale(cn)
 		case cn != nil && !fresh && isConnLost(err):
 			cn.retire() // it had been dead before, only nobody knew
 		default:
@@ -232,7 +237,7 @@ func (c *Carrier) handshake(a *attempt) (*conn, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, handshakeTimeout)
 	defer cancel()
 	to := a.to.endpoint
-	q, err := c.main.quic.Dial(ctx, to.addr(), c.clientTLS, c.clientQUIC(to.Node()))
+	q, err := c.main.quic.Dial(ctx, to.addr(), c.clientConfig(a.to), c.clientQUIC(to.Node()))
 	if err != nil {
 		cause := context.Cause(a.ctx)
 		switch {
@@ -243,10 +248,14 @@ func (c *Carrier) handshake(a *attempt) (*conn, error) {
 		case ctx.Err() != nil:
 			return nil, &dialError{cause: "timeout: no answer", timeout: true}
 		}
-		return nil, &dialError{cause: err.Error(), timeout: isTimeout(err)}
+		return nil, &dialError{cause: err.Error(), timeout: isTimeout(err), untrusted: isUntrusted(err)}
 	}
 	cn := newConn(c, q, c.dialFrom, to, true)
 	cn.peer = a.to
+	if err := cn.meetServer(); err != nil {
+		cn.close(connReset, "certificate not understood")
+		return nil, &dialError{cause: err.Error(), untrusted: true}
+	}
 	if cn.legacy {
 		cn.open = 1
 	}
@@ -284,6 +293,8 @@ func (cn *conn) openStream(ctx context.Context) (*Stream, error) {
 		str.CancelWrite(codeReset)
 		str.CancelRead(codeReset)
 	}
+	ctx, done := cn.wait(ctx)
+	defer done()
 	stop := context.AfterFunc(ctx, giveUp)
 	var answer [1]byte
 	_, err = io.ReadFull(str, answer[:])
@@ -300,7 +311,21 @@ func (cn *conn) openStream(ctx context.Context) (*Stream, error) {
 	if refused := refusal(err); refused != nil {
 		return nil, refused
 	}
+	if refused := unwelcome(err); refused != nil {
+		return nil, refused
+	}
 	return nil, cn.lostBy(err)
+}
+
+// abandonStale leaves a connection to the streams that it has: the service does not
+// take us for whom we were when it was made, or is another one.
+func (c *Carrier) abandonStale(cn *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cn.retireOnce() && !c.closed {
+		c.unpool(cn)
+		c.wg.Go(cn.askToClose)
+	}
 }
 
 // unpool takes a connection out of its pool; c.mu is held.

@@ -17,6 +17,7 @@ const (
 	codeBusy           quic.StreamErrorCode = 3
 	codeReset          quic.StreamErrorCode = 4
 	codeViolation      quic.StreamErrorCode = 5
+	codeStale          quic.StreamErrorCode = 6 // by another connection it may be taken
 )
 
 // codeLegacyStop is the code that existing nodes use on streams.
@@ -61,11 +62,14 @@ var _ net.Error = (*lostError)(nil)
 
 // dialError is a dial that failed, without naming quic-go's types.
 type dialError struct {
-	cause   string
-	timeout bool
+	cause     string
+	timeout   bool
+	untrusted bool // for what TLS made of one side's certificate
 }
 
 func (e *dialError) Error() string { return "opening a stream: " + e.cause }
+
+func (e *dialError) Is(target error) bool { return e.untrusted && target == ErrUntrusted }
 
 // Timeout tells that no answer came.
 func (e *dialError) Timeout() bool { return e.timeout }
@@ -109,10 +113,35 @@ func refusal(err error) error {
 		return ErrServiceUnknown
 	case codeRefused:
 		return ErrRefused
+	case codeStale:
+		return errStale
 	case codeBusy:
 		return fmt.Errorf("%w: too many streams wait for it", ErrRefused)
 	}
 	return lost(err)
+}
+
+// unwelcome is what it means that a connection ended with a dialler's first stream
+// for the sake of TLS: a server looks at the dialler's certificate when that takes
+// the connection for made. Else it is nil.
+func unwelcome(err error) error {
+	var t *quic.TransportError
+	if !errors.As(err, &t) || !t.Remote || !t.ErrorCode.IsCryptoError() {
+		return nil
+	}
+	return &dialError{cause: "the service does not accept our certificate, or that there is none: " + t.Error(), untrusted: true}
+}
+
+// isUntrusted tells that a handshake failed for a certificate.
+func isUntrusted(err error) bool {
+	var t *quic.TransportError
+	if !errors.As(err, &t) || !t.ErrorCode.IsCryptoError() {
+		return false
+	}
+	// The alerts of TLS about certificates are 42 to 46.
+	const cryptoErrors, badCertificate, certificateUnknown, unknownCA, certificateRequired = 0x100, 42, 46, 48, 116
+	alert := t.ErrorCode - cryptoErrors
+	return badCertificate <= alert && alert <= certificateUnknown || alert == unknownCA || alert == certificateRequired
 }
 
 // isDeadline tells that a stream's own deadline has passed.

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // maxBacklog bounds the streams that wait to be accepted at a service. The
@@ -17,6 +19,7 @@ const maxBacklog = 512
 type Listener struct {
 	c       *Carrier
 	service [8]byte
+	server  *mtls.Server // nil: diallers need not prove who they are
 	waiting chan *Incoming
 	done    chan struct{} // closed by Close
 

@@ -82,6 +82,10 @@ type Config struct {
 	// that the path MTU can be probed. Nil means never.
 	Modern func(node uint64) bool
 
+	// Name is the ID of a node that packets come from or are sent to, which its
+	// certificate must name.
+	Name func(node uint64) string
+
 	// Basic turns the fast packet connection off, as on systems without it.
 	Basic bool
 }
@@ -92,4 +96,5 @@ var (
 	ErrServiceUnknown = errors.New("service unknown")
 	ErrReset          = errors.New("stream reset by the remote side")
 	ErrInUse          = errors.New("service is already in use")
+	ErrUntrusted      = errors.New("one side has not proven to the other who it is")
 )

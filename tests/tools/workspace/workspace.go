@@ -18,11 +18,15 @@ import (
 // Root is the module path that all our modules share as a prefix.
 const Root = "github.com/project-receptor/receptor"
 
+// Unreleased is the version of modules that are never tagged. Others of that
+// sort may require them by it.
+const Unreleased = "v0.0.0"
+
 // Module is one module of the workspace.
 type Module struct {
 	Dir     string // relative to the repository, with slashes: "backend-tcp"
 	Path    string // module path
-	Version string // candidate: the top heading of its CHANGELOG; empty: never released
+	Version string // candidate: the top heading of its CHANGELOG, or Unreleased
 	Mod     *modfile.File
 }
 
@@ -83,6 +87,7 @@ func (r *Repo) readModule(dir string) (*Module, error) {
 	}
 	m := &Module{Dir: dir, Path: mod.Module.Mod.Path, Mod: mod}
 	if !m.Released() {
+		m.Version = Unreleased
 		return m, nil
 	}
 	m.Version, err = changelogVersion(r.File(dir, "CHANGELOG.md"))

@@ -100,7 +100,7 @@ func tidied(ctx context.Context, r *workspace.Repo, m *workspace.Module, tmp str
 			return nil, nil, err
 		}
 	}
-	if err := setSiblingVersions(r, file); err != nil {
+	if err := setSiblingVersions(r, m, file); err != nil {
 		return nil, nil, err
 	}
 	file.Cleanup()
@@ -113,14 +113,14 @@ func tidied(ctx context.Context, r *workspace.Repo, m *workspace.Module, tmp str
 
 // setSiblingVersions gives siblings that tidy has just found, and knows only by
 // their replace, their candidate version.
-func setSiblingVersions(r *workspace.Repo, file *modfile.File) error {
+func setSiblingVersions(r *workspace.Repo, m *workspace.Module, file *modfile.File) error {
 	const replaced = "v0.0.0-00010101000000-000000000000"
 	for _, q := range file.Require {
 		s := r.Module(q.Mod.Path)
 		if s == nil || q.Mod.Version != replaced {
 			continue
 		}
-		if !s.Released() {
+		if m.Released() && !s.Released() {
 			return fmt.Errorf("%s is never released and cannot be required", s.Path)
 		}
 		if err := file.AddRequire(s.Path, s.Version); err != nil {
