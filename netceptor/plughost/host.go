@@ -29,8 +29,8 @@ type Config struct {
 	Policy    Policy          // who may attach, and as what
 	CoreKinds []string        // kinds that no plug may claim
 	NoHandoff bool            // plugs relay all bytes: no socket is taken over
-	Digest    string          // of the node's configuration, for observers; empty: none
 	TLS       *mtls.Set       // the profiles that items may name; nil: none
+	Digest    string          // of the node's configuration, for observers; empty: none
 }
 
 // Host serves plugs. It is used once: when it has been closed, or Serve has
@@ -42,8 +42,8 @@ type Host struct {
 	policy    Policy
 	coreKinds []string
 	noHandoff bool
-	digest    string
 	tls       *mtls.Set
+	digest    string
 
 	ctx    context.Context // ends with Close; owns all goroutines
 	cancel context.CancelFunc
@@ -84,8 +84,8 @@ func New(c Config) (*Host, error) {
 		version:   c.Version,
 		policy:    c.Policy,
 		noHandoff: c.NoHandoff,
-		digest:    c.Digest,
 		tls:       c.TLS,
+		digest:    c.Digest,
 		handed:    make(map[string]*handed),
 		binds:     make(map[bindKey]*bind),
 		offers:    make(map[string]*offer),

@@ -146,8 +146,8 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Version:   c.o.Version,
 		Policy:    cfg.Plugs.Policy,
 		CoreKinds: config.Names(),
-		Digest:    c.o.Digest,
 		TLS:       c.tls,
+		Digest:    c.o.Digest,
 	})
 	if err != nil {
 		return fmt.Errorf("serve plugs: %w", err)
