@@ -6,7 +6,8 @@ import (
 )
 
 // The kinds of items of this plug. Cost, nodecost and allowedpeers are the
-// core's: it adds them to every kind of link, and reads them itself.
+// core's: it adds them to every kind of link, and reads them itself. It also reads
+// and speaks tls.
 const (
 	kindListener = "tcp-listener"
 	kindPeer     = "tcp-peer"
@@ -22,6 +23,7 @@ func kinds() []wire.Kind {
 			Params: []wire.Param{
 				{Name: "port", Type: schema.TypePort, Key: true, Required: true, Bare: true, Help: "TCP port to listen on; 0 takes a free one"},
 				{Name: "bindaddr", Type: schema.TypeString, Key: true, Default: "0.0.0.0", Help: "address or host name to listen on"},
+				{Name: "tls", Type: schema.TypeTLSServer, TLS: wire.TLSCore, Help: "tls-server whose TLS the links have (default: none)"},
 			},
 		},
 		{
@@ -32,6 +34,7 @@ func kinds() []wire.Kind {
 			Params: []wire.Param{
 				{Name: "address", Type: schema.TypeAddress, Key: true, Required: true, Bare: true, Help: "host:port to connect to"},
 				{Name: "redial", Type: schema.TypeBool, Default: true, Help: "connect again whenever the link ends"},
+				{Name: "tls", Type: schema.TypeTLSClient, TLS: wire.TLSCore, Help: "tls-client whose TLS the link has (default: none)"},
 			},
 		},
 	}

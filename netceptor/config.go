@@ -31,6 +31,13 @@ type Config struct {
 	// 0: 21 s; not less (two periods of routing updates and a second).
 	MaxIdle time.Duration
 
+	// RequireTLS refuses links without TLS, unless they do not leave the host.
+	RequireTLS bool
+
+	// Firewall decides about the data messages that this node sends, forwards or
+	// takes: the first rule that matches does. Without one they pass.
+	Firewall []FirewallRule
+
 	// noStreams makes a node without streams: their socket cannot live in the
 	// bubble of a test with its own time.
 	noStreams bool
@@ -48,5 +55,6 @@ func (c *Config) Validate() error {
 	case c.MaxIdle != 0 && c.MaxIdle < linkproto.MinMaxIdle:
 		return fmt.Errorf("MaxIdle: %v is less than %v", c.MaxIdle, linkproto.MinMaxIdle)
 	}
-	return nil
+	_, err := compileFirewall(c.Firewall)
+	return err
 }

@@ -35,6 +35,11 @@ func (c *Conn) Read(b []byte) (int, error) { return c.stream.Read(b) }
 // side has ended its direction in order. While it waits it holds no buffer.
 func (c *Conn) WriteTo(w io.Writer) (int64, error) { return c.stream.WriteTo(w) }
 
+// Pass waits until something arrives, and writes to w at once what of it fits in
+// a buffer: one step of WriteTo. It returns how much that was; io.EOF means that
+// the other side has ended its direction in order.
+func (c *Conn) Pass(w io.Writer) (int, error) { return c.stream.Pass(w) }
+
 // Write writes; it blocks while the other side does not read.
 func (c *Conn) Write(b []byte) (int, error) { return c.stream.Write(b) }
 
@@ -62,8 +67,8 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr is the address of the other end, an Addr.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// Dial opens a stream to a service. It fails at once with ErrNoRoute or
-// ErrServiceUnknown where that is known, else by ctx or after 15 s.
+// Dial opens a stream to a service. It fails at once with ErrNoRoute, ErrBlocked,
+// ErrExpired or ErrServiceUnknown where that is known, else by ctx or after 15 s.
 func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
 	addr := Addr{Node: n.resolve(node), Service: service}
 	s, err := n.dial(ctx, addr)
@@ -87,11 +92,18 @@ func (n *Node) dial(ctx context.Context, addr Addr) (*streams.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.mayDial(addr); err != nil {
+		return nil, err
+	}
 	if to == n.self && n.services.listener(service) == nil {
 		return nil, ErrServiceUnknown
 	}
-	limited, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
+	limited := ctx
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > dialTimeout {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+	}
 	s, err := n.carrier.Dial(limited, endpoint(to, service))
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil, timeoutError{}

@@ -21,8 +21,16 @@ const (
 	countBadNotice                     // a notice that cannot be ours
 	countPacketQueue                   // a PacketConn's queue was full
 	countHashTaken                     // a second name with the hash of a known one
+	countWaited                        // a connection that made room for others before it said who it is
+	countUnlogged                      // a line about a link that was too many
+	countRefused                       // a link, with a reject
 	countDuplicate                     // another node claims our ID
 	countPanics                        // the handling of a message panicked
+	countTLS                           // a handshake of TLS on a link that failed
+	countTLSName                       // a neighbour whose certificate is another node's
+	countPlain                         // a link without TLS that requiretls refused
+	countRejected                      // a firewall rule rejected it
+	countDropped                       // a firewall rule dropped it
 	counterCount
 )
 
@@ -42,8 +50,16 @@ func (c counter) String() string {
 		countBadNotice:      "bad_notice",
 		countPacketQueue:    "packet_queue_full",
 		countHashTaken:      "hash_taken",
+		countWaited:         "connections_waiting",
+		countUnlogged:       "log_lines_suppressed",
+		countRefused:        "link_refused",
 		countDuplicate:      "duplicate_node_id",
 		countPanics:         "panics",
+		countTLS:            "tls_failed",
+		countTLSName:        "tls_wrong_name",
+		countPlain:          "tls_required",
+		countRejected:       "firewall_rejected",
+		countDropped:        "firewall_dropped",
 	}[c]
 }
 

@@ -3,6 +3,7 @@ package netceptor
 import (
 	"time"
 
+	"github.com/project-receptor/receptor/netceptor/internal/firewall"
 	"github.com/project-receptor/receptor/netceptor/internal/streams"
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
@@ -22,25 +23,42 @@ func reserved(s wire.Service) bool { return s == servicePing || s == serviceUnre
 
 // send puts a message of ours on its way, or several: b is cut into segments of
 // that size; 0: it is one. It waits for room, at most that long, and drops and
-// counts what finds none. The errors are ErrExpired and ErrNoRoute.
+// counts what finds none. The errors are ErrExpired, ErrNoRoute and ErrBlocked.
 func (n *Node) send(h wire.Header, b []byte, segment int, wait time.Duration) error {
+	var buf [wire.HeaderSize]byte
+	header := wire.Data(h.Append(buf[:0]))
+	to, known := n.table.Load().Nodes[h.To]
+	if known {
+		switch n.filter(header, messages(b, segment)) {
+		case firewall.Accept:
+		case firewall.Reject:
+			return ErrBlocked
+		case firewall.Drop:
+			return nil
+		}
+	}
 	queue := n.loop
 	if h.To != n.self {
-		if h.Hops == 0 {
+		if !header.DecrementHops() {
 			n.counters.add(countExpired)
 			return ErrExpired
 		}
-		next := n.table.Load().Nodes[h.To].Next
-		if next == nil {
+		if to.Next == nil {
 			n.counters.add(countNoRoute)
 			return ErrNoRoute
 		}
-		queue = &next.Queue
-		h.Hops--
+		queue = &to.Next.Queue
 	}
-	var header [wire.HeaderSize]byte
-	queue.Send(h.Append(header[:0]), b, segment, wait)
+	queue.Send(header, b, segment, wait)
 	return nil
+}
+
+// messages is how many messages b is cut into.
+func messages(b []byte, segment int) int {
+	if segment == 0 {
+		return 1
+	}
+	return (len(b) + segment - 1) / segment
 }
 
 // sendPackets is send for streams. The ECN field stays behind: neighbours do not
@@ -163,5 +181,5 @@ func (n *Node) unreachable(reporter string, service wire.Service, to Addr, toHas
 		n.counters.add(countBadNotice)
 		return
 	}
-	n.carrier.Unreachable(endpoint(n.self, service), endpoint(toHash, toService), text)
+	n.carrier.Unreachable(endpoint(n.self, service), endpoint(toHash, toService), reported(problem(text), reporter))
 }

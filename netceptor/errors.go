@@ -2,6 +2,7 @@ package netceptor
 
 import (
 	"errors"
+	"fmt"
 	"net"
 
 	"github.com/project-receptor/receptor/netceptor/internal/streams"
@@ -13,7 +14,8 @@ import (
 // closed, and implement Timeout.
 var (
 	ErrNoRoute        = errors.New("no route to node")
-	ErrExpired        = errors.New(wire.ProblemExpired) // out of hops on the way
+	ErrExpired        = errors.New(wire.ProblemExpired)  // out of hops on the way
+	ErrBlocked        = errors.New(wire.ProblemFirewall) // by a firewall rule, here or on the way
 	ErrServiceUnknown = streams.ErrServiceUnknown
 	ErrRefused        = streams.ErrRefused
 	ErrReset          = streams.ErrReset
@@ -33,10 +35,37 @@ func problem(text string) error {
 		return ErrExpired
 	case wire.ProblemServiceUnknown:
 		return ErrServiceUnknown
+	case wire.ProblemFirewall:
+		return ErrBlocked
 	default:
 		return errors.New(text)
 	}
 }
+
+// reportedError is the problem of a dial as a node reported it.
+type reportedError struct {
+	problem error
+	node    string
+}
+
+// reported adds to a problem who reported it, where callers would not know.
+func reported(problem error, node string) error {
+	if errors.Is(problem, ErrServiceUnknown) {
+		return problem // by the node that was dialled
+	}
+	return &reportedError{problem, node}
+}
+
+// Error implements error.
+func (e *reportedError) Error() string {
+	if errors.Is(e.problem, ErrBlocked) {
+		return fmt.Sprintf("%v of node %s", e.problem, e.node)
+	}
+	return fmt.Sprintf("%v at node %s", e.problem, e.node)
+}
+
+// Unwrap gives the problem to errors.Is.
+func (e *reportedError) Unwrap() error { return e.problem }
 
 // timeoutError is the error of an operation that took too long; net.Error.
 type timeoutError struct{}

@@ -3,7 +3,10 @@ package netceptor
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
+	"math"
 	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
@@ -131,6 +134,50 @@ func TestSourcesOfANeighbour(t *testing.T) {
 	for _, p := range []*rawPeer{other, evil} {
 		p.send(ping("far"))
 		other.expectMessage(answer("far"))
+	}
+}
+
+// A member forges news of another: that it runs anew, or has other links. Its
+// neighbours do not believe it, it hears of it, and nothing is cut off.
+func TestForgedNewsOfANeighbour(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, "victim", "healthy")
+	victim, healthy := nodes[0], nodes[1]
+	join(t, victim, healthy)
+	evil := attachRaw(t, victim, "evil")
+	waitRoutes(t, nodes...)
+	serve(t, healthy, "echo", func(c *Conn) {
+		io.Copy(c, c)
+		c.Close()
+	})
+	stream := dial(t, victim, "healthy", "echo")
+	defer stream.Close()
+	stream.SetDeadline(time.Now().Add(patience))
+	before := victim.Status().Counters["update_second_hand"]
+
+	epoch := healthy.config.Epoch
+	for _, u := range []wire.RoutingUpdate{
+		{UpdateEpoch: epoch + 1, UpdateSequence: 1},
+		{UpdateEpoch: epoch, UpdateSequence: math.MaxUint64},
+		{UpdateEpoch: 1, UpdateSequence: 1, SuspectedDuplicate: epoch},
+	} {
+		u.NodeID, u.Connections = "healthy", map[string]float64{"evil": 0.001}
+		evil.route(&u)
+	}
+	waitCounter(t, victim, "update_second_hand", before+3)
+	waitCounter(t, healthy, "update_claims_our_id", 3)
+	if a, ok := alarmIn(healthy.Status(), "duplicate_node_id"); !ok || a.Peer != "victim" {
+		t.Errorf("alarms of the one that was spoken for: %+v", healthy.Status().Alarms)
+	}
+	if via := victim.Status().RoutingTable["healthy"]; via != "healthy" {
+		t.Errorf("the way to healthy is over %q", via)
+	}
+	text := []byte("still the same stream")
+	if _, err := stream.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(stream, text); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -23,6 +23,7 @@ type limiter struct {
 	mu      sync.Mutex
 	total   bucket
 	sources map[uint64]*bucket
+	forgot  time.Time // when forget last went through them
 }
 
 // allow takes a token for an answer to source.
@@ -43,8 +44,13 @@ func (l *limiter) allow(now time.Time, source uint64) bool {
 	return b.take(now, answersPerSource, answersBurst*answersPerSource) && l.total.take(now, answersTotal, answersTotal)
 }
 
-// forget drops the sources whose buckets are full again; false: there was none.
+// forget drops the sources whose buckets are full again; false: there was none,
+// or it was looked for within the last second.
 func (l *limiter) forget(now time.Time) bool {
+	if now.Sub(l.forgot) < time.Second {
+		return false
+	}
+	l.forgot = now
 	before := len(l.sources)
 	for source, b := range l.sources {
 		if now.Sub(b.last) > answersBurst*time.Second {

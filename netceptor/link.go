@@ -2,6 +2,7 @@ package netceptor
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/project-receptor/receptor/netceptor/internal/forward"
 	"github.com/project-receptor/receptor/netceptor/internal/linkproto"
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // flushTime is how long a link that is ended in order, or rejected, may take to
@@ -30,6 +32,13 @@ type LinkConfig struct {
 	Local, Remote string
 	Medium        string
 	Mode          string // how its bytes get here
+
+	// At most one of these. With it the node speaks TLS on the connection, as the
+	// server or the client, and the certificate of the other side, if it shows one
+	// that is verified, must name the node ID that it claims (see mtls, Relaxed).
+	TLSServer *mtls.Server
+	TLSClient *mtls.Client
+	TLSHost   string // for TLSClient: the host that the certificate must be valid for; empty: any
 }
 
 // validate checks c and names the field that is wrong.
@@ -42,6 +51,9 @@ func (c *LinkConfig) validate() error {
 			return fmt.Errorf("the NodeCost of %q, %v, is not in (0, %v]", peer, cost, wire.MaxCost)
 		}
 	}
+	if c.TLSServer != nil && c.TLSClient != nil {
+		return errors.New("there is both a TLSServer and a TLSClient")
+	}
 	return nil
 }
 
@@ -51,7 +63,7 @@ func validCost(cost float64) bool { return cost > 0 && cost <= wire.MaxCost }
 // Link is one link to a neighbour.
 type Link struct {
 	node   *Node
-	conn   net.Conn
+	conn   net.Conn // as it was given
 	config LinkConfig
 	path   *forward.Link
 
@@ -63,6 +75,10 @@ type Link struct {
 	// Set before stop is closed.
 	reason  error
 	flushed bool
+
+	// Set by the handshake, before proto starts.
+	tls   *tls.Conn // over conn; nil: the link is plain
+	shown mtls.Peer // whom the certificate of the other side names
 
 	// Under the mutex of the mesh.
 	proto  *linkproto.Machine
@@ -78,7 +94,11 @@ func (n *Node) AddLink(conn net.Conn, c LinkConfig) (*Link, error) {
 	if c.Cost == 0 {
 		c.Cost = 1
 	}
-	if err := c.validate(); err != nil {
+	err := c.validate()
+	if err == nil && n.config.RequireTLS {
+		err = n.requireTLS(conn, &c)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("add link: %w", errors.Join(err, conn.Close()))
 	}
 	l := &Link{
@@ -139,6 +159,12 @@ func (l *Link) end(reason error, flushed bool) {
 
 // run owns the goroutines of the link and its connection.
 func (l *Link) run() {
+	defer close(l.done)
+	if !l.begin() {
+		<-l.stop
+		l.closeConn(l.conn)
+		return
+	}
 	var both sync.WaitGroup
 	written := make(chan struct{})
 	both.Go(func() {
@@ -152,19 +178,30 @@ func (l *Link) run() {
 	})
 	<-l.stop
 	l.path.Close()
-	if l.flushed {
-		patience := time.NewTimer(flushTime)
-		select {
-		case <-written:
-		case <-patience.C:
-		}
-		patience.Stop()
+	if l.flushed && within(written, flushTime) {
+		l.farewell()
 	}
-	if err := l.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	l.closeConn(l.conn)
+	both.Wait()
+}
+
+// within waits that long for the end of something, and tells whether it came.
+func within(end <-chan struct{}, patience time.Duration) bool {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-end:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// closeConn closes a connection of the link, if there is that one.
+func (l *Link) closeConn(c io.Closer) {
+	if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		l.node.log.Debug("close of a link's connection failed", "item", l.config.Item, "error", err)
 	}
-	both.Wait()
-	close(l.done)
 }
 
 // read reads the link to its end and says why that came. A panic in the handling
@@ -173,7 +210,8 @@ func (l *Link) read() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			l.node.counters.add(countPanics)
-			l.node.log.Error("handling a message panicked", "peer", l.Peer(), "panic", p, "stack", string(debug.Stack()))
+			l.node.log.Error("handling a message panicked", "peer", shown(l.Peer()), "panic", p, "stack", string(debug.Stack()))
+			l.node.alarm(alarmPanic, l.Peer(), fmt.Sprint(p))
 			err = errPanic
 		}
 	}()
@@ -200,7 +238,11 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		n.counters.add(countNotEstablished)
 		return nil
 	}
-	verdict, next := n.table.Load().Route(msg, l.via)
+	table := n.table.Load()
+	verdict, next := table.Route(msg, l.via)
+	if verdict >= forward.Local && !n.pass(msg) {
+		return nil
+	}
 	switch verdict {
 	case forward.Forward:
 		return next
@@ -217,8 +259,17 @@ func (l *Link) handle(msg []byte) *forward.Link {
 		n.counters.add(countUnknownNode)
 	case forward.Spoofed:
 		n.counters.add(countSpoofed)
+		l.forged(table)
 	case forward.WrongWay:
 		n.counters.add(countWrongWay)
+		l.forged(table)
 	}
 	return nil
+}
+
+// forged notes a message whose source cannot be, by the table.
+func (l *Link) forged(table *forward.Table) {
+	if time.Since(table.Made) > routesSettle {
+		l.node.alarm(alarmSource, l.peer, "")
+	}
 }

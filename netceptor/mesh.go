@@ -3,8 +3,11 @@ package netceptor
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/netceptor/internal/advert"
 	"github.com/project-receptor/receptor/netceptor/internal/forward"
@@ -19,6 +22,14 @@ var (
 	errHashTaken = errors.New("node ID has the hash of another one")
 	errReplaced  = errors.New("the neighbour has restarted and has a new link")
 	errPanic     = errors.New("handling a message panicked")
+)
+
+// Of the lines about links that come and go so many are logged, per second and at
+// once: all when a thousand neighbours restart, few when one does nothing else.
+// The others are at debug level, and counted.
+const (
+	linkLines      = 10
+	linkLinesBurst = 2000
 )
 
 // phase is where a node is in its life.
@@ -41,11 +52,13 @@ type mesh struct {
 	routing   *route.Machine
 	adverts   *advert.Machine
 	links     map[*Link]struct{}
+	waiting   waiting
 	peers     map[string]*Link  // established links, by neighbour
 	names     map[uint64]string // of all known nodes, by hash
 	restarted []uint64          // for the clock goroutine to tell streams of
 	ignored   map[string]uint64 // messages the machines dropped, by reason
 	planned   time.Time         // when the clock goroutine wakes; zero: when kicked
+	chatted   bucket            // of log lines that neighbours cause
 	changed   chan struct{}     // closed and replaced at each change of Status
 }
 
@@ -60,6 +73,7 @@ func (m *mesh) init(n *Node) {
 	})
 	m.adverts = advert.New(n.config.NodeID)
 	m.links = make(map[*Link]struct{})
+	m.waiting = make(waiting)
 	m.peers = make(map[string]*Link)
 	m.names = map[uint64]string{n.self: n.config.NodeID}
 	m.ignored = make(map[string]uint64)
@@ -111,13 +125,29 @@ func (m *mesh) add(l *Link) error {
 	if m.phase != phaseRunning {
 		return errNotRunning
 	}
-	now := time.Now()
-	l.since = now
+	l.since = time.Now()
 	m.links[l] = struct{}{}
+	if oldest := m.waiting.add(l); oldest != nil {
+		m.node.counters.add(countWaited)
+		m.node.alarm(alarmWaiting, "", l.config.Item)
+		m.drop(oldest, errWaited, false)
+	}
 	m.node.running.Go(l.run)
-	m.link(now, l, l.proto.Start(now))
 	m.notify()
 	return nil
+}
+
+// begin lets a link speak, once its connection can. It returns false if the link
+// has ended meanwhile.
+func (m *mesh) begin(l *Link) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.links[l]; !ok {
+		return false
+	}
+	now := time.Now()
+	m.link(now, l, l.proto.Start(now, now.Sub(l.since)))
+	return true
 }
 
 // end ends a link from outside of the machines; flushed: after what is queued.
@@ -170,10 +200,10 @@ func (m *mesh) tick() (next time.Time, restarted []uint64) {
 	now := time.Now()
 	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	if due(m.routing.Next()) {
-		m.routed(m.routing.Tick(now))
+		m.routed("", m.routing.Tick(now))
 	}
 	if due(m.adverts.Next()) {
-		m.advertised(m.adverts.Tick(now))
+		m.advertised("", m.adverts.Tick(now))
 	}
 	for l := range m.links {
 		if due(l.proto.Next()) {
@@ -228,13 +258,14 @@ func (m *mesh) link(now time.Time, l *Link, e linkproto.Effects) {
 		m.up(now, l)
 	}
 	if e.Route != nil {
-		m.routed(m.routing.Receive(now, l.peer, e.Route))
+		m.routed(l.peer, m.routing.Receive(now, l.peer, e.Route))
 	}
 	if e.Advert != nil {
-		m.advertised(m.adverts.Receive(now, l.peer, e.Advert))
+		m.advertised(l.peer, m.adverts.Receive(now, l.peer, e.Advert))
 	}
-	m.ignore(e.Ignored)
+	m.ignore(l.peer, e.Ignored)
 	if e.Reject {
+		m.refused(l, e.Close)
 		l.path.Control([]byte{wire.TypeReject, '[', ']'})
 	}
 	if e.Close != nil {
@@ -246,8 +277,12 @@ func (m *mesh) link(now time.Time, l *Link, e linkproto.Effects) {
 // admit decides whether a link to a peer may be, when its machine asks. The
 // caller holds mu.
 func (m *mesh) admit(l *Link, peer string, epoch uint64) error {
+	if err := l.checkName(peer); err != nil {
+		return err
+	}
 	if name, ok := m.names[wire.NodeHash(peer)]; ok && name != peer {
 		m.node.counters.add(countHashTaken)
+		m.node.alarm(alarmHashTaken, peer, "")
 		return errHashTaken
 	}
 	known, _ := m.routing.Epoch(peer)
@@ -275,18 +310,29 @@ func (m *mesh) reborn(name string) {
 
 // up makes use of a link whose peer was accepted. The caller holds mu.
 func (m *mesh) up(now time.Time, l *Link) {
+	m.waiting.remove(l)
 	l.peer = l.proto.Peer()
 	l.via = wire.NodeHash(l.peer)
 	l.since = now
 	l.legacy = l.proto.Ext() == nil
 	m.peers[l.peer] = l
 	m.learn(l.peer)
-	m.routed(m.routing.LinkUp(now, l.peer, l.proto.Cost(), l.legacy))
-	m.advertised(m.adverts.LinkUp(now, l.peer))
+	m.routed("", m.routing.LinkUp(now, l.peer, l.proto.Cost(), l.legacy))
+	m.advertised("", m.adverts.LinkUp(now, l.peer))
 	m.rebuild()
 	m.notify()
 	l.established.Store(true)
-	m.node.log.Info("link established", "peer", l.peer, "cost", l.proto.Cost(), "legacy", l.legacy, "item", l.config.Item)
+	m.node.log.Log(m.chat(now), "link established", "peer", shown(l.peer), "cost", l.proto.Cost(), "legacy", l.legacy, "item", l.config.Item)
+}
+
+// chat is the level of a log line about a link that came or went: a neighbour can
+// cause those as often as it likes. The caller holds mu.
+func (m *mesh) chat(now time.Time) hclog.Level {
+	if m.chatted.take(now, linkLines, linkLinesBurst) {
+		return hclog.Info
+	}
+	m.node.counters.add(countUnlogged)
+	return hclog.Debug
 }
 
 // drop ends a link, once. The caller holds mu.
@@ -295,23 +341,25 @@ func (m *mesh) drop(l *Link, reason error, flushed bool) {
 		return
 	}
 	delete(m.links, l)
+	m.waiting.remove(l)
 	l.established.Store(false)
 	l.end(reason, flushed)
 	if l.peer == "" { // anybody can make those, as many as they like
 		m.node.log.Debug("link ended before its peer was known", "item", l.config.Item, "remote", l.config.Remote, "reason", reason)
 	} else {
-		m.node.log.Info("link ended", "peer", l.peer, "item", l.config.Item, "reason", reason)
+		m.node.log.Log(m.chat(time.Now()), "link ended", "peer", shown(l.peer), "item", l.config.Item, "reason", reason)
 	}
 	if l.peer != "" && m.peers[l.peer] == l {
 		delete(m.peers, l.peer)
-		m.routed(m.routing.LinkDown(time.Now(), l.peer))
+		m.routed("", m.routing.LinkDown(time.Now(), l.peer))
 		m.rebuild()
 	}
 	m.notify()
 }
 
-// routed does what the routing machine wants. The caller holds mu.
-func (m *mesh) routed(e route.Effects) {
+// routed does what the routing machine wants, after a message of a neighbour or
+// (empty) anything else. The caller holds mu.
+func (m *mesh) routed(from string, e route.Effects) {
 	for _, s := range e.Send {
 		msg := s.Update.Append(nil)
 		for _, to := range s.To {
@@ -330,9 +378,9 @@ func (m *mesh) routed(e route.Effects) {
 	}
 	if e.Duplicate != "" {
 		m.node.counters.add(countDuplicate)
-		m.node.log.Error(e.Duplicate)
+		m.node.alarm(alarmDuplicate, from, e.Duplicate)
 	}
-	m.ignore(e.Ignored)
+	m.ignore(from, e.Ignored)
 	if e.Routes || len(e.Learned) > 0 {
 		m.rebuild()
 	}
@@ -340,12 +388,12 @@ func (m *mesh) routed(e route.Effects) {
 	m.plan(m.routing.Next())
 }
 
-// advertised does what the advertisement machine wants. The caller holds mu.
-func (m *mesh) advertised(e advert.Effects) {
+// advertised does what the advertisement machine wants, likewise. The caller holds mu.
+func (m *mesh) advertised(from string, e advert.Effects) {
 	for _, s := range e.Send {
 		m.send(s.To, s.Except, s.Message)
 	}
-	m.ignore(e.Ignored)
+	m.ignore(from, e.Ignored)
 	if e.Changed {
 		m.notify()
 	}
@@ -367,10 +415,25 @@ func (m *mesh) send(to, except string, msg []byte) {
 	}
 }
 
-// ignore counts a message that a machine dropped. The caller holds mu.
-func (m *mesh) ignore(reason string) {
-	if reason != "" {
-		m.ignored[reason]++
+// ignore counts a message of a neighbour that a machine dropped. The caller holds
+// mu.
+func (m *mesh) ignore(from, reason string) {
+	if reason == "" {
+		return
+	}
+	m.ignored[reason]++
+	if what, ok := alarmOf(reason); ok {
+		m.node.alarm(what, from, reason)
+	}
+}
+
+// refused notes a link that is refused. Two nodes that both dial each other have
+// one of their links refused for ever, which is nothing to look into. The caller
+// holds mu.
+func (m *mesh) refused(l *Link, reason error) {
+	m.node.counters.add(countRefused)
+	if !errors.Is(reason, errConnected) {
+		m.node.alarm(alarmRefused, l.peer, reason.Error())
 	}
 }
 
@@ -382,7 +445,7 @@ func (m *mesh) learn(name string) {
 		m.names[hash] = name
 	} else if known != name {
 		m.node.counters.add(countHashTaken)
-		m.node.log.Error("two node IDs have the same hash, the later one is ignored", "node", known, "ignored", name)
+		m.node.alarm(alarmHashTaken, "", fmt.Sprintf("%.100q has the hash of %.100q", name, known))
 	}
 }
 
@@ -395,10 +458,11 @@ func (m *mesh) rebuild() {
 			numbers[part] = uint32(len(numbers) + 1)
 		}
 	}
-	t := &forward.Table{Self: m.node.self, Nodes: make(map[uint64]forward.Entry, len(m.names))}
+	t := &forward.Table{Self: m.node.self, Nodes: make(map[uint64]forward.Entry, len(m.names)), Made: time.Now()}
 	for hash, name := range m.names {
 		if _, known := m.routing.Epoch(name); !known && m.peers[name] == nil && hash != m.node.self {
 			delete(m.names, hash) // routing has forgotten it
+			m.node.firewall.Forget()
 			continue
 		}
 		entry := forward.Entry{Name: name, Part: numbers[parts[name]]}
@@ -425,7 +489,7 @@ func (n *Node) publish(service string, kind int, tags map[string]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	m.advertised(m.adverts.Publish(now, wire.Advert{
+	m.advertised("", m.adverts.Publish(now, wire.Advert{
 		NodeID: n.config.NodeID, Service: service, Time: now, ConnType: kind, Tags: tags,
 	}))
 }
@@ -435,7 +499,7 @@ func (n *Node) withdraw(service string) {
 	m := &n.mesh
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.advertised(m.adverts.Withdraw(time.Now(), service))
+	m.advertised("", m.adverts.Withdraw(time.Now(), service))
 }
 
 // newName is a random name for an update or an ephemeral service: 8 of [0-9a-zA-Z].

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/project-receptor/receptor/netceptor/internal/firewall"
 	"github.com/project-receptor/receptor/netceptor/internal/forward"
 	"github.com/project-receptor/receptor/netceptor/internal/streams"
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
@@ -30,8 +31,10 @@ type Node struct {
 	services services
 	loop     *forward.Queue // what we send to ourselves
 	table    atomic.Pointer[forward.Table]
+	firewall *firewall.Firewall // nil: no rules
 	counters counters
 	answers  limiter
+	alarms   alarms
 
 	mesh mesh
 
@@ -62,11 +65,15 @@ func New(c Config) (*Node, error) {
 		quit:   make(chan struct{}),
 		closed: make(chan struct{}),
 	}
+	var err error
+	if n.firewall, err = compileFirewall(c.Firewall); err != nil {
+		return nil, fmt.Errorf("check node configuration: %w", err)
+	}
+	n.warnOfRules()
 	n.mesh.init(n)
 	if c.noStreams {
 		return n, nil
 	}
-	var err error
 	n.carrier, err = streams.New(streams.Config{
 		NodeID:   c.NodeID,
 		Self:     n.self,

@@ -159,8 +159,9 @@ func (c *PacketConn) usable(expired <-chan struct{}) error {
 }
 
 // WriteTo sends a datagram to addr, an Addr. It is held for a moment while the
-// queue of the first link is full, and dropped after that. ErrNoRoute and, for
-// our own node, ErrServiceUnknown are told at once; see Unreachable.
+// queue of the first link is full, and dropped after that. ErrNoRoute, ErrBlocked
+// by our own rules and, for our own node, ErrServiceUnknown are told at once; see
+// Unreachable.
 func (c *PacketConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	to, ok := addr.(Addr)
 	if !ok {

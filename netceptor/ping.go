@@ -31,7 +31,7 @@ func (n *Node) Ping(ctx context.Context, node string, hops uint8) (PingResult, e
 
 	start := time.Now()
 	err = c.send(Addr{Node: node, Service: wire.ServicePing}, nil, hops)
-	if errors.Is(err, ErrExpired) {
+	if errors.Is(err, ErrExpired) || errors.Is(err, ErrBlocked) {
 		return PingResult{From: n.config.NodeID, Time: time.Since(start)}, err
 	}
 	if err != nil {

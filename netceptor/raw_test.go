@@ -129,7 +129,7 @@ func (p *rawPeer) update(node string, connections map[string]float64) {
 // route sends a routing update; it fills in what no test cares for.
 func (p *rawPeer) route(u *wire.RoutingUpdate) {
 	p.seq++
-	u.UpdateID = fmt.Sprintf("%s%08d", p.id, p.seq)
+	u.UpdateID = fmt.Sprintf("%.20s%08d", p.id, p.seq)
 	u.ForwardingNode = p.id
 	p.send(u.Append(nil))
 }

@@ -20,6 +20,8 @@ type Status struct {
 	KnownConnectionCosts map[string]map[string]float64
 	Links                []LinkStatus
 	Counters             map[string]uint64 // drops by reason and such
+	Firewall             []FirewallRuleStatus
+	Alarms               []Alarm // raised since the node was started
 }
 
 // Connection is an established link to a neighbour, as legacy status has it.
@@ -45,6 +47,13 @@ type WorkCommand struct {
 	Secure   bool
 }
 
+// What is known for certain of who is at the other end of a link or a stream.
+const (
+	AuthNone        = "none"        // nothing
+	AuthTLS         = "tls"         // nothing, but nobody between it and us can listen
+	AuthCertificate = "certificate" // its certificate proves the node ID
+)
+
 // LinkStatus is the state of one link.
 type LinkStatus struct {
 	Peer           string    `json:"peer,omitempty"`
@@ -63,7 +72,8 @@ type LinkStatus struct {
 	FramesIn       uint64    `json:"frames_in"`
 	FramesOut      uint64    `json:"frames_out"`
 	FramesDropped  uint64    `json:"frames_dropped"`
-	Authentication string    `json:"authentication"` // "none" until links speak TLS
+	Authentication string    `json:"authentication"` // see the Auth constants
+	TLS            string    `json:"tls,omitempty"`  // the profile, "tls-server NAME"
 }
 
 // Status returns the node's state.
@@ -78,6 +88,7 @@ func (n *Node) Status() Status {
 		RoutingTable:         m.routing.Routes(),
 		KnownConnectionCosts: m.routing.Costs(),
 		Counters:             maps.Clone(m.ignored),
+		Alarms:               n.alarms.all(),
 	}
 	for peer, l := range m.peers {
 		s.Connections = append(s.Connections, Connection{NodeID: peer, Cost: l.proto.Cost()})
@@ -104,9 +115,13 @@ func (n *Node) Status() Status {
 	})
 
 	for what := range counterCount {
-		s.Counters[what.String()] = n.counters[what].Load()
+		s.Counters[what.String()] += n.counters[what].Load() // a machine may have the same reason
 	}
 	_, s.Counters["loopback_full"] = n.loop.Counts()
+	s.Firewall = n.firewallStatus()
+	if n.carrier != nil {
+		maps.Copy(s.Counters, n.carrier.Counters())
+	}
 	return s
 }
 
@@ -119,7 +134,7 @@ func (l *Link) status() LinkStatus {
 		Local: l.config.Local, Remote: l.config.Remote, Since: l.since,
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut,
 		FramesIn: c.FramesIn, FramesOut: c.FramesOut, FramesDropped: c.Dropped,
-		Authentication: "none",
+		Authentication: l.authentication(), TLS: l.config.profile(),
 	}
 	if l.peer != "" {
 		s.State, s.Cost = "established", l.proto.Cost()

@@ -202,6 +202,14 @@ func (it *Item) dial(ctx context.Context, t Target, send func(core *attachment, 
 // awaitTurn takes a place among the dials that wait for their answers, until
 // end at the latest: the core refuses what is more.
 func (it *Item) awaitTurn(ctx context.Context, end time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case it.dials <- struct{}{}: // as a rule
+		return nil
+	default:
+	}
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	select {

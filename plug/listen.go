@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
-	"syscall"
 
+	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -85,7 +84,7 @@ func (it *Item) takeListener(ctx context.Context, key string) net.Listener {
 
 // keepListener gives each core that attaches a duplicate of l, until ctx is done.
 func (it *Item) keepListener(ctx context.Context, l net.Listener, key string) {
-	c, ok := l.(syscall.Conn)
+	d, ok := l.(session.Descriptor)
 	if !ok {
 		return
 	}
@@ -98,12 +97,7 @@ func (it *Item) keepListener(ctx context.Context, l net.Listener, key string) {
 		if !core.handoff {
 			continue
 		}
-		file := duplicate(c)
-		if file == nil {
-			continue
-		}
-		_, err = core.session.CallFiles(ctx, wire.TypeKeep, wire.Keep{Item: it.ID, Key: key}, nil, []*os.File{file})
-		_ = file.Close()
+		err = core.session.CallSocket(ctx, wire.TypeKeep, wire.Keep{Item: it.ID, Key: key}, nil, d)
 		if err != nil && ctx.Err() == nil {
 			it.Log.Debug("the core does not keep a listener", "error", err)
 		}

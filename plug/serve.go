@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -120,10 +119,9 @@ func (r *runner) accepted(ctx context.Context, core *attachment, a wire.Accept) 
 		b.streams.Done()
 		return nil, err
 	}
-	if file := core.duplicate(app, wire.TypeAccept); file != nil {
-		_ = app.Close() // the duplicate goes on; if it does not arrive, that is a reset
+	if d := core.passable(app, wire.TypeAccept); d != nil {
 		b.streams.Done()
-		return session.Answer{Body: wire.Accepted{}, Files: []*os.File{file}}, nil
+		return session.Answer{Body: wire.Accepted{}, Socket: d}, nil // armed: if it does not arrive, that is a reset
 	}
 	go func() { // Serve waits for it
 		defer b.streams.Done()

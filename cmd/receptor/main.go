@@ -9,6 +9,6 @@ import (
 )
 
 func main() {
-	l := launcher.Launcher{Stdout: os.Stdout, Stderr: os.Stderr}
+	l := launcher.Launcher{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	os.Exit(l.Main(os.Args[1:]))
 }

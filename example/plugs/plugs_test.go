@@ -54,7 +54,7 @@ func TestConformance(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.CommandContext(t.Context(), plugcheck, "link", "--verbose", "--exec", path).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), plugcheck, "link", "--parallel", "8", "--verbose", "--exec", path).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}

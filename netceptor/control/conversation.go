@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,8 @@ type conversation struct {
 	local    bool
 	hijacked bool
 	log      hclog.Logger
+
+	firstLine, idle time.Duration // for a line, where the client is not local
 }
 
 // converse holds a conversation and closes conn at its end.
@@ -34,15 +37,40 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 		server: s,
 		conn:   conn,
 		in:     newLineReader(conn),
-		local:  conn.LocalAddr().Network() == "unix",
 		log:    s.log.With("remote", conn.RemoteAddr().String()),
 	}
+	switch conn.LocalAddr().Network() {
+	case "unix":
+		c.local = true
+	case "tcp":
+		c.firstLine, c.idle = TCPFirstLineTimeout, TCPIdleTimeout
+	default:
+		c.firstLine, c.idle = FirstLineTimeout, IdleTimeout
+	}
 	c.log.Debug("control conversation begins")
-	err := c.run(ctx)
+	err := c.handshake(ctx)
+	if err == nil {
+		err = c.run(ctx)
+	}
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	c.log.Debug("control conversation ends", "error", err)
+}
+
+// handshake speaks TLS on a connection that has it. The accept loop is not held up
+// by a client that takes its time here.
+func (c *conversation) handshake(ctx context.Context) error {
+	t, ok := c.conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS handshake: %w", err)
+	}
+	return nil
 }
 
 // run greets and answers line after line. It returns nil after a hijack, else
@@ -51,7 +79,7 @@ func (c *conversation) run(ctx context.Context) error {
 	if err := c.write([]byte(c.server.greeting)); err != nil {
 		return fmt.Errorf("send greeting: %w", err)
 	}
-	for wait := FirstLineTimeout; ; wait = IdleTimeout {
+	for wait := c.firstLine; ; wait = c.idle {
 		line, err := c.readLine(wait)
 		if err != nil {
 			return c.sayWhy(err)
@@ -250,10 +278,18 @@ func (h *hijacked) Reset() error {
 	switch c := h.Conn.(type) {
 	case interface{ Reset() error }:
 		return c.Reset()
-	case *net.TCPConn:
-		_ = c.SetLinger(0) // if this fails, so does what follows
+	case *tls.Conn: // its Close would look like an end in order
+		return abort(c.NetConn())
 	}
-	return h.Close()
+	return abort(h.Conn)
+}
+
+// abort closes a connection, on TCP by a reset.
+func abort(conn net.Conn) error {
+	if t, ok := conn.(*net.TCPConn); ok {
+		_ = t.SetLinger(0) // if this fails, so does what follows
+	}
+	return conn.Close()
 }
 
 // closeWrite ends the writing direction of a connection that has such.

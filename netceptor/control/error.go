@@ -16,6 +16,7 @@ const (
 	CodeInvalid        = "invalid"     // arguments that make no sense
 	CodeNotFound       = "not_found"   // no such thing: a service, a TLS configuration
 	CodeUnreachable    = "unreachable" // no way to that node
+	CodeBlocked        = "blocked"     // a firewall rule, here or on the way, forbids it
 	CodeRefused        = "refused"     // the remote service turned us away
 	CodeTimeout        = "timeout"
 	CodeCanceled       = "canceled" // the node is stopping
@@ -41,6 +42,8 @@ func CodeOf(err error) string {
 	switch {
 	case errors.Is(err, netceptor.ErrNoRoute):
 		return CodeUnreachable
+	case errors.Is(err, netceptor.ErrBlocked):
+		return CodeBlocked
 	case errors.Is(err, netceptor.ErrServiceUnknown):
 		return CodeNotFound
 	case errors.Is(err, netceptor.ErrRefused), errors.Is(err, netceptor.ErrReset):

@@ -15,12 +15,19 @@ const (
 	// instead of greeted.
 	MaxSessions = 256
 
-	// FirstLineTimeout is how long a client that is not local may take for its
-	// first line, and IdleTimeout for each further one. Legacy nodes wait for ever;
+	// FirstLineTimeout is how long a client on the mesh may take for its first
+	// line, and IdleTimeout for each further one. Legacy nodes wait for ever;
 	// legacy clients speak at once, but a person may type over the mesh. Clients on
 	// a Unix socket have rights on this machine, and all the time they want.
 	FirstLineTimeout = time.Minute
 	IdleTimeout      = 30 * time.Minute
+
+	// The same on TCP, where anybody may come and take a place.
+	TCPFirstLineTimeout = 10 * time.Second
+	TCPIdleTimeout      = 5 * time.Minute
+
+	// handshakeTimeout bounds the handshake of TLS, as with legacy nodes.
+	handshakeTimeout = 10 * time.Second
 
 	// writeTimeout is how long a client may take for writeChunk bytes of an answer
 	// before it is given up. A pager that is looked at for a while is no reason to

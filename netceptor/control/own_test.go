@@ -93,7 +93,7 @@ func TestOwnStatus(t *testing.T) {
 	}
 	slices.Sort(keys)
 	want := []string{
-		"advertisements", "authentication", "connections", "counters", "epoch", "goroutines", "items", "known_costs",
+		"advertisements", "alarms", "authentication", "connections", "counters", "epoch", "firewall", "goroutines", "items", "known_costs",
 		"links", "node", "routes", "system", "uptime_s", "version",
 	}
 	if !slices.Equal(keys, want) {

@@ -108,7 +108,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // refuse turns a client away, whose reason may be lost if it is slow.
 func (s *Server) refuse(conn net.Conn) {
 	s.log.Warn("control connection refused: too many conversations", "remote", conn.RemoteAddr().String(), "limit", MaxSessions)
-	_ = conn.SetWriteDeadline(time.Now().Add(refuseTimeout))
+	_ = conn.SetDeadline(time.Now().Add(refuseTimeout)) // for reading, too: TLS has its handshake to do
 	_, _ = conn.Write([]byte("ERROR: too many conversations, try again later\n"))
 	_ = conn.Close()
 }

@@ -123,6 +123,8 @@ func (c statusCommand) own(_ context.Context, _ Session, args json.RawMessage, _
 		"advertisements": advertisements,
 		"links":          notNil(st.Links),
 		"counters":       notNilMap(st.Counters),
+		"firewall":       notNil(st.Firewall),
+		"alarms":         notNil(st.Alarms),
 		// Streams between nodes are encrypted, but nobody's name is checked yet.
 		"authentication": map[string]string{"streams": "none"},
 	} {

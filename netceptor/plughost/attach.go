@@ -58,6 +58,7 @@ func (h *Host) attach(cred socket.Cred, o *session.Opening, conn net.Conn) (*gue
 		Conn:      conn,
 		Side:      session.SideCore,
 		Handler:   g.handle,
+		Prompt:    func(t wire.Type) bool { return t == wire.TypeDial },
 		Heartbeat: wire.HeartbeatInterval,
 		OnStall:   g.setStalled,
 	})

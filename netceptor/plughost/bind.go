@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
-	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -389,7 +388,7 @@ func (h *Host) serveAttach(ctx context.Context, conn net.Conn, cred socket.Cred,
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.join(ctx, relayed{recordconn.New(conn)}, st)
+	h.relay(ctx, conn, st)
 	return nil
 }
 

@@ -138,7 +138,7 @@ func (g *guest) handle(ctx context.Context, r *session.Request) (resp any, err e
 	case wire.TypeLink:
 		return g.handLink(ctx, r)
 	case wire.TypeDial:
-		return g.handDial(ctx, r)
+		return g.handDial(r)
 	case wire.TypeKeep:
 		return nil, g.keep(r)
 	case wire.TypeTake:

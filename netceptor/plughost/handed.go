@@ -21,10 +21,36 @@ type handed struct {
 	remote string // for people
 	by     *guest // who has handed it over
 
-	ctx context.Context // ends with the object; to end it, call end
-	end context.CancelFunc
+	// Guarded by Host.mu.
+	holder *guest // where it counts: by, or a later process of that plug
+	stop   func() // ends what runs; nil: nothing yet
+	ended  bool   // by end
+}
 
-	holder *guest // where it counts: by, or a later process of that plug; guarded by Host.mu
+// end ends the object, without waiting. Callers hold mu.
+func (o *handed) end() {
+	o.ended = true
+	if o.stop != nil {
+		o.stop()
+	}
+}
+
+// end is the end of an object by somebody who does not hold mu.
+func (h *Host) end(o *handed) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	o.end()
+}
+
+// stopBy says what ends an object from here on: a function that does not block,
+// nor calls the host. It is called now if the end has been asked for already.
+func (h *Host) stopBy(o *handed, stop func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	o.stop = stop
+	if o.ended {
+		stop()
+	}
 }
 
 // hold makes a handed-over object known and counts it. it may be nil. Callers
@@ -45,20 +71,17 @@ func (g *guest) hold(object, role string, it *item, remote string) (*handed, err
 	if it != nil {
 		o.item, o.kind = it.id, it.kind.Kind
 	}
-	o.ctx, o.end = context.WithCancel(h.ctx)
 	h.handed[o.object] = o
 	return o, nil
 }
 
 // letGo is the counterpart of hold: the object is over.
 func (h *Host) letGo(o *handed) {
-	o.end()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.handed, o.object)
 	o.holder.objects[o.role]--
 	h.uncountConn(o.by.cred)
-	h.notify()
 }
 
 // inherit lets what an earlier process of this plug has handed over, or has had
@@ -175,7 +198,7 @@ func (g *guest) answered(ctx context.Context, o *handed, opened <-chan error) (a
 		err = session.ErrClosed // nobody waits for the answer
 	}
 	if g.withdrawn(ctx) {
-		o.end()
+		g.host.end(o)
 		return nil, wire.NewError(wire.CodeCanceled, "withdrawn")
 	}
 	if err != nil {

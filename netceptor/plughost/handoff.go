@@ -2,6 +2,7 @@ package plughost
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"time"
@@ -58,6 +59,9 @@ func (g *guest) holdLink(req wire.Link) (*handed, netceptor.LinkConfig, error) {
 func (g *guest) runLink(request context.Context, o *handed, c netceptor.LinkConfig, sock *linkSocket, opened chan<- error) {
 	h := g.host
 	defer h.letGo(o)
+	ctx, cancel := context.WithCancel(h.ctx)
+	defer cancel()
+	h.stopBy(o, cancel)
 	l, err := h.node.AddLink(sock, c)
 	if err != nil {
 		h.count("links_failed")
@@ -68,7 +72,7 @@ func (g *guest) runLink(request context.Context, o *handed, c netceptor.LinkConf
 	opened <- nil
 	select {
 	case <-l.Done():
-	case <-o.ctx.Done():
+	case <-ctx.Done():
 		_ = l.Close() // it never fails
 	}
 	sock.farewell()
@@ -112,7 +116,7 @@ func (s *linkSocket) farewell() {
 
 // handDial answers DIAL on a session: the stream is joined to the socket that
 // came with it.
-func (g *guest) handDial(ctx context.Context, r *session.Request) (any, error) {
+func (g *guest) handDial(r *session.Request) (any, error) {
 	var req wire.Dial
 	if err := r.Decode(&req); err != nil {
 		return nil, err
@@ -126,14 +130,14 @@ func (g *guest) handDial(ctx context.Context, r *session.Request) (any, error) {
 		_ = sock.Close() // armed: a reset
 		return nil, err
 	}
-	opened := make(chan error, 1)
-	if !g.host.spawn(func() { g.runDial(o, req, sock, opened) }) {
+	answer := r.Later(func() { g.host.end(o) })
+	if !g.host.spawn(func() { g.runDial(o, req, sock, answer) }) {
 		_ = sock.Close()
 		g.endDial(req)
 		g.host.letGo(o)
-		return nil, errStopping()
+		_ = answer(nil, errStopping()) // the session ends as well
 	}
-	return g.answered(ctx, o, opened)
+	return nil, nil
 }
 
 // holdDial checks a DIAL against what the plug may, and counts it.
@@ -153,21 +157,35 @@ func (g *guest) holdDial(req wire.Dial) (*handed, error) {
 	return o, err
 }
 
-// runDial opens a stream for an application's socket, and carries it.
-func (g *guest) runDial(o *handed, req wire.Dial, sock *adopted.Conn, opened chan<- error) {
+// runDial opens a stream for an application's socket, answers, and has the
+// stream carried.
+func (g *guest) runDial(o *handed, req wire.Dial, sock *adopted.Conn, answer session.AnswerFunc) {
 	h := g.host
-	defer h.letGo(o)
-	ctx, cancel := context.WithTimeout(o.ctx, timeoutOf(req))
+	ctx, cancel := context.WithTimeout(h.ctx, timeoutOf(req))
+	h.stopBy(o, cancel)
 	st, err := h.node.Dial(ctx, req.Node, req.Service)
 	cancel()
 	g.endDial(req)
 	if err != nil {
 		_ = sock.Close() // armed: a reset
-		opened <- dialError(err, req.Node, req.Service)
+		h.letGo(o)
+		_ = answer(nil, dialError(err, req.Node, req.Service)) // fails where nobody waits for it
 		return
 	}
-	opened <- nil
-	h.join(o.ctx, direct{sock}, st)
+	err = answer(wire.Opened{Object: o.object}, nil)
+	if err != nil && !errors.Is(err, session.ErrClosed) { // it was withdrawn in the last moment
+		_ = st.Reset()
+		_ = sock.Close()
+		h.letGo(o)
+		return
+	}
+	h.carry(o, sock, st)
+}
+
+// carry joins a handed-over socket to its stream.
+func (h *Host) carry(o *handed, sock *adopted.Conn, st *netceptor.Conn) {
+	j := h.join(direct{sock}, st, func() { h.letGo(o) })
+	h.stopBy(o, j.abort)
 }
 
 // endDial is the counterpart of the beginOpen of a DIAL.
@@ -203,11 +221,14 @@ func (g *guest) takeHanded(b *bind, o *offer, a wire.Accept, files []*os.File) e
 		_ = sock.Close() // armed: a reset
 		return err
 	}
-	if !g.host.spawn(func() { g.runAccepted(held, o.in, sock) }) {
-		_ = sock.Close()
-		o.in.Refuse()
+	st, err := o.in.Accept()
+	if err != nil {
+		g.log.Debug("the remote side of a stream has given up", "object", a.Object, "error", err)
+		_ = sock.Close() // armed: a reset
 		g.host.letGo(held)
+		return nil
 	}
+	g.host.carry(held, sock, st)
 	return nil
 }
 
@@ -226,17 +247,4 @@ func (g *guest) holdOffer(b *bind, o *offer, a wire.Accept) (*handed, error) {
 	delete(h.offers, a.Object)
 	close(o.taken)
 	return held, nil
-}
-
-// runAccepted carries a stream that has come for an application's socket.
-func (g *guest) runAccepted(held *handed, in *netceptor.Incoming, sock *adopted.Conn) {
-	h := g.host
-	defer h.letGo(held)
-	st, err := in.Accept()
-	if err != nil {
-		g.log.Debug("the remote side of a stream has given up", "object", held.object, "error", err)
-		_ = sock.Close() // armed: a reset
-		return
-	}
-	h.join(held.ctx, direct{sock}, st)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -28,6 +29,7 @@ type Config struct {
 	Policy    Policy          // who may attach, and as what
 	CoreKinds []string        // kinds that no plug may claim
 	NoHandoff bool            // plugs relay all bytes: no socket is taken over
+	TLS       *mtls.Set       // the profiles that items may name; nil: none
 }
 
 // Host serves plugs. It is used once: when it has been closed, or Serve has
@@ -39,6 +41,7 @@ type Host struct {
 	policy    Policy
 	coreKinds []string
 	noHandoff bool
+	tls       *mtls.Set
 
 	ctx    context.Context // ends with Close; owns all goroutines
 	cancel context.CancelFunc
@@ -79,6 +82,7 @@ func New(c Config) (*Host, error) {
 		version:   c.Version,
 		policy:    c.Policy,
 		noHandoff: c.NoHandoff,
+		tls:       c.TLS,
 		handed:    make(map[string]*handed),
 		binds:     make(map[bindKey]*bind),
 		offers:    make(map[string]*offer),
@@ -230,6 +234,9 @@ func (h *Host) refuse(o *session.Opening, cred socket.Cred, err error) {
 func (h *Host) Close() error {
 	h.mu.Lock()
 	h.closed = true
+	for _, o := range h.handed {
+		o.end()
+	}
 	h.mu.Unlock()
 	h.cancel()
 	h.wg.Wait()

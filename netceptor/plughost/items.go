@@ -34,6 +34,8 @@ type ItemStatus struct {
 	Addr  string `json:"addr,omitempty"`
 	Err   string `json:"err,omitempty"` // why, or what it waits for
 	Plug  string `json:"plug,omitempty"`
+
+	Warning string `json:"warning,omitempty"` // what is open to others though it works
 }
 
 // item is one configured item and whom it belongs to now. All but raw is
@@ -48,6 +50,7 @@ type item struct {
 	mistake   string // why it is not sent
 	params    json.RawMessage
 	link      netceptor.LinkConfig // role link: the policy parameters
+	tls       itemTLS
 }
 
 // SetItems replaces the configuration; plugs get what changed. It copies the
@@ -124,7 +127,7 @@ func (h *Host) claims(kind string) *guest {
 
 // match finds the owner of the item and checks the item against its schema.
 func (it *item) match(h *Host) {
-	it.owner, it.kind, it.params, it.mistake, it.link = nil, nil, nil, "", netceptor.LinkConfig{}
+	it.owner, it.kind, it.params, it.mistake, it.link, it.tls = nil, nil, nil, "", netceptor.LinkConfig{}, itemTLS{}
 	it.id = it.raw.Label
 	if it.id == "" {
 		it.id = strings.ToLower(it.raw.Kind)
@@ -141,6 +144,11 @@ func (it *item) match(h *Host) {
 	it.id = schema.Identity(it.kind, values)
 	it.link = takePolicy(it.kind, values)
 	var err error
+	if it.tls, err = h.takeTLS(it.kind, values); err != nil {
+		it.mistake = it.name() + ": " + err.Error()
+		return
+	}
+	it.link.TLSServer, it.link.TLSClient, it.link.TLSHost = it.tls.server, it.tls.client, hostOf(it.kind, values)
 	if it.params, err = json.Marshal(values); err != nil {
 		it.mistake = it.name() + ": " + err.Error()
 	}
@@ -185,6 +193,13 @@ func (it *item) status() ItemStatus {
 	default:
 		s.Err = "waiting for " + g.hello.Name + " to report"
 	}
+	if it.kind.Role == wire.RoleLink && ok {
+		host := it.link.TLSHost
+		if host == "" {
+			host, _, _ = net.SplitHostPort(s.Addr)
+		}
+		s.Warning = it.tls.warning(host)
+	}
 	if g.stalled && s.State == wire.StateUp {
 		s.State, s.Err = wire.StateDegraded, g.hello.Name+" does not answer"
 	}
@@ -198,7 +213,7 @@ func (h *Host) notify() {
 }
 
 // Changed returns a channel that is closed with the next change of anything
-// that Items and Plugs report. Take it before looking, so that no change is
+// that Items and Plugs report, but for the number of streams. Take it before looking, so that no change is
 // missed.
 func (h *Host) Changed() <-chan struct{} {
 	h.mu.Lock()
@@ -293,11 +308,11 @@ func (h *Host) states(m map[string]ItemStatus) (names []string) {
 
 func (h *Host) logState(s ItemStatus) {
 	level := hclog.Info
-	if s.State == wire.StateFailed || s.State == wire.StateDegraded {
+	if s.State == wire.StateFailed || s.State == wire.StateDegraded || s.Warning != "" {
 		level = hclog.Warn
 	}
 	args := []any{"item", s.Item, "state", s.State}
-	for _, a := range []struct{ key, value string }{{"plug", s.Plug}, {"addr", s.Addr}, {"error", s.Err}} {
+	for _, a := range []struct{ key, value string }{{"plug", s.Plug}, {"addr", s.Addr}, {"error", s.Err}, {"warning", s.Warning}} {
 		if a.value != "" {
 			args = append(args, a.key, a.value)
 		}

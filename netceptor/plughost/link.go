@@ -2,7 +2,10 @@ package plughost
 
 import (
 	"context"
+	"errors"
 	"net"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/plug/session"
@@ -48,7 +51,11 @@ func (h *Host) serveLink(ctx context.Context, conn net.Conn, cred socket.Cred, o
 	l, err := h.node.AddLink(conn, c)
 	if err != nil {
 		h.count("links_failed")
-		g.log.Warn("link refused by the node", "item", c.Item, "remote", c.Remote, "error", err)
+		level := hclog.Warn
+		if errors.Is(err, netceptor.ErrPlain) {
+			level = hclog.Debug // anybody can cause it, and the node has told
+		}
+		g.log.Log(level, "link refused by the node", "item", c.Item, "remote", c.Remote, "error", err)
 		return nil
 	}
 	select {

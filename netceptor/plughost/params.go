@@ -2,9 +2,13 @@ package plughost
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
@@ -70,4 +74,69 @@ func takePolicy(k *wire.Kind, v schema.Values) netceptor.LinkConfig {
 	delete(v, paramAllowedPeers)
 	delete(v, paramNodeCost)
 	return c
+}
+
+// itemTLS is the TLS that the core speaks for an item: on its links, or on its
+// streams through the mesh, as the server for those that come and as the client
+// for those that go.
+type itemTLS struct {
+	server *mtls.Server
+	client *mtls.Client
+}
+
+// takeTLS removes the parameters from v whose TLS is the core's, and finds the
+// profiles that they name.
+func (h *Host) takeTLS(k *wire.Kind, v schema.Values) (t itemTLS, err error) {
+	for i := range k.Params {
+		p := &k.Params[i]
+		name, _ := v[p.Name].(string)
+		if p.TLS != wire.TLSCore {
+			continue
+		}
+		delete(v, p.Name)
+		if p.Type == schema.TypeTLSServer {
+			t.server, err = h.tls.Server(name)
+		} else {
+			t.client, err = h.tls.Client(name)
+		}
+		if err != nil {
+			return itemTLS{}, fmt.Errorf("parameter %s: %w", p.Name, err)
+		}
+	}
+	return t, nil
+}
+
+// hostOf is the host that an item connects to: that of its first address. Empty:
+// it has none.
+func hostOf(k *wire.Kind, v schema.Values) string {
+	for i := range k.Params {
+		if k.Params[i].Type != schema.TypeAddress {
+			continue
+		}
+		address, _ := v[k.Params[i].Name].(string)
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			return host
+		}
+	}
+	return ""
+}
+
+// warning says what the TLS of a link item leaves open, with the host that it
+// connects to or the address that it listens on; empty: nothing.
+func (t itemTLS) warning(host string) string {
+	switch {
+	case t.server != nil:
+		return t.server.Warning()
+	case t.client != nil:
+		return t.client.Warning()
+	case host == "" || isLoopback(host):
+		return ""
+	default:
+		return "no TLS: who is at the other end is not known, and others may listen"
+	}
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }

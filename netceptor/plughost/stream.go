@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
@@ -36,8 +37,18 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.join(ctx, relayed{recordconn.New(conn)}, st)
+	h.relay(ctx, conn, st)
 	return nil
+}
+
+// relay joins a data connection that carries records to its stream, and waits
+// for the end, which comes with that of ctx as well.
+func (h *Host) relay(ctx context.Context, conn net.Conn, st *netceptor.Conn) {
+	over := make(chan struct{})
+	j := h.join(relayed{recordconn.New(conn)}, st, func() { close(over) })
+	stop := context.AfterFunc(ctx, j.abort)
+	<-over
+	stop()
 }
 
 // openDial checks a DIAL against what the plug may, and reserves its place.

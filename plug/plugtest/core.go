@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net"
 	"os"
@@ -51,8 +52,10 @@ type FakeCore struct {
 	mu       sync.Mutex
 	life     *life // of the current incarnation; nil: dead
 	kept     map[wire.Keep]*os.File
+	items    map[string]bool // that are configured; nil: not by Configure
 	attached map[string]bool // secrets of live sessions
 	denied   []string        // secrets of data connections that were none
+	breaches []error         // descriptors that must not have come
 }
 
 // life is what a core takes with it when it dies.
@@ -313,20 +316,38 @@ func (c *FakeCore) Attach() *DataConn {
 	return next(c.t, c.attaches, "ATTACH")
 }
 
-// Opening returns the next data connection of any kind, or nil if a plug opens
-// none within d.
-func (c *FakeCore) Opening(d time.Duration) *DataConn {
+// Opening returns the next object of any kind that a plug opens, and the name of
+// the message that does; nil if a plug opens none within d.
+func (c *FakeCore) Opening(d time.Duration) (Incoming, wire.Type) {
 	select {
 	case o := <-c.links:
-		return o
+		return o, o.Type
 	case o := <-c.dials:
-		return o
+		return o, o.Type
 	case o := <-c.attaches:
-		return o
+		return o, o.Type
+	case o := <-c.handed[wire.TypeLink]:
+		return o, o.Type
+	case o := <-c.handed[wire.TypeDial]:
+		return o, o.Type
 	case <-time.After(d):
 	case <-c.t.Context().Done():
 	}
-	return nil
+	return nil, 0
+}
+
+// breach notes descriptors that must not have come. They were refused.
+func (c *FakeCore) breach(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.breaches = append(c.breaches, err)
+}
+
+// Breach returns what was wrong with descriptors that have come, if anything was.
+func (c *FakeCore) Breach() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(c.breaches...)
 }
 
 // Denied returns what data connections have presented that was not the secret

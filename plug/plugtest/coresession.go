@@ -90,7 +90,8 @@ func NewItem(t TB, item, kind string, params any) wire.ConfigItem {
 	return wire.ConfigItem{Item: item, Kind: kind, Params: b}
 }
 
-// Configure sends CONFIG with the next revision and returns the answer.
+// Configure sends CONFIG with the next revision and returns the answer. What the
+// core keeps of items that are not among these is dropped before.
 func (s *CoreSession) Configure(items ...wire.ConfigItem) wire.ConfigResult {
 	s.t.Helper()
 	ctx, cancel := patient(s.t)
@@ -98,6 +99,7 @@ func (s *CoreSession) Configure(items ...wire.ConfigItem) wire.ConfigResult {
 	if items == nil {
 		items = []wire.ConfigItem{}
 	}
+	s.core.configured(items)
 	var r wire.ConfigResult
 	if err := s.Call(ctx, wire.TypeConfig, wire.Config{Revision: s.revision.Add(1), Items: items}, &r); err != nil {
 		s.t.Fatalf("plugtest: CONFIG: %v", err)
@@ -177,7 +179,7 @@ func (s *CoreSession) AcceptHandedOver(ctx context.Context, bind, object string,
 	if err != nil {
 		return nil, err
 	}
-	return s.conn(files)
+	return s.Conn(files)
 }
 
 // EndLink tells the plug that a link which it has handed over has ended; no code

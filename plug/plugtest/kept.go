@@ -1,6 +1,8 @@
 package plugtest
 
 import (
+	"fmt"
+	"net"
 	"os"
 
 	"github.com/project-receptor/receptor/plug/session"
@@ -13,10 +15,15 @@ func (s *CoreSession) keep(r *session.Request) error {
 	if err := r.Decode(&k); err != nil {
 		return err
 	}
-	if len(r.Files) != 1 {
-		return wire.NewError(wire.CodeInvalid, "%d descriptors where 1 was expected", len(r.Files))
+	if err := isKeepable(r.Files); err != nil {
+		s.core.breach(fmt.Errorf("KEEP: %w", err))
+		return wire.NewError(wire.CodeInvalid, "%v", err)
 	}
 	s.core.mu.Lock()
+	if s.core.items != nil && !s.core.items[k.Item] {
+		s.core.mu.Unlock()
+		return wire.NewError(wire.CodeDenied, "no item %q is configured", k.Item)
+	}
 	if old := s.core.kept[k]; old != nil {
 		_ = old.Close()
 	}
@@ -31,7 +38,7 @@ func (s *CoreSession) keep(r *session.Request) error {
 	return nil
 }
 
-// take answers TAKE: what was kept is kept no longer.
+// take answers TAKE with a duplicate: what was kept stays kept.
 func (s *CoreSession) take(r *session.Request) (any, error) {
 	var t wire.Take
 	if err := r.Decode(&t); err != nil {
@@ -43,8 +50,55 @@ func (s *CoreSession) take(r *session.Request) (any, error) {
 	if f == nil {
 		return nil, wire.NewError(wire.CodeNotFound, "nothing is kept as %q", t.Key)
 	}
-	delete(s.core.kept, wire.Keep(t))
-	return session.Answer{Files: []*os.File{f}}, nil
+	another, err := duplicateFile(f)
+	if err != nil {
+		return nil, wire.NewError(wire.CodeLimit, "%v", err)
+	}
+	return session.Answer{Files: []*os.File{another}}, nil
+}
+
+// configured notes the items that are configured, and drops what is kept of
+// others.
+func (c *FakeCore) configured(items []wire.ConfigItem) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.items = make(map[string]bool, len(items))
+	for _, it := range items {
+		c.items[it.Item] = true
+	}
+	for k, f := range c.kept {
+		if !c.items[k.Item] {
+			_ = f.Close() // a duplicate
+			delete(c.kept, k)
+		}
+	}
+}
+
+// isKeepable says what is wrong with what came to be kept.
+func isKeepable(files []*os.File) error {
+	if len(files) != 1 {
+		return fmt.Errorf("expected 1 descriptor, got %d", len(files))
+	}
+	if Listens(files[0]) {
+		return nil
+	}
+	c, err := net.FilePacketConn(files[0])
+	if err != nil {
+		return fmt.Errorf("expected a listening stream socket or a bound datagram socket, got something else: %w", err)
+	}
+	return c.Close()
+}
+
+// Kept returns under which name the plug has had a socket of item kept, if it has.
+func (s *CoreSession) Kept(item string) (k wire.Keep, ok bool) {
+	s.state.look(func(c coreState) {
+		for k = range c.Kept {
+			if ok = k.Item == item; ok {
+				return
+			}
+		}
+	})
+	return k, ok
 }
 
 // WaitKept waits until the plug has had a socket of item kept.

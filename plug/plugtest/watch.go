@@ -24,6 +24,13 @@ func (w *watched[T]) update(f func(*T)) {
 	}
 }
 
+// look shows the value to f.
+func (w *watched[T]) look(f func(T)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(w.value)
+}
+
 // wait returns when ok says so of the value, or fails the test.
 func (w *watched[T]) wait(t TB, what string, ok func(T) bool) {
 	t.Helper()

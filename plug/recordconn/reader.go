@@ -63,17 +63,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for {
-		buf, b, err := c.gather()
-		if len(b) > 0 {
-			n, werr := w.Write(b)
-			total += int64(n)
-			if err == nil {
-				err = werr
-			}
-		}
-		if buf != nil {
-			putBuffer(buf)
-		}
+		n, err := c.Pass(w)
+		total += int64(n)
 		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
@@ -81,6 +72,19 @@ func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 			return total, err
 		}
 	}
+}
+
+// Pass waits until something arrives, and writes to w at once what of it fits in
+// a buffer: one step of WriteTo. It returns how much that was; after END io.EOF.
+func (c *Conn) Pass(w io.Writer) (int, error) {
+	buf, b, err := c.gather()
+	if buf != nil {
+		defer putBuffer(buf)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return w.Write(b)
 }
 
 // gather returns the payload of all DATA in the buffer as one slice of it, and

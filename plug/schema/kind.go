@@ -38,6 +38,12 @@ func CheckKind(k *wire.Kind) error {
 			return fmt.Errorf("kind %s: parameter %s is described twice", k.Kind, p.Name)
 		case wants[p.Type] == "":
 			return fmt.Errorf("kind %s: parameter %s: type %s is none of %s", k.Kind, p.Name, quoteIfNeeded(clip(p.Type)), strings.Join(Types(), ", "))
+		case p.TLS != "" && p.TLS != wire.TLSCore && p.TLS != wire.TLSPlug:
+			return fmt.Errorf("kind %s: parameter %s: tls is %s, expected %s or %s", k.Kind, p.Name, quoteIfNeeded(clip(p.TLS)), wire.TLSCore, wire.TLSPlug)
+		case (p.TLS != "") != (p.Type == TypeTLSServer || p.Type == TypeTLSClient):
+			return fmt.Errorf("kind %s: parameter %s: tls goes with the types %s and %s, and they with it", k.Kind, p.Name, TypeTLSServer, TypeTLSClient)
+		case p.TLS == wire.TLSCore && p.Key:
+			return fmt.Errorf("kind %s: parameter %s: what the core takes is no part of an item's identity", k.Kind, p.Name)
 		case p.Bare && bare:
 			return fmt.Errorf("kind %s: parameter %s: only one can be the bare one", k.Kind, p.Name)
 		}

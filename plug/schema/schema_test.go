@@ -259,10 +259,16 @@ func TestCheckKind(t *testing.T) {
 		spoil func(*wire.Kind)
 		want  string
 	}{
-		"name":               {func(k *wire.Kind) { k.Kind = "A\n" }, `kind "A\n": a name`},
-		"parameter's name":   {func(k *wire.Kind) { k.Params[0].Name = "" }, `parameter "": a name`},
-		"type":               {func(k *wire.Kind) { k.Params[0].Type = "prt" }, "parameter port: type prt is none of"},
-		"twice":              {func(k *wire.Kind) { k.Params[1].Name = "port" }, "described twice"},
+		"name":             {func(k *wire.Kind) { k.Kind = "A\n" }, `kind "A\n": a name`},
+		"parameter's name": {func(k *wire.Kind) { k.Params[0].Name = "" }, `parameter "": a name`},
+		"type":             {func(k *wire.Kind) { k.Params[0].Type = "prt" }, "parameter port: type prt is none of"},
+		"twice":            {func(k *wire.Kind) { k.Params[1].Name = "port" }, "described twice"},
+		"TLS of a text":    {func(k *wire.Kind) { k.Params[1].TLS = wire.TLSCore }, "tls goes with the types"},
+		"TLS of nobody":    {func(k *wire.Kind) { k.Params[1].Type = TypeTLSServer }, "tls goes with the types"},
+		"TLS of somebody":  {func(k *wire.Kind) { k.Params[1].TLS = "kernel" }, "expected core or plug"},
+		"TLS as identity": {func(k *wire.Kind) {
+			k.Params[1].Type, k.Params[1].TLS, k.Params[1].Key = TypeTLSClient, wire.TLSCore, true
+		}, "no part of an item's identity"},
 		"two bare":           {func(k *wire.Kind) { k.Params[1].Bare = true }, "only one can be the bare one"},
 		"default":            {func(k *wire.Kind) { k.Params[2].Default = "x" }, "default of parameter cost"},
 		"alias":              {func(k *wire.Kind) { k.Aliases[0].Kind = "-" }, "is not a name of a kind"},

@@ -34,6 +34,9 @@ const (
 	TypePath     = "path"     // string, a file path
 	TypeService  = "service"  // string of 1 to 8 bytes
 	TypeNode     = "node"     // string, a node ID
+
+	TypeTLSServer = "tls-server" // string, the name of a tls-server item; empty: no TLS
+	TypeTLSClient = "tls-client" // string, the name of a tls-client item; empty: no TLS
 )
 
 // MaxCost keeps the sum of a path's costs exact enough to compare.
@@ -61,6 +64,9 @@ var wants = map[string]string{
 	TypePath:     "a file path",
 	TypeService:  "a service name of 1 to 8 bytes",
 	TypeNode:     "a node ID",
+
+	TypeTLSServer: "the name of a tls-server",
+	TypeTLSClient: "the name of a tls-client",
 }
 
 func want(p *wire.Param) string {
@@ -93,7 +99,7 @@ func one(p *wire.Param, raw any) (any, *Error) {
 		ok bool
 	)
 	switch p.Type {
-	case TypeString:
+	case TypeString, TypeTLSServer, TypeTLSClient:
 		c, ok = toText(raw)
 	case TypeInt:
 		c, ok = toInt(raw, math.MinInt64, math.MaxInt64)

@@ -25,7 +25,7 @@ type call struct {
 //
 // Descriptors that come with the answer are closed: see CallFiles.
 func (s *Session) Call(ctx context.Context, t wire.Type, body, resp any) error {
-	files, err := s.CallFiles(ctx, t, body, resp, nil)
+	files, err := s.call(ctx, t, body, resp, nil)
 	closeFiles(files)
 	return err
 }
@@ -38,16 +38,29 @@ func (s *Session) Call(ctx context.Context, t wire.Type, body, resp any) error {
 // WELCOME has granted FeatureFDPass. An answer whose descriptors were lost on
 // their way is an error with code limit, as is a request whose were.
 func (s *Session) CallFiles(ctx context.Context, t wire.Type, body, resp any, files []*os.File) ([]*os.File, error) {
+	return s.call(ctx, t, body, resp, descriptors(files))
+}
+
+// CallSocket is CallFiles with one socket, of which no file is made before, and
+// without descriptors that come back.
+func (s *Session) CallSocket(ctx context.Context, t wire.Type, body, resp any, sock Descriptor) error {
+	files, err := s.call(ctx, t, body, resp, []Descriptor{sock})
+	closeFiles(files)
+	return err
+}
+
+// call is CallFiles with whatever is open.
+func (s *Session) call(ctx context.Context, t wire.Type, body, resp any, send []Descriptor) ([]*os.File, error) {
 	ctx, cancel := withDefault(ctx, wire.RequestTimeout)
 	defer cancel()
 	f, err := newFrame(t, 0, 0, body)
 	if err == nil {
-		err = s.canPass(files)
+		err = s.canPass(send)
 	}
 	if err != nil {
 		return nil, err
 	}
-	f = f.withFiles(files, false)
+	f = f.with(send, false)
 	slot := s.requests
 	if t.Opens() {
 		slot = s.opens
@@ -97,12 +110,12 @@ func (f frame) result(resp any) error {
 	return decode(f, resp)
 }
 
-// canPass says why files cannot be sent on this session, if they cannot.
-func (s *Session) canPass(files []*os.File) error {
+// canPass says why descriptors cannot be sent on this session, if they cannot.
+func (s *Session) canPass(send []Descriptor) error {
 	switch {
-	case len(files) > wire.MaxFDs:
-		return wire.NewError(wire.CodeLimit, "%d descriptors, a frame has at most %d", len(files), wire.MaxFDs)
-	case len(files) > 0 && passing(s.conn) == nil:
+	case len(send) > wire.MaxFDs:
+		return wire.NewError(wire.CodeLimit, "%d descriptors, a frame has at most %d", len(send), wire.MaxFDs)
+	case len(send) > 0 && passing(s.conn) == nil:
 		return wire.NewError(wire.CodeUnsupported, "this session cannot pass descriptors")
 	}
 	return nil

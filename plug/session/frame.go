@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/wire"
@@ -28,9 +29,10 @@ var errNotSent = errors.New("plug: descriptors cannot be sent")
 type frame struct {
 	wire.Header
 	body  json.RawMessage
-	files []*os.File
-	owned bool // to be sent: files are closed then
-	short bool // received: some of its descriptors were lost, so there are none
+	send  []Descriptor // to be sent with it
+	owned bool         // send is closed then
+	files []*os.File   // that came with it
+	short bool         // some of those were lost, so there are none
 }
 
 // newFrame makes a frame with the JSON of body, nil standing for {}.
@@ -78,17 +80,18 @@ func (f frame) append(b []byte) []byte {
 // size is the length of the frame in bytes.
 func (f frame) size() int { return wire.HeaderSize + len(f.body) }
 
-// withFiles is f with descriptors. With owned, whoever sends or drops the frame
-// closes them.
-func (f frame) withFiles(files []*os.File, owned bool) frame {
-	f.files, f.owned, f.FDs = files, owned, uint8(len(files))
+// with is f with descriptors to send. With owned, whoever sends or drops the
+// frame closes them.
+func (f frame) with(send []Descriptor, owned bool) frame {
+	f.send, f.owned, f.FDs = send, owned, uint8(len(send))
 	return f
 }
 
 // release closes the descriptors that go with the frame, if they are its own.
 func (f frame) release() {
+	closeFiles(f.files)
 	if f.owned {
-		closeFiles(f.files)
+		closeFiles(f.send)
 	}
 }
 
@@ -98,8 +101,8 @@ func (f frame) release() {
 func writeFrame(conn net.Conn, f frame, giveUp <-chan struct{}) error {
 	defer f.release()
 	b := f.append(make([]byte, 0, f.size()))
-	if len(f.files) > 0 {
-		n, err := sendPatiently(passing(conn), b, f.files, giveUp)
+	if len(f.send) > 0 {
+		n, err := sendPatiently(passing(conn), b, f.send, giveUp)
 		if err != nil || n == len(b) {
 			return err
 		}
@@ -110,9 +113,9 @@ func writeFrame(conn net.Conn, f frame, giveUp <-chan struct{}) error {
 }
 
 // sendPatiently is send, tried again while too many descriptors are on their way.
-func sendPatiently(u *net.UnixConn, b []byte, files []*os.File, giveUp <-chan struct{}) (int, error) {
+func sendPatiently(u *net.UnixConn, b []byte, what []Descriptor, giveUp <-chan struct{}) (int, error) {
 	for wait := time.Millisecond; ; wait *= 2 {
-		n, err := send(u, b, files)
+		n, err := send(u, b, what)
 		if !tooManyRefs(err) {
 			return n, err
 		}
@@ -205,7 +208,7 @@ func (r *frameReader) rest(b [wire.HeaderSize]byte, limit uint32) (frame, error)
 	if err != nil {
 		return frame{}, err
 	}
-	f := frame{Header: h, files: files, owned: true, short: !whole}
+	f := frame{Header: h, files: files, short: !whole}
 	if f.body, err = r.body(h); err != nil {
 		f.release()
 		return frame{}, err
@@ -215,20 +218,28 @@ func (r *frameReader) rest(b [wire.HeaderSize]byte, limit uint32) (frame, error)
 
 // body reads the body that belongs to h.
 func (r *frameReader) body(h wire.Header) (json.RawMessage, error) {
-	// Memory is taken as bytes arrive, not as the header promises.
-	var body bytes.Buffer
-	n, err := io.CopyN(&body, r.r, int64(h.Length))
-	r.at += n
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, io.ErrUnexpectedEOF
-	case err != nil:
-		return nil, err
-	case !isObject(body.Bytes()):
+	var body []byte
+	for left := int(h.Length); left > 0; {
+		// Memory is taken as bytes arrive, not as the header promises.
+		part := min(left, max(len(body), bodyPart))
+		body = slices.Grow(body, part)[:len(body)+part]
+		err := r.bytes(body[len(body)-part:])
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, io.ErrUnexpectedEOF
+		case err != nil:
+			return nil, err
+		}
+		left -= part
+	}
+	if !isObject(body) {
 		return nil, protocolErrorf("body of %s is not a JSON object", h.Type)
 	}
-	return body.Bytes(), nil
+	return body, nil
 }
+
+// bodyPart is what memory is taken for at first: all of most bodies.
+const bodyPart = 1 << 10
 
 // isObject reports whether b is one JSON object.
 func isObject(b []byte) bool {

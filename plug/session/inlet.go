@@ -1,6 +1,7 @@
 package session
 
 import (
+	"io"
 	"net"
 	"os"
 
@@ -108,7 +109,7 @@ func (i *inlet) close() {
 }
 
 // closeFiles closes what nobody needs. There is nothing to be done about an error.
-func closeFiles(files []*os.File) {
+func closeFiles[T io.Closer](files []T) {
 	for _, f := range files {
 		_ = f.Close()
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 
 	"github.com/project-receptor/receptor/plug/wire"
@@ -26,7 +25,7 @@ const firstID = 1
 func Attach(ctx context.Context, conn net.Conn, hello wire.Hello) (wire.Welcome, error) {
 	ctx, cancel := withDefault(ctx, wire.RequestTimeout)
 	defer cancel()
-	var probe []*os.File
+	var probe []Descriptor
 	if slices.Contains(hello.Features, wire.FeatureFDPass) {
 		if probe = probeFor(conn); probe == nil {
 			hello.Features = slices.DeleteFunc(slices.Clone(hello.Features), func(f string) bool { return f == wire.FeatureFDPass })
@@ -39,7 +38,7 @@ func Attach(ctx context.Context, conn net.Conn, hello wire.Hello) (wire.Welcome,
 }
 
 // probeFor makes the probe that goes over conn; nil: there is none.
-func probeFor(conn net.Conn) []*os.File {
+func probeFor(conn net.Conn) []Descriptor {
 	if passing(conn) == nil {
 		return nil
 	}
@@ -47,7 +46,7 @@ func probeFor(conn net.Conn) []*os.File {
 	if err != nil {
 		return nil // as in a sandbox; bytes are relayed then
 	}
-	return []*os.File{probe}
+	return []Descriptor{probe}
 }
 
 // Open makes conn the data connection of an object: it sends the preamble and
@@ -64,7 +63,7 @@ func Open(ctx context.Context, conn net.Conn, t wire.Type, body any) (wire.Opene
 	return o, err
 }
 
-func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, body, resp any, files []*os.File) error {
+func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, body, resp any, send []Descriptor) error {
 	f, err := newFrame(t, 0, firstID, body)
 	if err != nil {
 		return err
@@ -74,7 +73,7 @@ func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, b
 	}
 	preamble := wire.Preamble{Major: wire.Major, Kind: kind}.Append(nil)
 	return within(ctx, conn, func() error {
-		werr := writeFirst(ctx, conn, preamble, f.withFiles(files, false))
+		werr := writeFirst(ctx, conn, preamble, f.with(send, false))
 		// A core that refuses early closes early: its reason can still be read.
 		if err := readAnswer(conn, t, resp); werr == nil || isRemote(err) {
 			return err
@@ -86,7 +85,7 @@ func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, b
 // writeFirst writes the preamble and the first frame: in one piece, unless
 // descriptors go with the frame, which has to begin a write then.
 func writeFirst(ctx context.Context, conn net.Conn, preamble []byte, f frame) error {
-	if len(f.files) == 0 {
+	if len(f.send) == 0 {
 		_, err := conn.Write(f.append(preamble))
 		return err
 	}
@@ -95,7 +94,7 @@ func writeFirst(ctx context.Context, conn net.Conn, preamble []byte, f frame) er
 	}
 	err := writeFrame(conn, f, ctx.Done())
 	if errors.Is(err, errNotSent) { // then nothing is granted that needs them
-		err = writeFrame(conn, f.withFiles(nil, false), nil)
+		err = writeFrame(conn, f.with(nil, false), nil)
 	}
 	return err
 }

@@ -17,7 +17,7 @@ func receive(*net.UnixConn, []byte, []byte) (n int, files []*os.File, cut bool, 
 	return 0, nil, false, errors.ErrUnsupported
 }
 
-func send(*net.UnixConn, []byte, []*os.File) (int, error) { return 0, errors.ErrUnsupported }
+func send(*net.UnixConn, []byte, []Descriptor) (int, error) { return 0, errors.ErrUnsupported }
 
 func tooManyRefs(error) bool { return false }
 

@@ -58,9 +58,9 @@ func parseRights(b []byte) (files []*os.File, cut bool) {
 }
 
 // send writes once to u, with descriptors on the first byte. errNotSent means
-// that one of files is closed.
-func send(u *net.UnixConn, b []byte, files []*os.File) (n int, err error) {
-	if withFDs(files, nil, func(fds []int) {
+// that one of them is closed.
+func send(u *net.UnixConn, b []byte, what []Descriptor) (n int, err error) {
+	if withFDs(what, nil, func(fds []int) {
 		n, _, err = u.WriteMsgUnix(b, syscall.UnixRights(fds...), nil)
 	}) != nil {
 		return 0, errNotSent
@@ -68,19 +68,20 @@ func send(u *net.UnixConn, b []byte, files []*os.File) (n int, err error) {
 	return max(n, 0), err
 }
 
-// withFDs calls do with the numbers of files, which stay what they are as long
-// as it runs. File.Fd is not for this: it makes a socket that others use blocking.
-func withFDs(files []*os.File, fds []int, do func(fds []int)) error {
-	if len(files) == 0 {
+// withFDs calls do with the numbers of what is open, which stay what they are as
+// long as it runs. File.Fd is not for this: it makes a socket that others use
+// blocking.
+func withFDs(what []Descriptor, fds []int, do func(fds []int)) error {
+	if len(what) == 0 {
 		do(fds)
 		return nil
 	}
-	raw, err := files[0].SyscallConn()
+	raw, err := what[0].SyscallConn()
 	if err != nil {
 		return err
 	}
 	var inner error
-	err = raw.Control(func(fd uintptr) { inner = withFDs(files[1:], append(fds, int(fd)), do) })
+	err = raw.Control(func(fd uintptr) { inner = withFDs(what[1:], append(fds, int(fd)), do) })
 	return errors.Join(err, inner)
 }
 
@@ -106,7 +107,7 @@ func newProbe() (*os.File, error) {
 // isProbe reports whether f is what HELLO is sent with.
 func isProbe(f *os.File) bool {
 	is := false
-	err := withFDs([]*os.File{f}, nil, func(fds []int) {
+	err := withFDs([]Descriptor{f}, nil, func(fds []int) {
 		kind, err := syscall.GetsockoptInt(fds[0], syscall.SOL_SOCKET, syscall.SO_TYPE)
 		is = err == nil && kind == syscall.SOCK_STREAM
 	})

@@ -64,7 +64,7 @@ func (s *Session) dispatch(ctx context.Context, handlers *sync.WaitGroup, f fram
 		return protocolErrorf("request id %d of %s has the wrong parity", f.ID, f.Type)
 	case f.Type == wire.TypePing:
 		f.release()
-		s.answer(f, Answer{}, nil)
+		_ = s.answer(f.Header, Answer{}, nil) // without anybody who waits for it that is all
 		return nil
 	}
 	return s.requested(ctx, handlers, f)
@@ -91,7 +91,8 @@ func (s *Session) notified(ctx context.Context, f frame) error {
 		s.canceled(c.ID)
 		return nil
 	}
-	body, err := s.call(ctx, f)
+	r := &Request{Type: f.Type, Body: f.body, Notification: true, Files: f.files}
+	body, err := s.handle(ctx, r)
 	body.release()
 	var e *wire.Error
 	switch {
@@ -106,9 +107,8 @@ func (s *Session) notified(ctx context.Context, f frame) error {
 	return nil
 }
 
-// call runs the handler for f, whose descriptors it owns.
-func (s *Session) call(ctx context.Context, f frame) (Answer, error) {
-	r := &Request{Type: f.Type, Body: f.body, Notification: f.ID == 0, Files: f.files}
+// handle runs the handler for r, whose descriptors it owns.
+func (s *Session) handle(ctx context.Context, r *Request) (Answer, error) {
 	defer func() { closeFiles(r.Files) }() // those that were not taken
 	body, err := s.handler(ctx, r)
 	if a, ok := body.(Answer); ok {
@@ -118,7 +118,7 @@ func (s *Session) call(ctx context.Context, f frame) (Answer, error) {
 }
 
 // release closes the descriptors of an answer that is not sent.
-func (a Answer) release() { closeFiles(a.Files) }
+func (a Answer) release() { closeFiles(a.send()) }
 
 func (s *Session) lostFiles() {
 	s.mu.Lock()
@@ -130,14 +130,15 @@ func (s *Session) lostFiles() {
 // sees its context, and the request counts until then.
 func (s *Session) canceled(id uint32) {
 	s.mu.Lock()
-	cancel := s.serving[id]
-	if cancel != nil {
-		s.serving[id] = nil
+	p := s.serving[id]
+	if p == nil || p.withdrawn {
+		s.mu.Unlock()
+		return
 	}
+	p.withdrawn = true
+	withdraw := p.withdraw
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
+	withdraw()
 }
 
 // class is the index of t in inflight, and how many there may be.
@@ -160,55 +161,107 @@ func (s *Session) requested(ctx context.Context, handlers *sync.WaitGroup, f fra
 	if f.short {
 		s.stats.LostFiles++
 		s.mu.Unlock()
-		s.answer(f, Answer{}, errLost(f))
+		_ = s.answer(f.Header, Answer{}, errLost(f))
 		return nil
 	}
 	if s.inflight[index] == limit {
 		s.mu.Unlock()
 		f.release()
-		s.answer(f, Answer{}, wire.NewError(wire.CodeBusy, "%d requests are unanswered", limit))
+		_ = s.answer(f.Header, Answer{}, wire.NewError(wire.CodeBusy, "%d requests are unanswered", limit))
 		return nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	s.serving[f.ID] = cancel
+	p := &reply{session: s, to: f.Header, class: index, withdraw: func() {}}
+	s.serving[f.ID] = p
 	s.inflight[index]++
 	s.mu.Unlock()
 
+	r := &Request{Type: f.Type, Body: f.body, Files: f.files, reply: p}
+	if s.prompt(f.Type) {
+		s.serve(ctx, r)
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	p.later(cancel)
 	handlers.Go(func() {
 		defer cancel()
-		a, err := s.call(ctx, f)
-		s.mu.Lock()
-		withdrawn := s.serving[f.ID] == nil
-		delete(s.serving, f.ID)
-		s.inflight[index]--
-		s.mu.Unlock()
-		if withdrawn {
-			err = wire.NewError(wire.CodeCanceled, "%s was withdrawn", f.Type)
-		}
-		s.answer(f, a, err)
+		s.serve(ctx, r)
 	})
 	return nil
 }
 
-// answer queues the answer to the request f: err if that is not nil, else a. It
-// owns the descriptors of a.
-func (s *Session) answer(f frame, a Answer, err error) {
+// serve runs the handler for a request, and answers it unless that comes later.
+func (s *Session) serve(ctx context.Context, r *Request) {
+	a, err := s.handle(ctx, r)
+	if r.later {
+		a.release()
+		return
+	}
+	_ = r.reply.send(a, err) // without anybody who waits for it that is all
+}
+
+// reply is where the answer to a request of the other side goes.
+type reply struct {
+	session *Session
+	to      wire.Header // the request's
+	class   int         // of class
+
+	// Guarded by Session.mu.
+	withdraw  func() // called when the other side withdraws the request
+	withdrawn bool
+}
+
+// later says what is called when the request is withdrawn.
+func (p *reply) later(withdraw func()) {
+	p.session.mu.Lock()
+	p.withdraw = withdraw
+	withdrawn := p.withdrawn // already
+	p.session.mu.Unlock()
+	if withdrawn {
+		withdraw()
+	}
+}
+
+// send is an AnswerFunc.
+func (p *reply) send(body any, err error) error {
+	s := p.session
+	s.mu.Lock()
+	withdrawn := p.withdrawn
+	delete(s.serving, p.to.ID)
+	s.inflight[p.class]--
+	s.mu.Unlock()
+	a, ok := body.(Answer)
+	if !ok {
+		a = Answer{Body: body}
+	}
+	if withdrawn {
+		err = wire.NewError(wire.CodeCanceled, "%s was withdrawn", p.to.Type)
+		_ = s.answer(p.to, a, err) // after the end it needs none
+		return err
+	}
+	return s.answer(p.to, a, err)
+}
+
+// answer queues the answer to a request: err if that is not nil, else a. It owns
+// the descriptors of a. It fails if the session has ended.
+func (s *Session) answer(to wire.Header, a Answer, err error) error {
 	var r frame
 	if err == nil {
-		err = s.canPass(a.Files)
+		err = s.canPass(a.send())
 	}
 	if err == nil {
-		r, err = newFrame(f.Type, wire.FlagResponse, f.ID, a.Body)
+		r, err = newFrame(to.Type, wire.FlagResponse, to.ID, a.Body)
 	}
 	if err == nil {
-		r = r.withFiles(a.Files, true)
+		r = r.with(a.send(), true)
 	} else {
 		a.release()
-		r = errorFrame(f.Type, f.ID, asWireError(err))
+		r = errorFrame(to.Type, to.ID, asWireError(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.enqueueLocked(r) != nil {
-		r.release() // the session has ended, nobody waits for it
+	if err := s.enqueueLocked(r); err != nil {
+		r.release()
+		return err
 	}
+	return nil
 }

@@ -10,9 +10,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/wire"
@@ -42,6 +44,25 @@ type Request struct {
 	// are. They are close-on-exec, and closed when the handler returns unless it
 	// has taken them by TakeFiles.
 	Files []*os.File
+
+	reply *reply // nil: a notification
+	later bool   // Later was called
+}
+
+// AnswerFunc sends the answer that a Handler would have returned. The error is
+// code canceled if the other side has withdrawn the request, ErrClosed if the
+// session has ended: then nobody knows of what was done. It is called once.
+type AnswerFunc func(body any, err error) error
+
+// Later lets the Handler return before there is an answer: what it returns is
+// ignored then, and the answer is sent by the returned function. Until then the
+// request counts, and withdrawn is called if the other side withdraws it; the
+// context ends with the Handler, and the end of the session does not wait. Not for
+// notifications.
+func (r *Request) Later(withdrawn func()) AnswerFunc {
+	r.later = true
+	r.reply.later(withdrawn)
+	return r.reply.send
 }
 
 // TakeFiles makes the caller the owner of Files and returns them.
@@ -52,10 +73,33 @@ func (r *Request) TakeFiles() []*os.File {
 }
 
 // Answer is what a Handler returns to send descriptors with its response. The
-// session owns Files from then on, and closes them when they are sent or cannot be.
+// session owns those from then on, and closes them when they are sent or cannot be.
 type Answer struct {
-	Body  any
-	Files []*os.File // at most wire.MaxFDs
+	Body   any
+	Files  []*os.File // at most wire.MaxFDs
+	Socket Descriptor // in place of Files: one socket, of which no file is made before
+}
+
+// send is what goes with the answer.
+func (a Answer) send() []Descriptor {
+	if a.Socket != nil {
+		return []Descriptor{a.Socket}
+	}
+	return descriptors(a.Files)
+}
+
+// Descriptor is what can be sent: an open file or socket of package os or net.
+type Descriptor interface {
+	syscall.Conn
+	io.Closer
+}
+
+func descriptors(files []*os.File) []Descriptor {
+	var d []Descriptor
+	for _, f := range files {
+		d = append(d, f)
+	}
+	return d
 }
 
 // Decode unmarshals the body into v. Its error is a *wire.Error with code
@@ -84,6 +128,11 @@ type Config struct {
 	Side    Side
 	Handler Handler // nil: all is unsupported
 
+	// Prompt names requests for which Handler does not block, since it answers
+	// Later. It is called for them on the reader, as for notifications, and with the
+	// context of the session. Nil: none.
+	Prompt func(wire.Type) bool
+
 	// Heartbeat is how often the other side is asked for a sign of life; 0: never.
 	Heartbeat time.Duration
 
@@ -105,6 +154,7 @@ type Session struct {
 	conn    net.Conn
 	side    Side
 	handler Handler
+	prompt  func(wire.Type) bool
 	beat    time.Duration
 	onStall func(bool)
 
@@ -116,7 +166,7 @@ type Session struct {
 	mu       sync.Mutex
 	nextID   uint32
 	calls    map[uint32]*call              // ours, unanswered
-	serving  map[uint32]context.CancelFunc // theirs, unanswered; nil: withdrawn
+	serving  map[uint32]*reply // theirs, unanswered
 	inflight [2]int                        // sizes of serving: requests, opens
 	queue    []frame                       // for the writer
 	queued   int                           // bytes in queue and in the writer's hand
@@ -133,6 +183,7 @@ func New(c Config) *Session {
 		conn:     c.Conn,
 		side:     c.Side,
 		handler:  c.Handler,
+		prompt:   c.Prompt,
 		beat:     c.Heartbeat,
 		onStall:  c.OnStall,
 		requests: make(chan struct{}, wire.MaxRequests),
@@ -141,13 +192,16 @@ func New(c Config) *Session {
 		done:     make(chan struct{}),
 		nextID:   firstID + 2, // firstID was HELLO
 		calls:    make(map[uint32]*call),
-		serving:  make(map[uint32]context.CancelFunc),
+		serving:  make(map[uint32]*reply),
 	}
 	if c.Side == SideCore {
 		s.nextID = 2
 	}
 	if s.handler == nil {
 		s.handler = func(context.Context, *Request) (any, error) { return nil, ErrUnsupported }
+	}
+	if s.prompt == nil {
+		s.prompt = func(wire.Type) bool { return false }
 	}
 	if s.onStall == nil {
 		s.onStall = func(bool) {}

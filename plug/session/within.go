@@ -26,7 +26,7 @@ func within(ctx context.Context, conn net.Conn, do func() error) error {
 // withDefault gives ctx a deadline if it has none.
 func withDefault(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
+		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, d)
 }

@@ -56,9 +56,17 @@ type Param struct {
 	Default  any    `json:"default,omitempty"`
 	Bare     bool   `json:"bare,omitempty"`   // a bare value on the command line fills this one
 	Repeat   bool   `json:"repeat,omitempty"` // may be given several times
-	TLS      string `json:"tls,omitempty"`    // who speaks the TLS it names: core or plug
+	TLS      string `json:"tls,omitempty"`    // of types tls-server and tls-client: TLSCore or TLSPlug
 	Help     string `json:"help"`
 }
+
+// Who speaks the TLS that a parameter names. What the core speaks it reads itself:
+// such a parameter is not in CONFIG. On links it speaks it on the bytes of the
+// link, for streams through the mesh.
+const (
+	TLSCore = "core"
+	TLSPlug = "plug"
+)
 
 // Welcome answers Hello.
 type Welcome struct {

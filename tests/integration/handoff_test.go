@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -121,29 +120,34 @@ func killPlugsInTransfer(t *testing.T, p lab.Programs, size int64) {
 	}
 }
 
-// pair is two nodes whose programs are started by hand, with a port at the near
-// one that leads to an application behind the far one.
+// pair is two nodes, near and far, whose programs are started by hand.
 type pair struct {
-	*lab.Lab
+	way
 	t     *testing.T
-	ctx   context.Context
-	entry string                  // address at the near node
 	link  string                  // where the near node takes links
 	procs map[string]*lab.Process // "near receptor-proxy-tcp"
 	args  []string                // of every plug
 }
 
-// The proxies of a pair.
+// The plugs of a pair.
 const (
-	nearProxy = "near receptor-proxy-tcp"
-	farProxy  = "far receptor-proxy-tcp"
+	nearBackend = "near receptor-backend-tcp"
+	nearProxy   = "near receptor-proxy-tcp"
+	farBackend  = "far receptor-backend-tcp"
+	farProxy    = "far receptor-proxy-tcp"
 )
 
 func startPair(t *testing.T, target string, plugArgs ...string) *pair {
 	t.Helper()
-	l, ctx := newLab(t)
+	return startPairOf(t, programs, target, plugArgs...)
+}
+
+// startPairOf is startPair with other programs.
+func startPairOf(t *testing.T, programs lab.Programs, target string, plugArgs ...string) *pair {
+	t.Helper()
+	l, ctx := newLabOf(t, programs)
 	entry, link := freePort(t), freePort(t)
-	p := &pair{Lab: l, t: t, ctx: ctx, entry: lab.Local(entry), link: lab.Local(link), procs: map[string]*lab.Process{}, args: plugArgs}
+	p := &pair{way: way{l, ctx, lab.Local(entry)}, t: t, link: lab.Local(link), procs: map[string]*lab.Process{}, args: plugArgs}
 	for node, items := range map[string][]string{
 		"near": {
 			"--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link),

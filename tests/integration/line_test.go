@@ -16,12 +16,30 @@ import (
 	"github.com/project-receptor/receptor/tests/integration/lab"
 )
 
-// line is three nodes in a line, each by one receptor command, with a port at
-// the first that leads to an application behind the last.
-type line struct {
+// way is nodes with an address at the first that leads to an application behind
+// the last.
+type way struct {
 	*lab.Lab
-	ctx    context.Context
-	entry  string   // address at the first node
+	ctx   context.Context
+	entry string
+}
+
+// wayTo starts nodes whose last one connects to target.
+type wayTo func(t *testing.T, target string) *way
+
+func (w *way) dial(t *testing.T) *net.TCPConn {
+	t.Helper()
+	c, err := lab.DialWait(w.ctx, w.entry)
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	deadline, _ := w.ctx.Deadline()
+	c.SetDeadline(deadline)
+	return c
+}
+
+// line is three nodes in a line, each by one receptor command.
+type line struct {
+	way
 	nodes  []string // first to last
 	links  []int    // listening ports of the first and the second
 	starts []func() *lab.Process
@@ -38,9 +56,8 @@ func startLine(t *testing.T, target string) *line {
 func startLineOf(t *testing.T, p lab.Programs, target string) *line {
 	t.Helper()
 	l, ctx := newLabOf(t, p)
-	ln := &line{Lab: l, ctx: ctx, nodes: []string{"first", "middle", "last"}}
 	entry := freePort(t)
-	ln.entry = lab.Local(entry)
+	ln := &line{way: way{l, ctx, lab.Local(entry)}, nodes: []string{"first", "middle", "last"}}
 	ln.links = []int{freePort(t), freePort(t)}
 	args := [][]string{
 		{
@@ -77,24 +94,21 @@ func (ln *line) waitUp(t *testing.T) {
 	must(t, ln.WaitStatus(ln.ctx, "last", func(s *lab.Status) bool { return s.Item("tcp-client service=app").State == "up" }))
 }
 
-func (ln *line) dial(t *testing.T) *net.TCPConn {
-	t.Helper()
-	c, err := lab.DialWait(ln.ctx, ln.entry)
-	must(t, err)
-	t.Cleanup(func() { c.Close() })
-	deadline, _ := ln.ctx.Deadline()
-	c.SetDeadline(deadline)
-	return c
+// overLine leads over a line of these programs.
+func overLine(p lab.Programs) wayTo {
+	return func(t *testing.T, target string) *way { return &startLineOf(t, p, target).way }
 }
 
-func TestLineHalfClose(t *testing.T) {
+func TestLineHalfClose(t *testing.T) { halfClose(t, overLine(programs), 64<<20) }
+
+// halfClose sends so much, and its end, and gets the answer after that.
+func halfClose(t *testing.T, start wayTo, size int64) {
+	t.Helper()
 	app, err := lab.Serve(lab.Digest)
 	must(t, err)
 	defer app.Close()
-	ln := startLine(t, app.Addr())
-
-	c := ln.dial(t)
-	src, hash := lab.Source(64<<20, 3)
+	c := start(t, app.Addr()).dial(t)
+	src, hash := lab.Source(size, 3)
 	_, err = io.Copy(c, src)
 	must(t, err)
 	must(t, c.CloseWrite())
@@ -166,7 +180,11 @@ func exchange(c net.Conn, text string) error {
 	return nil
 }
 
-func TestLineResetIsAReset(t *testing.T) {
+func TestLineResetIsAReset(t *testing.T) { farReset(t, overLine(programs)) }
+
+// farReset has the far application reset what it has answered in part.
+func farReset(t *testing.T, start wayTo) {
+	t.Helper()
 	app, err := lab.Serve(func(c *net.TCPConn) {
 		var b [5]byte
 		if _, err := io.ReadFull(c, b[:]); err != nil {
@@ -183,9 +201,7 @@ func TestLineResetIsAReset(t *testing.T) {
 	})
 	must(t, err)
 	defer app.Close()
-	ln := startLine(t, app.Addr())
-
-	c := ln.dial(t)
+	c := start(t, app.Addr()).dial(t)
 	_, err = io.WriteString(c, "start")
 	must(t, err)
 	part := make([]byte, len("partial"))
@@ -205,8 +221,12 @@ func expectReset(t *testing.T, c net.Conn) {
 	}
 }
 
-// The near application resetting is a reset at the far one, too.
-func TestLineNearResetIsAReset(t *testing.T) {
+func TestLineNearResetIsAReset(t *testing.T) { nearReset(t, overLine(programs)) }
+
+// nearReset resets the near application's connection, which is a reset at the far
+// one, too.
+func nearReset(t *testing.T, start wayTo) {
+	t.Helper()
 	ended := make(chan error, 1)
 	app, err := lab.Serve(func(c *net.TCPConn) {
 		if err := exchangeBack(c); err != nil {
@@ -218,9 +238,7 @@ func TestLineNearResetIsAReset(t *testing.T) {
 	})
 	must(t, err)
 	defer app.Close()
-	ln := startLine(t, app.Addr())
-
-	c := ln.dial(t)
+	c := start(t, app.Addr()).dial(t)
 	must(t, exchange(c, "hello"))
 	must(t, c.SetLinger(0))
 	must(t, c.Close())

@@ -29,12 +29,12 @@ func TestOurPlugsConform(t *testing.T) {
 	for program, role := range map[string]string{"receptor-backend-tcp": "link", "receptor-proxy-tcp": "stream"} {
 		t.Run(program, func(t *testing.T) {
 			t.Parallel()
-			status, out, log := plugcheck(t, role, "--json", "--verbose", "--exec", programs.Path(program))
+			status, out, log := plugcheck(t, role, "--parallel", "8", "--json", "--verbose", "--exec", programs.Path(program))
 			if status != 0 || strings.Contains(log, "DATA RACE") {
 				t.Errorf("exit status %d\n%s\n%s", status, out, log)
 			}
 			lines := strings.Split(strings.TrimSpace(out), "\n")
-			if n := len(check.Checks(role, "")); len(lines) != n {
+			if n := len(check.Checks(role, check.Both, "")); len(lines) != n {
 				t.Errorf("%d results of %d checks", len(lines), n)
 			}
 			for _, line := range lines {
@@ -60,9 +60,18 @@ func TestPlugcheckCommandLine(t *testing.T) {
 		"help":              {[]string{"--help"}, 0, "Exit status"},
 		"no role":           {[]string{"--exec", "true"}, 2, `role: expected link or stream, got ""`},
 		"no program":        {[]string{"link"}, 2, "--exec: expected a program"},
-		"no such check":     {[]string{"link", "--exec", "true", "--run", "stream"}, 2, "--run stream names no check of role link"},
-		"no such program":   {[]string{"link", "--exec", "/no/such", "--run", "session/ping"}, 1, "FAIL session/ping: start the plug: fork/exec /no/such"},
-		"ends at once":      {[]string{"link", "--exec", "false", "--run", "session/ping"}, 1, "FAIL session/ping: waited in vain for a plug to attach: the plug has ended by itself"},
+		"both and neither":  {[]string{"link", "--exec", "true", "--handoff", "--no-handoff"}, 2, "--handoff and --no-handoff: expected one of them at most"},
+		"only with hand-off": {
+			[]string{"link", "--exec", programs.Path("receptor-backend-tcp"), "--handoff", "--run", "session/drain"},
+			0, "ok session/drain (hand-off)\n",
+		},
+		"no hand-off offered": {
+			[]string{"link", "--exec", programs.Path("receptor-backend-tcp") + " --no-handoff", "--run", "descriptors/let-go"},
+			0, "skip descriptors/let-go (hand-off): HELLO does not offer fdpass",
+		},
+		"no such check":   {[]string{"link", "--exec", "true", "--run", "stream"}, 2, "--run stream names no check of role link"},
+		"no such program": {[]string{"link", "--exec", "/no/such", "--run", "session/ping"}, 1, "FAIL session/ping: start the plug: fork/exec /no/such"},
+		"ends at once":    {[]string{"link", "--exec", "false", "--run", "session/ping"}, 1, "FAIL session/ping: waited in vain for a plug to attach: the plug has ended by itself"},
 		"no such kind": {
 			[]string{"link", "--exec", programs.Path("receptor-backend-tcp"), "--listen-kind", "nothing", "--run", "link/open-in"},
 			1, "FAIL link/open-in: HELLO claims no kind nothing of role link",

@@ -3,6 +3,7 @@ package integration
 import (
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,38 +24,36 @@ func TestReplacedProxyRefusesNothing(t *testing.T) {
 	must(t, err)
 	defer echo.Close()
 	p := startPair(t, echo.Addr())
-	for _, replace := range []struct {
-		name   string
-		times  int
-		resets int // at most
-		do     func()
-	}{
-		{"stop and start", 1, 0, func() {
-			must(t, p.procs[nearProxy].Stop())
-			p.plug("near", "receptor-proxy-tcp")
-		}},
-		{"takeover", 1, 0, func() { p.takeOver("near", "receptor-proxy-tcp", "tcp-server") }},
-		{"kill", kills, kills, func() {
-			p.procs[nearProxy].Kill()
-			p.plug("near", "receptor-proxy-tcp")
-		}},
-		{"kill at the far end", kills, 0, func() {
-			p.procs[farProxy].Kill()
-			p.plug("far", "receptor-proxy-tcp")
-		}},
+	for _, r := range []replacement{
+		{"stop and start", 1, 0, func() { p.restart(nearProxy) }},
+		{"takeover", 1, 0, func() { p.takeOver(nearProxy, "tcp-server") }},
+		{"kill", kills, kills, func() { p.kill(nearProxy) }},
+		{"kill at the far end", kills, 0, func() { p.kill(farProxy) }},
 	} {
-		t.Run(replace.name, func(t *testing.T) {
-			b := startBulk(p.ctx, t, p.entry)
-			l := startLoop(p.ctx, p.entry)
-			for range replace.times {
-				must(t, l.more(p.ctx, 10))
-				replace.do()
-			}
-			must(t, l.more(p.ctx, 10))
-			l.end(t, replace.resets)
-			b.end(t)
-		})
+		t.Run(r.name, func(t *testing.T) { r.underTraffic(t, &p.way) })
 	}
+}
+
+// replacement is a way to replace a plug that runs.
+type replacement struct {
+	name   string
+	times  int
+	resets int // of connections that were accepted; at most
+	do     func()
+}
+
+// underTraffic replaces a plug under a loop of connections and a bulk stream.
+func (r *replacement) underTraffic(t *testing.T, w *way) {
+	t.Helper()
+	b := startBulk(w.ctx, t, w.entry)
+	l := startLoop(w.ctx, w.entry)
+	for range r.times {
+		must(t, l.more(w.ctx, 10))
+		r.do()
+	}
+	must(t, l.more(w.ctx, 10))
+	l.end(t, r.resets)
+	b.end(t)
 }
 
 // Backends that are killed take no link with them: those that were handed over
@@ -69,13 +68,13 @@ func TestKilledBackendKeepsItsLinks(t *testing.T) {
 	l := startLoop(p.ctx, p.entry)
 	for range kills {
 		must(t, l.more(p.ctx, 5))
-		p.procs["near receptor-backend-tcp"].Kill()
-		p.procs["far receptor-backend-tcp"].Kill()
+		p.procs[nearBackend].Kill()
+		p.procs[farBackend].Kill()
 		must(t, l.more(p.ctx, 5)) // without backends
 		waits, err := net.Dial("tcp", p.link)
 		must(t, err) // nobody accepts it, and it is not refused
-		p.plug("near", "receptor-backend-tcp")
-		p.plug("far", "receptor-backend-tcp")
+		p.again(nearBackend)
+		p.again(farBackend)
 		expectGreeting(t, waits)
 		p.waitUp()
 	}
@@ -113,12 +112,34 @@ func expectGreeting(t *testing.T, c net.Conn) {
 	}
 }
 
-// takeOver has a newer process take over from a plug that runs, and ends that.
-func (p *pair) takeOver(node, program, item string) {
+// restart stops a plug in order, and starts it again.
+func (p *pair) restart(plug string) {
 	p.t.Helper()
-	old := p.procs[node+" "+program]
-	p.plug(node, program, "--takeover")
-	pid := p.procs[node+" "+program].PID()
+	must(p.t, p.procs[plug].Stop())
+	p.again(plug)
+}
+
+// kill ends a plug as by kill -9, and starts it again.
+func (p *pair) kill(plug string) {
+	p.t.Helper()
+	p.procs[plug].Kill()
+	p.again(plug)
+}
+
+// again starts one more process of a plug.
+func (p *pair) again(plug string, more ...string) (node string) {
+	p.t.Helper()
+	node, program, _ := strings.Cut(plug, " ")
+	p.plug(node, program, more...)
+	return node
+}
+
+// takeOver has a newer process take over from a plug that runs, and ends that.
+func (p *pair) takeOver(plug, item string) {
+	p.t.Helper()
+	old := p.procs[plug]
+	node := p.again(plug, "--takeover")
+	pid := p.procs[plug].PID()
 	must(p.t, p.WaitStatus(p.ctx, node, func(s *lab.Status) bool {
 		return s.Item(item).State == "up" && slices.ContainsFunc(s.Plugs, func(plug lab.Plug) bool { return plug.PID == pid })
 	}))

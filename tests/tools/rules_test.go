@@ -88,6 +88,7 @@ var mayImport = []struct {
 	{"netceptor/plughost", []string{"netceptor", "plug"}, "the mesh knows no backend, proxy or command"},
 	{"backend-tcp", []string{"backend-tcp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"proxy-tcp", []string{"proxy-tcp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
+	{"workceptor", []string{"workceptor"}, "units of work are a library without a mesh: it names the few calls that it needs, and cmd joins them"},
 	{"cmd", []string{"cmd", "netceptor", "plug"}, "the core and the launcher have no backend and no proxy in them: those are programs of their own"},
 	{"example", []string{"example", "backend-tcp", "proxy-tcp", "netceptor", "plug"}, "an example is built of what users have"},
 	{"tests", []string{""}, ""},
@@ -154,7 +155,8 @@ func TestImportsOfLibraries(t *testing.T) {
 // simulation can drive them.
 var pure = []string{
 	"plug/wire",
-	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert",
+	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert", "netceptor/internal/firewall",
+	"workceptor/internal/state",
 }
 
 func TestPurity(t *testing.T) {
@@ -234,6 +236,32 @@ func TestNoSleepInTests(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The race detector allocates, so what must not is tested apart from it: make
+// test-allocs runs the tests whose names say Allocs, and no others.
+func TestAllocTestsAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t, open(t)) {
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, f := range files {
+			files[i] = filepath.Base(f)
+		}
+		var test string // the function that is looked at
+		inspect(t, p, files, func(fset *token.FileSet, n ast.Node) {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				test = n.Name.Name
+			case *ast.SelectorExpr:
+				if n.Sel.Name == "AllocsPerRun" && !strings.Contains(test, "Allocs") {
+					t.Errorf("%s: %s counts allocations: its name has to say Allocs", fset.Position(n.Pos()), test)
+				}
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/netceptor/plughost"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -26,6 +29,10 @@ type Core struct {
 	NodeID   string
 	DataDir  string        // absolute; state of the node is in a directory of its own there
 	MaxIdle  time.Duration // of links; 0: the default
+	Firewall []netceptor.FirewallRule
+	NeedTLS  bool // links without TLS are refused
+	Servers  []mtls.ServerProfile
+	Clients  []mtls.ClientProfile
 	LogLevel hclog.Level
 	Control  []ControlService
 	Plugs    PlugsPolicy
@@ -37,6 +44,9 @@ type ControlService struct {
 	Service  string
 	Filename string // of a Unix socket, empty for none
 	Mode     os.FileMode
+	TLS      string // name of the tls-server on the mesh, empty for none
+	TCP      string // host:port to listen on, empty for none
+	TCPTLS   string // name of its tls-server; empty: no TLS
 	Label    string
 }
 
@@ -60,6 +70,8 @@ func Split(items []Item) (Core, []Item, error) {
 	for _, item := range items {
 		if k := schema.Find(s.kinds, item.Kind); k != nil {
 			s.own(k, item)
+		} else if slices.Contains(actions, item.Kind) {
+			s.errorf(item, "%s is an action of the program receptor, and goes with no other items", item.Kind)
 		} else if slices.Contains(notBuilt, item.Kind) {
 			s.errorf(item, "%s is not part of this version", item.Kind)
 		} else {
@@ -67,6 +79,7 @@ func Split(items []Item) (Core, []Item, error) {
 		}
 	}
 	s.defaults()
+	s.checkTLS()
 	return s.core, rest, s.errs.err()
 }
 
@@ -76,6 +89,8 @@ type splitter struct {
 	kinds []wire.Kind
 	seen  map[string]Item // singletons by kind, control services by name
 	errs  Errors
+
+	servers, clients []Item // of the TLS profiles in core
 
 	badNode bool // the node item is wrong already: say nothing about what it lacks
 }
@@ -89,11 +104,7 @@ func (s *splitter) own(k *wire.Kind, item Item) {
 	if slices.Contains(singletons, k.Kind) && !s.first(k.Kind, item) {
 		return
 	}
-	params := item.Params
-	if k.Kind == kindPolicy {
-		params = rulesAsText(params)
-	}
-	v, errs := schema.Check(k, item.Kind, item.Label, params)
+	v, errs := schema.Check(k, item.Kind, item.Label, listsAsText(item.Params))
 	if len(errs) > 0 {
 		s.errs = append(s.errs, errs...)
 		s.badNode = s.badNode || k.Kind == kindNode
@@ -108,6 +119,10 @@ func (s *splitter) own(k *wire.Kind, item Item) {
 		s.control(item, v)
 	case kindPolicy:
 		s.policy(item, v)
+	case kindServer:
+		s.server(item, v)
+	case kindClient:
+		s.client(item, v)
 	case kindVersion:
 		s.core.Version = true
 	}
@@ -154,11 +169,13 @@ func (s *splitter) node(item Item, v schema.Values) {
 	if dir, _ := v["datadir"].(string); dir != "" {
 		s.core.DataDir = s.absolute(item, dir)
 	}
+	s.core.NeedTLS, _ = v["requiretls"].(bool)
 	if d, err := time.ParseDuration(v["maxidleconnectiontimeout"].(string)); err != nil || d < minIdle { //nolint:forcetypeassert // has a default
 		s.errorf(item, "parameter maxidleconnectiontimeout: expected at least %v, got %v", minIdle, v["maxidleconnectiontimeout"])
 	} else {
 		s.core.MaxIdle = d
 	}
+	s.firewall(item, v)
 }
 
 // minIdle is two periods of routing updates and a second: less would close links that work.
@@ -182,15 +199,38 @@ func (s *splitter) logLevel(item Item, v schema.Values) {
 func (s *splitter) control(item Item, v schema.Values) {
 	c := ControlService{Label: item.Label, Mode: s.mode(item, "permissions", v)}
 	c.Service, _ = v["service"].(string)
+	c.TLS, _ = v["tls"].(string)
 	if c.Filename, _ = v["filename"].(string); c.Filename != "" {
 		c.Filename = s.absolute(item, c.Filename)
 		if !s.first("control-service filename="+c.Filename, item) {
 			return
 		}
 	}
+	c.TCPTLS, _ = v["tcptls"].(string)
+	if listen, _ := v["tcplisten"].(string); listen != "" {
+		c.TCP = s.tcpListen(item, listen)
+		if !s.first("control-service tcplisten="+c.TCP, item) {
+			return
+		}
+	} else if c.TCPTLS != "" {
+		s.errorf(item, "parameter tcptls: goes with tcplisten, which is not there")
+		c.TCPTLS = "" // that is enough about it
+	}
 	if s.first("control-service service="+c.Service, item) {
 		s.core.Control = append(s.core.Control, c)
 	}
+}
+
+// tcpListen is the address of a port, or of a host and port.
+func (s *splitter) tcpListen(item Item, listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		host, port = "0.0.0.0", listen
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		s.errorf(item, "parameter tcplisten: expected a port from 0 to 65535, or host:port, got %q", listen)
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func (s *splitter) absolute(item Item, path string) string {
@@ -222,7 +262,7 @@ func (s *splitter) policy(item Item, v schema.Values) {
 		}
 		p.Group = gid
 	}
-	if text, _ := v["rules"].(string); text != "" {
+	if text, _ := v[paramRules].(string); text != "" {
 		rules, err := parseRules(text)
 		if err != nil {
 			s.errorf(item, "parameter rules: expected a list such as [{\"user\": \"jobs\", \"kinds\": [\"tcp-*\"]}]: %v", err)
@@ -242,12 +282,13 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// rulesAsText turns the rules parameter, a list in YAML, into the JSON text
-// that it is on a command line: the schema has no type for lists of maps.
-func rulesAsText(params map[string]any) map[string]any {
+// listsAsText turns the parameters that are lists of maps in YAML into the JSON
+// text that they are on a command line.
+func listsAsText(params map[string]any) map[string]any {
 	out := make(map[string]any, len(params))
 	for name, v := range params {
-		if _, isText := v.(string); strings.EqualFold(name, "rules") && !isText && v != nil {
+		isList := strings.EqualFold(name, paramRules) || strings.EqualFold(name, paramFirewall)
+		if _, isText := v.(string); isList && !isText && v != nil {
 			b, err := json.Marshal(v)
 			if err == nil {
 				v = string(b)

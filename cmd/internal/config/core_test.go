@@ -23,7 +23,7 @@ func split(t *testing.T, args ...string) (Core, []Item, error) {
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	c, rest, err := split(t, strings.Fields("--Node id=n DataDir=/d maxidleconnectiontimeout=1m --log-level WARNING --local-only "+
-		"--tcp-listener 1 --controlsock filename=/c/s --control-service service=ctl permissions=0660 "+
+		"--tcp-listener 1 --controlsock filename=/c/s tcplisten=77 --control-service service=ctl permissions=0660 "+
 		`--plugs-policy socket=/p/s group=7 mode=0600 rules=[{"user":1000,"group":"g","name":"tcp*","kinds":["tcp-*"],"roles":{"link":{"max":4},"stream":{"dial":["*/a"],"bind":["b"]}}}] `+
 		"--tcp-client service=a address=b:1")...)
 	if err != nil {
@@ -32,7 +32,7 @@ func TestSplit(t *testing.T) {
 	equal(t, c, Core{
 		NodeID: "n", DataDir: "/d", MaxIdle: time.Minute, LogLevel: hclog.Warn,
 		Control: []ControlService{
-			{Service: "control", Filename: "/c/s", Mode: 0o600, Label: "controlsock filename=/c/s"},
+			{Service: "control", Filename: "/c/s", Mode: 0o600, TCP: "0.0.0.0:77", Label: "controlsock filename=/c/s tcplisten=77"},
 			{Service: "ctl", Mode: 0o660, Label: "control-service service=ctl permissions=0660"},
 		},
 		Plugs: PlugsPolicy{Socket: "/p/s", Group: 7, Mode: 0o600, Policy: plughost.Policy{Rules: []plughost.Rule{{
@@ -122,8 +122,7 @@ func TestSplitErrors(t *testing.T) {
 		{"two policies", "--node-id n --plugs-policy socket=/a --plugs-policy mode=0600", `plugs-policy mode=0600: there can be one plugs-policy only, and "plugs-policy socket=/a" is one already`},
 		{"two control services of one name", "--node-id n --control-service filename=/a --control-service filename=/b", `control-service filename=/b: there can be one control-service service=control only, and "control-service filename=/a" is one already`},
 		{"a misspelt parameter", "--node-id n --log-level levl=info", `log-level levl=info: unknown parameter levl; did you mean level? log-level takes level`},
-		{"a parameter of later", "--node id=n firewallrules=[]", `node id=n firewallrules=[]: unknown parameter firewallrules; node takes id, datadir, maxidleconnectiontimeout`},
-		{"a bare value where none is taken", "--node-id n --control-service ctl", `control-service ctl: control-service takes no value without a name, got "ctl"; control-service takes service, filename, permissions`},
+		{"a bare value where none is taken", "--node-id n --control-service ctl", `control-service ctl: control-service takes no value without a name, got "ctl"; control-service takes service, filename, permissions, tls, tcplisten, tcptls`},
 		{"a node called localhost", "--node-id localhost", `node-id localhost: parameter id: expected a node ID, got "localhost", which every host is`},
 		{"two IDs", "--node a id=b", `node a id=b: parameter id is given twice: "a" and "b"`},
 		{"no such level", "--node-id n --log-level loud", `log-level loud: parameter level: expected error, warning, info, debug or trace, got "loud"`},
@@ -132,10 +131,16 @@ func TestSplitErrors(t *testing.T) {
 		{"a mode that is none", "--node-id n --control-service permissions=rw", `control-service permissions=rw: parameter permissions: expected a whole number, got "rw"`},
 		{"a mode too large", "--node-id n --plugs-policy mode=07777", `plugs-policy mode=07777: parameter mode: expected a mode from 0 to 0777, got 07777`},
 		{"a service name too long", "--node-id n --control-service service=ninechars", `control-service service=ninechars: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
+		{"no port", "--node-id n --control-service tcplisten=localhost", `control-service tcplisten=localhost: parameter tcplisten: expected a port from 0 to 65535, or host:port, got "localhost"`},
+		{"a port too high", "--node-id n --control-service tcplisten=h:65536", `control-service tcplisten=h:65536: parameter tcplisten: expected a port from 0 to 65535, or host:port, got "h:65536"`},
+		{"TLS without a port", "--node-id n --control-service tcptls=a", `control-service tcptls=a: parameter tcptls: goes with tcplisten, which is not there`},
+		{"TLS that is not there", "--node-id n --control-service tcplisten=1 tcptls=a", `control-service tcplisten=1 tcptls=a: parameter tcptls: there is no tls-server named a`},
+		{"two on one port", "--node-id n --control-service tcplisten=1 --control-service service=b tcplisten=0.0.0.0:1", `control-service service=b tcplisten=0.0.0.0:1: there can be one control-service tcplisten=0.0.0.0:1 only, and "control-service tcplisten=1" is one already`},
 		{"no such group", "--node-id n --plugs-policy group=no-such-group", `plugs-policy group=no-such-group: parameter group: expected a group of this system or its number, got "no-such-group"`},
 		{"an unknown key in a rule", `--node-id n --plugs-policy rules=[{"usr":"a"}]`, `plugs-policy rules=[{"usr":"a"}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: json: unknown field "usr"`},
 		{"an unknown role in a rule", `--node-id n --plugs-policy rules=[{"roles":{"links":{}}}]`, `plugs-policy rules=[{"roles":{"links":{}}}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: rule 1: unknown role "links"`},
-		{"a kind of later", "--node-id n --tls-server name=a", `tls-server name=a: tls-server is not part of this version`},
+		{"an action", "--node-id n --cert-init bits=1", `cert-init bits=1: cert-init is an action of the program receptor, and goes with no other items`},
+		{"a kind of later", "--node-id n --work-signing privatekey=a", `work-signing privatekey=a: work-signing is not part of this version`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -147,6 +152,6 @@ func TestSplitErrors(t *testing.T) {
 
 func TestSplitFindsAllErrors(t *testing.T) {
 	t.Parallel()
-	_, _, err := split(t, strings.Fields("--node id=n x=1 --log-level loud --tls-client name=a --control-service y=2 z=3")...)
+	_, _, err := split(t, strings.Fields("--node id=n x=1 --log-level loud --work-signing privatekey=a --control-service y=2 z=3")...)
 	equal(t, len(lines(t, err)), 5)
 }

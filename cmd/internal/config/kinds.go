@@ -15,7 +15,21 @@ const (
 	kindLocal   = "local-only"
 	kindControl = "control-service"
 	kindPolicy  = "plugs-policy"
+	kindServer  = "tls-server"
+	kindClient  = "tls-client"
 	kindVersion = "version"
+)
+
+// Parameters that are lists of maps, for which the schema has no type: they are
+// checked here, as JSON text.
+const (
+	paramRules    = "rules"
+	paramFirewall = "firewallrules"
+)
+
+const (
+	paramSkipNames = "skipreceptornamescheck"
+	skipNamesHelp  = "certificates of links need not name the node that shows them, ours included"
 )
 
 // Kinds describes the core's own kinds, in the order in which help shows them.
@@ -29,6 +43,8 @@ func Kinds() []wire.Kind {
 				{Name: "id", Type: schema.TypeNode, Bare: true, Help: "node ID, its address in the mesh (default: the host name)"},
 				{Name: "datadir", Type: schema.TypePath, Help: "directory of the node's state (default: $STATE_DIRECTORY, else /var/lib/receptor for root, else receptor in $XDG_STATE_HOME)"},
 				{Name: "maxidleconnectiontimeout", Type: schema.TypeDuration, Default: "21s", Help: "a link on which nothing comes for that long is closed; at least 21s"},
+				{Name: "requiretls", Type: schema.TypeBool, Help: "refuse links without TLS, unless they do not leave the host"},
+				{Name: paramFirewall, Type: schema.TypeString, Help: "which messages pass, as a list of maps with action (accept, reject, drop), fromnode, tonode, fromservice, toservice; the first rule that matches decides"},
 			},
 		},
 		{
@@ -48,11 +64,14 @@ func Kinds() []wire.Kind {
 		{
 			Kind:    kindControl,
 			Aliases: []wire.Alias{{Kind: "controlsock"}},
-			Help:    "the control conversation, for receptorctl, on the mesh and on a Unix socket",
+			Help:    "the control conversation, for receptorctl, on the mesh, on a Unix socket and on TCP",
 			Params: []wire.Param{
 				{Name: "service", Type: schema.TypeService, Key: true, Default: "control", Help: "service name on the mesh"},
 				{Name: "filename", Type: schema.TypePath, Help: "path of a Unix socket, beside the one that each node has"},
 				{Name: "permissions", Type: schema.TypeInt, Default: "0600", Help: "mode of that socket"},
+				{Name: "tls", Type: schema.TypeTLSServer, TLS: wire.TLSCore, Help: "tls-server of the service on the mesh (default: encrypted, but nobody has to prove who it is)"},
+				{Name: "tcplisten", Type: schema.TypeString, Help: "TCP port, or host:port, for it; a port alone is open on all addresses"},
+				{Name: "tcptls", Type: schema.TypeTLSServer, TLS: wire.TLSCore, Help: "tls-server of that port"},
 			},
 		},
 		{
@@ -62,7 +81,35 @@ func Kinds() []wire.Kind {
 				{Name: "socket", Type: schema.TypePath, Help: "path of the plug socket (default: plug.sock in the node's runtime directory)"},
 				{Name: "group", Type: schema.TypeString, Help: "group of the plug socket, name or number"},
 				{Name: "mode", Type: schema.TypeInt, Default: "0660", Help: "mode of the plug socket"},
-				{Name: "rules", Type: schema.TypeString, Help: "who may do what, as a YAML or JSON list; the first rule that matches decides (default: root and the core's user may everything)"},
+				{Name: paramRules, Type: schema.TypeString, Help: "who may do what, as a YAML or JSON list; the first rule that matches decides (default: root and the core's user may everything)"},
+			},
+		},
+		{
+			Kind: kindServer,
+			Help: "how to be the server of TLS, for whoever names it",
+			Params: []wire.Param{
+				{Name: "name", Type: schema.TypeString, Key: true, Required: true, Help: "name by which others mean it"},
+				{Name: "cert", Type: schema.TypePath, Required: true, Help: "PEM file of the certificate, with its chain"},
+				{Name: "key", Type: schema.TypePath, Required: true, Help: "PEM file of its key"},
+				{Name: "requireclientcert", Type: schema.TypeBool, Help: "clients must show a certificate"},
+				{Name: "clientcas", Type: schema.TypeString, Help: "PEM file of the authorities of clients; alone: certificates are checked if there are any"},
+				{Name: "pinnedclientcert", Type: schema.TypeList, Help: "SHA-256 or SHA-512 fingerprints, one of which a client's certificate must have"},
+				{Name: paramSkipNames, Type: schema.TypeBool, Help: skipNamesHelp},
+				{Name: "mintls13", Type: schema.TypeBool, Help: "no TLS 1.2"},
+			},
+		},
+		{
+			Kind: kindClient,
+			Help: "how to be the client of TLS, for whoever names it",
+			Params: []wire.Param{
+				{Name: "name", Type: schema.TypeString, Key: true, Required: true, Help: "name by which others mean it"},
+				{Name: "cert", Type: schema.TypeString, Help: "PEM file of the certificate, with its chain (default: none)"},
+				{Name: "key", Type: schema.TypeString, Help: "PEM file of its key"},
+				{Name: "rootcas", Type: schema.TypeString, Help: "PEM file of the authorities of servers (default: those of the system)"},
+				{Name: "insecureskipverify", Type: schema.TypeBool, Help: "take any server for the right one"},
+				{Name: "pinnedservercert", Type: schema.TypeList, Help: "SHA-256 or SHA-512 fingerprints, one of which the server's certificate must have"},
+				{Name: paramSkipNames, Type: schema.TypeBool, Help: skipNamesHelp},
+				{Name: "mintls13", Type: schema.TypeBool, Help: "no TLS 1.2"},
 			},
 		},
 		{Kind: kindVersion, Help: "print the version and exit"},
@@ -87,9 +134,11 @@ var singletons = []string{kindNode, kindLog, kindTrace, kindLocal, kindPolicy, k
 // notBuilt are kinds that belong to the core but that it does not have yet:
 // no plug should be waited for.
 var notBuilt = []string{
-	"tls-server", "tls-client", "work-signing", "work-verification",
-	"cert-init", "cert-makereq", "cert-signreq", "work-kubernetes", "work-python",
+	"work-signing", "work-verification", "work-kubernetes", "work-python",
 }
+
+// actions are kinds that receptor does by itself, without a node.
+var actions = []string{"cert-init", "cert-makereq", "cert-signreq"}
 
 // place is where an item was written, for messages about two of them.
 func place(i Item) string { return fmt.Sprintf("%q", i.Label) }

@@ -16,6 +16,7 @@ import (
 	"github.com/project-receptor/receptor/cmd/internal/config"
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/netceptor/plughost"
 	"github.com/project-receptor/receptor/plug/socket"
 )
@@ -42,6 +43,7 @@ const stopTimeout = 10 * time.Second
 type Core struct {
 	o       Options
 	log     hclog.Logger
+	tls     *mtls.Set // the profiles that items name
 	node    *netceptor.Node
 	host    *plughost.Host
 	control *control.Server
@@ -56,6 +58,9 @@ func New(ctx context.Context, o Options) (_ *Core, err error) {
 		o.StopTimeout = stopTimeout
 	}
 	c := &Core{o: o, log: o.Logger}
+	if c.tls, err = o.Config.LoadTLS(o.Logger.Named("tls")); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.closeListeners())
@@ -69,6 +74,7 @@ func New(ctx context.Context, o Options) (_ *Core, err error) {
 	if err := c.listenClients(); err != nil {
 		return nil, err
 	}
+	c.warnOfTLS()
 	if err := c.makeNode(ctx); err != nil {
 		return nil, err
 	}
@@ -96,14 +102,20 @@ func (c *Core) listenClients() error {
 	}
 	c.clients = append(c.clients, l)
 	for _, s := range cfg.Control {
-		if s.Filename == "" {
-			continue
+		if s.Filename != "" {
+			l, err := listenControl(s)
+			if err != nil {
+				return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+			}
+			c.clients = append(c.clients, l)
 		}
-		l, err := listenControl(s)
-		if err != nil {
-			return fmt.Errorf("%s: open the socket: %w", s.Label, err)
+		if s.TCP != "" {
+			l, err := c.listenTCP(s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.Label, err)
+			}
+			c.clients = append(c.clients, l)
 		}
-		c.clients = append(c.clients, l)
 	}
 	return nil
 }
@@ -121,6 +133,8 @@ func (c *Core) makeNode(ctx context.Context) error {
 		StatelessResetKey: id.resetKey,
 		Version:           c.o.Version,
 		MaxIdle:           cfg.MaxIdle,
+		RequireTLS:        cfg.NeedTLS,
+		Firewall:          cfg.Firewall,
 	})
 	if err != nil {
 		return fmt.Errorf("make node %s: %w", cfg.NodeID, err)
@@ -131,6 +145,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Version:   c.o.Version,
 		Policy:    cfg.Plugs.Policy,
 		CoreKinds: config.Names(),
+		TLS:       c.tls,
 	})
 	if err != nil {
 		return fmt.Errorf("serve plugs: %w", err)
@@ -140,9 +155,19 @@ func (c *Core) makeNode(ctx context.Context) error {
 	return nil
 }
 
+// warnOfTLS says what the TLS profiles leave open. Links without TLS are items,
+// and warn by themselves.
+func (c *Core) warnOfTLS() {
+	for _, p := range c.tls.Status() {
+		if p.Warning != "" {
+			c.log.Warn("TLS profile leaves something open", "profile", p.Kind+" "+p.Name, "warning", p.Warning)
+		}
+	}
+}
+
 // status is what the core adds to the status of the node.
 func (c *Core) status() map[string]any {
-	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs()}
+	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs(), "tls": c.tls.Status()}
 }
 
 // Run brings the core to life until ctx is done, and then ends it in order. It

@@ -15,6 +15,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/cmd/internal/config"
+	"github.com/project-receptor/receptor/netceptor/mtls"
+	"github.com/project-receptor/receptor/netceptor/mtls/mtlstest"
 	"github.com/project-receptor/receptor/netceptor/plughost"
 )
 
@@ -93,6 +95,64 @@ func ask(t *testing.T, path, line string) string {
 		t.Fatal(err)
 	}
 	return answer
+}
+
+// The control conversation on TCP, in clear and with TLS.
+func TestControlOnTCP(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	files := mtlstest.NodeFiles(t, mtlstest.NewCA(t, "ca"), mtlstest.Leaf{Nodes: []string{"n"}})
+	client, err := mtls.LoadClient(mtls.ClientProfile{Name: "c", RootCAs: files.CAs()}, "n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, dir, "--control-service", "service=a", "tcplisten=127.0.0.1:0", "--control-service", "service=b", "tcplisten=0", "tcptls=s",
+		"--tls-server", "name=s", "cert="+files.Cert(), "key="+files.Key())
+	c, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	for i, secure := range []bool{false, true} {
+		_, port, err := net.SplitHostPort(c.clients[1+i].Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil && secure {
+			conn, _, err = client.Handshake(t.Context(), conn, "127.0.0.1")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(settle)); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "Receptor Control, node n\n" {
+			t.Errorf("TLS %v: greeting %q, %v", secure, line, err)
+		}
+		conn.Close()
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+
+	o.Config.Servers = nil
+	if _, err := New(t.Context(), o); err == nil || err.Error() != "control-service service=b tcplisten=0 tcptls=s: parameter tcptls: there is no tls-server named s" {
+		t.Errorf("without the profile: %v", err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	item := "control-service tcplisten=" + taken.Addr().String()
+	if _, err := New(t.Context(), options(t, dir, "--control-service", "tcplisten="+taken.Addr().String())); err == nil || !strings.HasPrefix(err.Error(), item+": listen tcp "+taken.Addr().String()+": bind: ") {
+		t.Errorf("on a port that is taken: %v", err)
+	}
 }
 
 func TestCore(t *testing.T) {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -32,6 +33,26 @@ func listenControl(c config.ControlService) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("set the mode of the socket: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// listenTCP opens the TCP port of a control-service item, with the TLS that it
+// names.
+func (c *Core) listenTCP(s config.ControlService) (net.Listener, error) {
+	profile, err := c.tls.Server(s.TCPTLS)
+	if err != nil {
+		return nil, fmt.Errorf("parameter tcptls: %w", err)
+	}
+	l, err := net.Listen("tcp", s.TCP)
+	if err != nil {
+		return nil, err
+	}
+	if profile == nil {
+		if addr, ok := l.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
+			c.log.Warn("whoever reaches this port may do all that receptorctl can: give it tcptls, with requireclientcert", "item", s.Label, "addr", l.Addr().String())
+		}
+		return l, nil
+	}
+	return tls.NewListener(l, profile.Config()), nil
 }
 
 // removeStale removes a socket on which nobody listens, and nothing else.

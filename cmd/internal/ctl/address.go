@@ -11,18 +11,21 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug/socket"
 )
 
 // Address is where a control conversation is held.
 type Address struct {
-	network string // unix or tcp
+	network string // unix, tcp or tls
 	addr    string
-	found   bool // by socket.Find, not named by the user
+	host    string // whom the certificate must be for, with tls
+	found   bool   // by socket.Find, not named by the user
 }
 
 // ParseAddress parses the value of --socket: PATH, unix:PATH, unix://PATH,
-// tcp:HOST:PORT or tcp://HOST:PORT. A leading ~ of a path is the home directory.
+// tcp:HOST:PORT, tcp://HOST:PORT, and the last two with tls. A leading ~ of a path
+// is the home directory.
 func ParseAddress(s string) (Address, error) {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok {
@@ -37,15 +40,13 @@ func ParseAddress(s string) (Address, error) {
 		}
 		path, err := expandHome(rest)
 		return Address{network: "unix", addr: path}, err
-	case "tcp":
+	case "tcp", "tls":
 		i := strings.LastIndexByte(rest, ':')
 		if i < 1 || i == len(rest)-1 {
 			break
 		}
 		host := strings.TrimSuffix(strings.TrimPrefix(rest[:i], "["), "]")
-		return Address{network: "tcp", addr: net.JoinHostPort(host, rest[i+1:])}, nil
-	case "tls":
-		return Address{}, usagef("Invalid socket address %s: TLS is not supported here yet", s)
+		return Address{network: scheme, addr: net.JoinHostPort(host, rest[i+1:]), host: host}, nil
 	}
 	return Address{}, usagef("Invalid socket address %s", s)
 }
@@ -69,14 +70,20 @@ func (a Address) String() string {
 	return a.network + ":" + a.addr
 }
 
-// dial connects. A socket that was found, and not named, must be served by
-// somebody who may be trusted with it.
-func (a Address) dial(ctx context.Context) (net.Conn, error) {
+// dial connects, with TLS as the client says. A socket that was found, and not
+// named, must be served by somebody who may be trusted with it.
+func (a Address) dial(ctx context.Context, client *mtls.Client) (net.Conn, error) {
 	if a.found {
 		return socket.Dial(ctx, a.addr)
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, a.network, a.addr)
+	network := a.network
+	if network == "tls" {
+		network = "tcp"
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, a.addr)
 	switch {
+	case err == nil && a.network == "tls":
+		return a.secure(ctx, conn, client)
 	case err == nil:
 		return conn, nil
 	case errors.Is(err, fs.ErrNotExist):

@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // maxAnswer bounds one line of an answer: the status of a mesh of some hundred
@@ -28,15 +31,16 @@ type Client struct {
 	stop    func() bool
 }
 
-// Dial connects and reads the greeting. Each answer may take that long; 0 is for
-// ever. When ctx is done the conversation is cut.
-func Dial(ctx context.Context, a Address, timeout time.Duration) (*Client, error) {
+// Dial connects, by TLS with that client where the address says so, and reads the
+// greeting. Each answer may take that long; 0 is for ever. When ctx is done the
+// conversation is cut.
+func Dial(ctx context.Context, a Address, tls *mtls.Client, timeout time.Duration) (*Client, error) {
 	dialCtx, cancel := ctx, context.CancelFunc(func() {})
 	if timeout > 0 {
 		dialCtx, cancel = context.WithTimeout(ctx, timeout)
 	}
 	defer cancel()
-	conn, err := a.dial(dialCtx)
+	conn, err := a.dial(dialCtx, tls)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +54,16 @@ func Dial(ctx context.Context, a Address, timeout time.Duration) (*Client, error
 }
 
 func (c *Client) greeting() error {
+	c.allow()
+	first, err := c.in.Peek(meshPrefix)
+	switch {
+	case isMesh(first):
+		return errMesh
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.conn.LocalAddr().Network() == "tcp":
+		return fmt.Errorf("no greeting within %v (a port with TLS gives none: is it tls:HOST:PORT?)", c.timeout)
+	case err != nil && !errors.Is(err, io.EOF):
+		return c.explain("read greeting", err)
+	}
 	line, err := c.readLine(4096)
 	switch {
 	case err == nil:

@@ -45,6 +45,8 @@ type app struct {
 	ctx  context.Context
 	find func() []string
 
+	tls tlsFlags
+
 	socket  string // flags
 	timeout time.Duration
 	json    bool
@@ -100,9 +102,10 @@ func (a *app) command() *cobra.Command {
 	root.SetVersionTemplate("receptorctl {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	f := root.PersistentFlags()
-	f.StringVar(&a.socket, "socket", "", "control socket: PATH, unix:PATH or tcp:HOST:PORT (RECEPTORCTL_SOCKET)")
+	f.StringVar(&a.socket, "socket", "", "control socket: PATH, unix:PATH, tcp:HOST:PORT or tls:HOST:PORT (RECEPTORCTL_SOCKET)")
 	f.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for an answer; 0: for ever")
 	f.BoolVar(&a.json, "json", false, "print JSON")
+	a.tls.register(root)
 	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.versionCommand())
 	return root
 }
@@ -136,7 +139,11 @@ func (a *app) dial(ctx context.Context) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Dial(ctx, address, a.timeout)
+	client, err := a.tls.client(address.network == "tls", a.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return Dial(ctx, address, client, a.timeout)
 }
 
 func (a *app) address() (Address, error) {

@@ -240,7 +240,7 @@ func TestParseAddress(t *testing.T) {
 		"/run/x": "unix /run/x", "run/x": "unix run/x", "unix://run/x": "unix run/x", "unix:///run/x": "unix /run/x",
 		"~/x": "unix /home/me/x", "unix:~/x": "unix /home/me/x", "~x": "unix ~x",
 		"tcp:localhost:88": "tcp localhost:88", "tcp://::1:88": "tcp [::1]:88", "tcp:[::1]:88": "tcp [::1]:88",
-		"unix:": "", "unix:a:b": "", "a:b": "", "TCP:a:1": "", "tcp:a": "", "tcp::1": "", "tcp:a:": "", "tls:a:1": "",
+		"unix:": "", "unix:a:b": "", "a:b": "", "TCP:a:1": "", "tcp:a": "", "tcp::1": "", "tcp:a:": "", "tls:a:1": "tls a:1", "tls://[::1]:2": "tls [::1]:2", "tls:a": "",
 	} {
 		a, err := ParseAddress(in)
 		if got := strings.TrimSpace(a.network + " " + a.addr); got != want || (err != nil) != (want == "") {

@@ -105,13 +105,21 @@ func TestOwnStatus(t *testing.T) {
 	m := threeNodes()
 	m.State.Links = []netceptor.LinkStatus{{
 		Peer: "b", State: "established", Legacy: true, Cost: 1, Item: "tcp-peer address=b:2222", Dir: "out",
-		Remote: "10.0.0.2:2222", Since: since, BytesIn: 1000, BytesOut: 3 << 20, FramesDropped: 7,
+		Remote: "10.0.0.2:2222", Since: since, BytesIn: 1000, BytesOut: 3 << 20, FramesDropped: 7, Authentication: "certificate",
 	}, {State: "connecting", Since: since}}
+	m.State.Firewall = []netceptor.FirewallRuleStatus{{Number: 1, Rule: "reject toservice=ssh", Messages: 12}, {Rule: "accept (no rule)", Messages: 3}}
+	m.State.Alarms = []netceptor.Alarm{{
+		Alarm: "link_refused", Msg: "a link was refused", Count: 12, First: since, Last: since, Peer: "c", Detail: "the costs differ",
+	}}
 	path := serve(t, m, func() map[string]any {
 		return map[string]any{
 			"items": []map[string]any{
-				{"item": "tcp-peer address=b:2222", "kind": "tcp-peer", "state": "up", "addr": "b:2222", "plug": "backend-tcp"},
+				{"item": "tcp-peer address=b:2222", "kind": "tcp-peer", "state": "up", "addr": "b:2222", "plug": "backend-tcp", "warning": "no TLS"},
 				{"item": "ws-peer", "kind": "ws-peer", "state": "waiting", "err": "waiting for a plug that claims ws-peer"},
+			},
+			"tls": []map[string]any{
+				{"kind": "tls-client", "name": "c", "warning": "any server will do"},
+				{"kind": "tls-server", "name": "s", "nodes": []string{"a", "aa"}, "days_left": 0, "err": "no such file"},
 			},
 			"plugs": []map[string]any{
 				{"name": "backend-tcp", "version": "0.1.0", "pid": 42, "state": "attached", "kinds": []string{"tcp-listener", "tcp-peer"}, "objects": 2},
@@ -121,16 +129,27 @@ func TestOwnStatus(t *testing.T) {
 	got := run(t, "", "--socket", path, "status")
 	_, own, ok := strings.Cut(got.out, "c            b\n") // the last line of the legacy part
 	want := `
-Link   State                 Since                 Cost   Dir   Remote          Received   Sent      Dropped   Item
-b      established, legacy   2026-11-22 12:00:00   1      out   10.0.0.2:2222   1000       3.0 MiB   7         tcp-peer address=b:2222
--      connecting            2026-11-22 12:00:00   0      -     -               0          0         0         -
+Link   State                 Since                 Cost   Dir   Remote          Proof         Received   Sent      Dropped   Item
+b      established, legacy   2026-11-22 12:00:00   1      out   10.0.0.2:2222   certificate   1000       3.0 MiB   7         tcp-peer address=b:2222
+-      connecting            2026-11-22 12:00:00   0      -     -               -             0          0         0         -
+
+Rule   Messages   Firewall
+1      12         reject toservice=ssh
+-      3          accept (no rule)
 
 Item                      State     Address   Plug          Reason
-tcp-peer address=b:2222   up        b:2222    backend-tcp
+tcp-peer address=b:2222   up        b:2222    backend-tcp   no TLS
 ws-peer                   waiting   -         -             waiting for a plug that claims ws-peer
+
+TLS            Days left   Nodes   Reason
+tls-client c   -           -       any server will do
+tls-server s   0           a, aa   no such file
 
 Plug          State      PID   Version   Carries   Kinds                    Reason
 backend-tcp   attached   42    0.1.0     2         tcp-listener, tcp-peer
+
+Alarm                Times   Last                  Neighbour   Reason
+a link was refused   12      2026-11-22 12:00:00   c           the costs differ
 `
 	if !ok || got.code != 0 || got.stderr != "" || own != want {
 		t.Errorf("got %+v\n%s\nwant\n%s", got, own, want)
@@ -142,7 +161,7 @@ backend-tcp   attached   42    0.1.0     2         tcp-listener, tcp-peer
 	}
 	for _, key := range []string{
 		"Advertisements", "Connections", "KnownConnectionCosts", "NodeID", "RoutingTable", "SystemCPUCount", "SystemMemoryMiB", "Version",
-		"links", "items", "plugs", "counters", "epoch", "authentication",
+		"links", "items", "plugs", "counters", "alarms", "epoch", "authentication", "firewall",
 	} {
 		if _, ok := all[key]; !ok {
 			t.Errorf("--json lacks %s", key)

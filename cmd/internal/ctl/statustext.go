@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -224,14 +225,37 @@ type ownStatus struct {
 		BytesIn       uint64      `json:"bytes_in"`
 		BytesOut      uint64      `json:"bytes_out"`
 		FramesDropped uint64      `json:"frames_dropped"`
+		Auth          string      `json:"authentication"`
 	} `json:"links"`
+	Firewall []struct {
+		Number   int    `json:"number"`
+		Rule     string `json:"rule"`
+		Messages uint64 `json:"messages"`
+	} `json:"firewall"`
+	Alarms []struct {
+		Msg    string    `json:"msg"`
+		Count  uint64    `json:"count"`
+		Last   time.Time `json:"last"`
+		Peer   string    `json:"peer"`
+		Detail string    `json:"detail"`
+	} `json:"alarms"`
 	Items []struct {
 		Item  string `json:"item"`
 		State string `json:"state"`
 		Addr  string `json:"addr"`
 		Err   string `json:"err"`
 		Plug  string `json:"plug"`
+
+		Warning string `json:"warning"`
 	} `json:"items"`
+	TLS []struct {
+		Kind     string   `json:"kind"`
+		Name     string   `json:"name"`
+		Nodes    []string `json:"nodes"`
+		DaysLeft *int     `json:"days_left"`
+		Err      string   `json:"err"`
+		Warning  string   `json:"warning"`
+	} `json:"tls"`
 	Plugs []struct {
 		Name    string   `json:"name"`
 		State   string   `json:"state"`
@@ -243,26 +267,42 @@ type ownStatus struct {
 	} `json:"plugs"`
 }
 
-// writeOwnStatus prints links, items and plugs; a section without rows is left out.
+// writeOwnStatus prints links, firewall rules, items, TLS profiles, plugs and alarms; a section without rows is left out.
 func writeOwnStatus(w io.Writer, raw []byte) error {
 	var st ownStatus
 	if err := json.Unmarshal(raw, &st); err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	links := table{{"Link", "State", "Since", "Cost", "Dir", "Remote", "Received", "Sent", "Dropped", "Item"}}
+	links := table{{"Link", "State", "Since", "Cost", "Dir", "Remote", "Proof", "Received", "Sent", "Dropped", "Item"}}
 	for _, l := range st.Links {
 		state := l.State
 		if l.Legacy {
 			state += ", legacy"
 		}
 		links = append(links, []string{
-			orDash(l.Peer), state, l.Since.Local().Format(time.DateTime), l.Cost.String(), orDash(l.Dir), orDash(l.Remote),
+			orDash(l.Peer), state, l.Since.Local().Format(time.DateTime), l.Cost.String(), orDash(l.Dir), orDash(l.Remote), orDash(l.Auth),
 			byteCount(l.BytesIn), byteCount(l.BytesOut), strconv.FormatUint(l.FramesDropped, 10), orDash(l.Item),
 		})
 	}
+	rules := table{{"Rule", "Messages", "Firewall"}}
+	for _, r := range st.Firewall {
+		number := ""
+		if r.Number > 0 {
+			number = strconv.Itoa(r.Number)
+		}
+		rules = append(rules, []string{orDash(number), strconv.FormatUint(r.Messages, 10), r.Rule})
+	}
 	items := table{{"Item", "State", "Address", "Plug", "Reason"}}
 	for _, i := range st.Items {
-		items = append(items, []string{i.Item, i.State, orDash(i.Addr), orDash(i.Plug), i.Err})
+		items = append(items, []string{i.Item, i.State, orDash(i.Addr), orDash(i.Plug), cmp.Or(i.Err, i.Warning)})
+	}
+	profiles := table{{"TLS", "Days left", "Nodes", "Reason"}}
+	for _, p := range st.TLS {
+		days := ""
+		if p.DaysLeft != nil {
+			days = strconv.Itoa(*p.DaysLeft)
+		}
+		profiles = append(profiles, []string{p.Kind + " " + p.Name, orDash(days), orDash(strings.Join(p.Nodes, ", ")), cmp.Or(p.Err, p.Warning)})
 	}
 	plugs := table{{"Plug", "State", "PID", "Version", "Carries", "Kinds", "Reason"}}
 	for _, p := range st.Plugs {
@@ -270,8 +310,14 @@ func writeOwnStatus(w io.Writer, raw []byte) error {
 			p.Name, p.State, strconv.Itoa(p.PID), orDash(p.Version), strconv.Itoa(p.Objects), orDash(strings.Join(p.Kinds, ", ")), p.Err,
 		})
 	}
+	alarms := table{{"Alarm", "Times", "Last", "Neighbour", "Reason"}}
+	for _, a := range st.Alarms {
+		alarms = append(alarms, []string{
+			a.Msg, strconv.FormatUint(a.Count, 10), a.Last.Local().Format(time.DateTime), orDash(a.Peer), a.Detail,
+		})
+	}
 	var b bytes.Buffer
-	for _, t := range []table{links, items, plugs} {
+	for _, t := range []table{links, rules, items, profiles, plugs, alarms} {
 		if len(t) > 1 {
 			fmt.Fprintln(&b)
 			t.write(&b)

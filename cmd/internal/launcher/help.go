@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/project-receptor/receptor/cmd/internal/certs"
 	"github.com/project-receptor/receptor/cmd/internal/config"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -45,7 +46,7 @@ func (l *Launcher) help(ctx context.Context, kind string) int {
 		return l.print(text.String())
 	}
 	kind = strings.ToLower(strings.TrimLeft(kind, "-"))
-	k := schema.Find(config.Kinds(), kind)
+	k := schema.Find(slices.Concat(config.Kinds(), certs.Kinds()), kind)
 	if k == nil {
 		_, k = catalog.Find(kind)
 	}
@@ -60,6 +61,10 @@ func (c *Catalog) help(w *strings.Builder) {
 	w.WriteString(usage)
 	w.WriteString("\nKinds of the core:\n")
 	for _, k := range config.Kinds() {
+		kindHelp(w, &k)
+	}
+	w.WriteString("\nCertificates:\n")
+	for _, k := range certs.Kinds() {
 		kindHelp(w, &k)
 	}
 	for _, p := range c.Plugs {

@@ -22,6 +22,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/cmd/internal/buildinfo"
+	"github.com/project-receptor/receptor/cmd/internal/certs"
 	"github.com/project-receptor/receptor/cmd/internal/config"
 )
 
@@ -29,6 +30,7 @@ import (
 // and Stderr are usable.
 type Launcher struct {
 	Dirs   []string  // where programs are; nil: Dirs()
+	Stdin  io.Reader // for answers; nil: none come
 	Stdout io.Writer // for help and version
 	Stderr *os.File  // for mistakes and logs, the children's too
 
@@ -87,6 +89,9 @@ func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string
 	if len(args) == 0 || line.Has("help") || line.Has("h") {
 		return l.help(ctx, line.Get("help"))
 	}
+	if certs.Any(line.Items) {
+		return l.makeCerts(ctx, line, err)
+	}
 	core, items, splitErr := config.Split(line.Items)
 	if core.Version && err == nil && splitErr == nil {
 		return l.print("receptor " + buildinfo.Version() + "\n")
@@ -116,6 +121,43 @@ func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string
 		return l.fail(ctx, statusFailure, err)
 	}
 	return l.launch(ctx, hurry, &node)
+}
+
+// makeCerts does the actions of a command line that names some. err is what is
+// wrong with it already. A key cannot be made halfway, nor a read given up: if ctx
+// ends, the goroutine does with the process.
+func (l *Launcher) makeCerts(ctx context.Context, line *config.CommandLine, err error) int {
+	actions, checkErr := certs.Parse(line.Items)
+	if err := errors.Join(err, checkErr); err != nil {
+		return l.fail(ctx, statusUsage, err)
+	}
+	if line.Has("check") {
+		return statusOK
+	}
+	env := certs.Env{Stdin: l.Stdin, Stdout: l.Stdout, Now: time.Now()}
+	if env.Stdin == nil {
+		env.Stdin = strings.NewReader("")
+	}
+	done := make(chan error, 1)
+	go func() {
+		for _, a := range actions {
+			if err := a.Run(env); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			fmt.Fprintln(l.Stderr, err) // nobody to tell
+			return statusFailure
+		}
+		return statusOK
+	case <-ctx.Done():
+		return statusFailure
+	}
 }
 
 // options are the launcher's own flags.

@@ -136,6 +136,27 @@ func receptor(dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Certificates are made without a core or plugs.
+func TestCertificates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	makeCA := []string{"--cert-init", "commonname=ca", "bits=1024", "outcert=" + dir + "/ca.pem", "outkey=" + dir + "/ca.key"}
+	if status, out, stderr := output(t, []string{}, makeCA...); status != statusOK || out+stderr != "" {
+		t.Errorf("%d, %s%s", status, out, stderr)
+	}
+	for _, f := range []string{"/ca.pem", "/ca.key"} {
+		if _, err := os.Stat(dir + f); err != nil {
+			t.Error(err)
+		}
+	}
+	if status, _, stderr := output(t, []string{}, append(makeCA, "--node-id", "n")...); status != statusUsage || !strings.HasPrefix(stderr, "node-id n: certificates are made by a command of their own") {
+		t.Errorf("with another item: %d, %s", status, stderr)
+	}
+	if status, _, stderr := output(t, []string{}, "--cert-makereq", "commonname=a", "outreq="+dir+"/r", "inkey="+dir+"/none"); status != statusFailure || !strings.Contains(stderr, "no such file") {
+		t.Errorf("without its key: %d, %s", status, stderr)
+	}
+}
+
 func items(t *testing.T, args ...string) []config.Item {
 	t.Helper()
 	line, err := config.Parse(args)

@@ -50,7 +50,7 @@ func run(ctx context.Context, it *plug.Item) error {
 // peer makes a link, and the next whenever it has ended.
 func peer(ctx context.Context, it *plug.Item, address string) error {
 	backoff := plug.Backoff{Min: time.Second, Max: 20 * time.Second}
-	for it.Attached(ctx) == nil {
+	for it.Attached(ctx) == nil && it.AwaitLive(ctx) == nil { // an earlier process may have left a link
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err == nil {
 			it.Up(address)

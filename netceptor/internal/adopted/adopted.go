@@ -18,95 +18,109 @@ import (
 // Conn is an adopted socket. It satisfies net.Conn; reading and writing are
 // independent, and each safe for concurrent use.
 type Conn struct {
-	conn conn
+	file *os.File // known to the poller; its Read and Write are not used: they rely on O_NONBLOCK
 	raw  syscall.RawConn
 
 	in  receiver
 	out sender
 
+	closed   atomic.Bool
 	ended    atomic.Bool // the other side's end was read
 	finished atomic.Bool // ours was sent
 	armed    atomic.Bool // anything but a clean end is a reset
 }
 
-// conn is what is used of the standard library's socket. Its Read and Write are
-// not: they rely on O_NONBLOCK.
-type conn interface {
-	syscall.Conn
-	io.Closer
-	LocalAddr() net.Addr
-	RemoteAddr() net.Addr
-	SetDeadline(time.Time) error
-	SetReadDeadline(time.Time) error
-	SetWriteDeadline(time.Time) error
-	CloseWrite() error
-}
-
 // New adopts the socket f, if it is one of the families that are allowed. It
-// closes f in any case: the Conn has a descriptor of its own.
-func New(f *os.File, allow ...Family) (_ *Conn, err error) {
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := check(f, allow); err != nil {
-		return nil, fmt.Errorf("adopt a descriptor: %w", err)
-	}
-	nc, err := net.FileConn(f)
+// owns f from here on, and closes it with an error.
+func New(f *os.File, allow ...Family) (*Conn, error) {
+	ready, err := check(f, allow)
 	if err != nil {
-		return nil, fmt.Errorf("adopt a descriptor: %w", err)
+		return nil, fmt.Errorf("adopt a descriptor: %w", errors.Join(err, f.Close()))
 	}
-	sock, ok := nc.(conn)
-	if !ok {
-		return nil, fmt.Errorf("adopt a descriptor: %w", errors.Join(fmt.Errorf("it became a %T", nc), nc.Close()))
+	if !ready {
+		if f, err = setUp(f); err != nil {
+			return nil, fmt.Errorf("adopt a descriptor: %w", err)
+		}
 	}
-	raw, err := sock.SyscallConn()
+	raw, err := f.SyscallConn()
 	if err != nil {
-		return nil, fmt.Errorf("adopt a descriptor: %w", errors.Join(err, sock.Close()))
+		return nil, fmt.Errorf("adopt a descriptor: %w", errors.Join(err, f.Close()))
 	}
-	c := &Conn{conn: sock, raw: raw}
+	c := &Conn{file: f, raw: raw}
 	c.in.try, c.out.try = c.in.receive, c.out.send
 	return c, nil
 }
 
-// check tells whether f is a socket that we can carry bytes over.
-func check(f *os.File, allow []Family) error {
+// check tells whether f is a socket that we can carry bytes over, and whether it
+// is set up as the sockets of Go are, which those of most plugs are.
+func check(f *os.File, allow []Family) (ready bool, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return err
+		return false, err
 	}
-	var wrong error
-	if err := raw.Control(func(fd uintptr) { wrong = checkSocket(int(fd), allow) }); err != nil {
+	err = control(raw, func(fd int) (err error) {
+		ready, err = checkSocket(fd, allow)
 		return err
-	}
-	return wrong
+	})
+	// The poller does not know a file that came in blocking mode.
+	return ready && f.SetDeadline(time.Time{}) == nil, err
 }
 
-func checkSocket(fd int, allow []Family) error {
-	syscall.CloseOnExec(fd)
+// setUp returns f as the standard library sets up a socket: without blocking, and
+// TCP with keepalive and without delay. It closes f, of which this is a duplicate.
+func setUp(f *os.File) (_ *os.File, err error) {
+	defer func() { err = errors.Join(err, f.Close()) }()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	sock, ok := c.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("it became a %T", c)
+	}
+	return sock.File()
+}
+
+// control calls do with the descriptor of raw.
+func control(raw syscall.RawConn, do func(fd int) error) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) { failed = do(int(fd)) })
+	return errors.Join(err, failed)
+}
+
+func checkSocket(fd int, allow []Family) (ready bool, err error) {
 	kind, err := socketOption(fd, syscall.SO_TYPE)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if kind != syscall.SOCK_STREAM {
-		return errors.New("it is no stream socket")
+		return false, errors.New("it is no stream socket")
 	}
 	listening, err := socketOption(fd, syscall.SO_ACCEPTCONN)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if listening != 0 {
-		return errors.New("it is a listening socket")
+		return false, errors.New("it is a listening socket")
 	}
 	local, err := syscall.Getsockname(fd)
 	if err != nil {
-		return os.NewSyscallError("getsockname", err)
+		return false, os.NewSyscallError("getsockname", err)
 	}
-	if family, ok := familyOf(local); !ok || !slices.Contains(allow, family) {
-		return fmt.Errorf("it is a socket of another family than %v", allow)
+	family, ok := familyOf(local)
+	if !ok || !slices.Contains(allow, family) {
+		return false, fmt.Errorf("it is a socket of another family than %v", allow)
 	}
 	_, err = syscall.Getpeername(fd)
 	if errors.Is(err, syscall.ENOTCONN) {
-		return ErrNotConnected
+		return false, ErrNotConnected
 	}
-	return os.NewSyscallError("getpeername", err)
+	if err != nil || family != Internet {
+		return true, os.NewSyscallError("getpeername", err)
+	}
+	keepAlive, err := socketOption(fd, syscall.SO_KEEPALIVE)
+	return keepAlive != 0, err
 }
 
 // socketOption reads an option of what may be no socket.
@@ -146,7 +160,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 // side's end.
 func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
 	for {
-		n, err := c.pass(w)
+		n, err := c.Pass(w)
 		total += int64(n)
 		if errors.Is(err, io.EOF) {
 			return total, nil
@@ -157,8 +171,9 @@ func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// pass waits until there is something to read, and writes it to w.
-func (c *Conn) pass(w io.Writer) (int, error) {
+// Pass waits until there is something to read, and writes to w at once what of
+// it fits in a buffer. It returns how much that was; io.EOF is a clean end.
+func (c *Conn) Pass(w io.Writer) (int, error) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	n, err := c.receive()
@@ -176,7 +191,7 @@ func (c *Conn) pass(w io.Writer) (int, error) {
 func (c *Conn) receive() (int, error) {
 	c.in.n, c.in.err = 0, nil
 	if err := c.raw.Read(c.in.try); err != nil {
-		return 0, err
+		return 0, c.unlessClosed(err)
 	}
 	if c.in.n == 0 && c.in.err == nil {
 		c.ended.Store(true)
@@ -192,14 +207,18 @@ func (c *Conn) Write(p []byte) (int, error) {
 	c.out.p, c.out.n, c.out.err = p, 0, nil
 	err := c.raw.Write(c.out.try)
 	c.out.p = nil
-	return c.out.n, errors.Join(err, c.out.err)
+	if err != nil {
+		return c.out.n, c.unlessClosed(err)
+	}
+	return c.out.n, c.out.err
 }
 
 // CloseWrite ends the writing direction: what was written arrives, and then an
 // end of file.
 func (c *Conn) CloseWrite() error {
-	if err := c.conn.CloseWrite(); err != nil {
-		return err
+	err := control(c.raw, func(fd int) error { return os.NewSyscallError("shutdown", syscall.Shutdown(fd, syscall.SHUT_WR)) })
+	if err != nil {
+		return c.unlessClosed(err)
 	}
 	c.finished.Store(true)
 	return nil
@@ -226,11 +245,9 @@ func (c *Conn) linger(seconds int32) error {
 	if seconds >= 0 {
 		l.Onoff = 1
 	}
-	var failed error
-	err := c.raw.Control(func(fd uintptr) {
-		failed = os.NewSyscallError("setsockopt", syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &l))
+	return control(c.raw, func(fd int) error {
+		return os.NewSyscallError("setsockopt", syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &l))
 	})
-	return errors.Join(err, failed)
 }
 
 // Close closes the socket. That is a reset if it is armed, unless both
@@ -249,12 +266,19 @@ func (c *Conn) Close() error {
 func (c *Conn) Reset() error { return c.shut(0) }
 
 func (c *Conn) shut(seconds int32) error {
-	// Fails on a closed socket, and then there is nothing left to do.
-	_ = c.linger(seconds)
-	if err := c.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
+	if c.closed.Swap(true) {
+		return nil
 	}
-	return nil
+	_ = c.linger(seconds) // fails on what has never been a socket
+	return c.file.Close()
+}
+
+// unlessClosed is the error of the poller, which names a closed socket otherwise.
+func (c *Conn) unlessClosed(err error) error {
+	if c.closed.Load() {
+		return net.ErrClosed
+	}
+	return err
 }
 
 // Wait blocks until the connection has been aborted, and says by what:
@@ -273,25 +297,43 @@ func (c *Conn) Wait() error {
 		return aborted != nil
 	})
 	if err != nil {
-		return err
+		return c.unlessClosed(err)
 	}
 	return aborted
 }
 
 // LocalAddr implements net.Conn.
-func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
+func (c *Conn) LocalAddr() net.Addr { return c.addr(syscall.Getsockname) }
 
 // RemoteAddr implements net.Conn.
-func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr { return c.addr(syscall.Getpeername) }
+
+// addr asks for an address; nil: it has none any more.
+func (c *Conn) addr(get func(fd int) (syscall.Sockaddr, error)) net.Addr {
+	var a syscall.Sockaddr
+	if err := control(c.raw, func(fd int) (err error) { a, err = get(fd); return err }); err != nil {
+		return nil
+	}
+	switch a := a.(type) {
+	case *syscall.SockaddrInet4:
+		return &net.TCPAddr{IP: a.Addr[:], Port: a.Port}
+	case *syscall.SockaddrInet6:
+		return &net.TCPAddr{IP: a.Addr[:], Port: a.Port}
+	case *syscall.SockaddrUnix:
+		return &net.UnixAddr{Name: a.Name, Net: "unix"}
+	default:
+		return nil
+	}
+}
 
 // SetDeadline implements net.Conn.
-func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
+func (c *Conn) SetDeadline(t time.Time) error { return c.file.SetDeadline(t) }
 
 // SetReadDeadline implements net.Conn.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
 
 // SetWriteDeadline implements net.Conn.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }
 
 // receiver is one attempt at reading. It is called by the runtime's poller, so
 // what goes in and comes out are fields.

@@ -20,6 +20,9 @@ func New(f *os.File, _ ...Family) (*Conn, error) {
 // WriteTo implements io.WriterTo.
 func (*Conn) WriteTo(io.Writer) (int64, error) { return 0, errors.ErrUnsupported }
 
+// Pass is one step of WriteTo.
+func (*Conn) Pass(io.Writer) (int, error) { return 0, errors.ErrUnsupported }
+
 // CloseWrite ends the writing direction.
 func (*Conn) CloseWrite() error { return errors.ErrUnsupported }
 

@@ -161,31 +161,86 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// However a socket comes, it is as ours are, and the file that it came as is no
+// longer its giver's.
 func TestNewTakes(t *testing.T) {
 	t.Parallel()
-	app, given := pair(t, "tcp")
-	c, err := New(given, Internet)
+	for name, change := range map[string]func(fd int) error{
+		"as Go has it": func(int) error { return nil },
+		"in blocking mode": func(fd int) error {
+			return syscall.SetNonblock(fd, false)
+		},
+		"without keepalive": func(fd int) error {
+			return errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 0),
+				syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 0))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			app, given := pair(t, "tcp")
+			c := adoptChanged(t, given, change)
+			if c.RemoteAddr().String() != app.LocalAddr().String() || c.LocalAddr().String() != app.RemoteAddr().String() {
+				t.Errorf("%v to %v", c.LocalAddr(), c.RemoteAddr())
+			}
+			withFD(t, c, func(fd int) {
+				flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
+				if errno != 0 || flags&syscall.FD_CLOEXEC == 0 {
+					t.Errorf("flags %#x, %v: children inherit it", flags, errno)
+				}
+				for option, level := range map[int]int{syscall.SO_KEEPALIVE: syscall.SOL_SOCKET, syscall.TCP_NODELAY: syscall.IPPROTO_TCP} {
+					if n, err := syscall.GetsockoptInt(fd, level, option); err != nil || n == 0 {
+						t.Errorf("option %d of level %d: %d, %v", option, level, n, err)
+					}
+				}
+			})
+			if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("Read = %v: the poller does not know it", err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// adoptChanged adopts a socket that its giver has changed before, as it arrives:
+// as a descriptor that nobody knows anything of.
+func adoptChanged(t *testing.T, given *os.File, change func(fd int) error) *Conn {
+	t.Helper()
+	raw, err := given.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
-	if err := given.Close(); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("the file was left open: %v", err)
+	var k *Kept
+	err = control(raw, func(fd int) (err error) {
+		if err := change(fd); err != nil {
+			return err
+		}
+		k, err = duplicate(fd)
+		return err
+	})
+	if err := errors.Join(err, given.Close()); err != nil {
+		t.Fatal(err)
 	}
-	if c.RemoteAddr().String() != app.LocalAddr().String() || c.LocalAddr().String() != app.RemoteAddr().String() {
-		t.Errorf("%v to %v", c.LocalAddr(), c.RemoteAddr())
+	f := os.NewFile(uintptr(k.fd), "received")
+	c, err := New(f, Internet)
+	if err != nil {
+		t.Fatal(err)
 	}
-	control(t, c, func(fd int) {
-		flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
-		if errno != 0 || flags&syscall.FD_CLOEXEC == 0 {
-			t.Errorf("flags %#x, %v: children inherit it", flags, errno)
+	t.Cleanup(func() {
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("the file was left open: %v", err)
 		}
 	})
+	return c
 }
 
-// control runs f on the descriptor of c, which stands for a duplicate: what is
+// withFD runs f on the descriptor of c, which stands for a duplicate: what is
 // set here is shared.
-func control(t testing.TB, c *Conn, f func(fd int)) {
+func withFD(t testing.TB, c *Conn, f func(fd int)) {
 	t.Helper()
 	if err := c.raw.Control(func(fd uintptr) { f(int(fd)) }); err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func TestGiverClearsNonblock(t *testing.T) {
 	ends := make([]end, sockets)
 	for i := range ends {
 		ends[i].app, ends[i].c = adopt(t, "tcp")
-		control(t, ends[i].c, func(fd int) {
+		withFD(t, ends[i].c, func(fd int) {
 			if err := syscall.SetNonblock(fd, false); err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,7 @@ func TestGiverClearsNonblock(t *testing.T) {
 }
 
 // Neither direction takes memory for each read or write.
-func TestNoAllocations(t *testing.T) {
+func TestCopyAllocs(t *testing.T) {
 	app, c := adopt(t, "tcp")
 	b := make([]byte, 1000)
 	if n := testing.AllocsPerRun(100, func() {
@@ -123,7 +123,7 @@ func TestNoAllocations(t *testing.T) {
 		if _, err := app.Write(b); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := c.pass(io.Discard); err != nil || n == 0 {
+		if n, err := c.Pass(io.Discard); err != nil || n == 0 {
 			t.Fatal(err)
 		}
 	}); n >= 1 {

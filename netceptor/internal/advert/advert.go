@@ -41,6 +41,10 @@ const (
 	MaxOfNode  = 256      // ads of one node
 	MaxEntries = 65_536   // ads of all nodes
 	MaxBytes   = 64 << 20 // their messages together
+
+	// Of those, first heard through the same neighbour.
+	MaxNeighbourEntries = MaxEntries / 2
+	MaxNeighbourBytes   = MaxBytes / 2
 )
 
 // Why an ad is ignored: the names of counters.
@@ -53,6 +57,7 @@ const (
 	IgnoredCancel    = "ad_cancels_nothing"
 	IgnoredOfNode    = "too_many_ads_of_node"
 	IgnoredEntries   = "too_many_ads"
+	IgnoredNeighbour = "too_many_ads_of_neighbour"
 )
 
 // Send is a message to put on links.
@@ -80,7 +85,8 @@ type Machine struct {
 	entries map[key]*entry // of others
 	bytes   int            // their messages together
 	ofNode  map[string]int
-	replays map[string][]key // by neighbour: what it has still to be sent
+	firstBy map[string]*share // by neighbour: what was first heard through it
+	replays map[string][]key  // by neighbour: what it has still to be sent
 
 	// When Tick has what to do; zero: never.
 	sendAt   time.Time
@@ -88,7 +94,10 @@ type Machine struct {
 	replayAt time.Time
 }
 
-type limits struct{ ofNode, entries, bytes int }
+type limits struct{ ofNode, entries, bytes, neighbourEntries, neighbourBytes int }
+
+// share is a part of entries.
+type share struct{ entries, bytes int }
 
 type key struct{ node, service string }
 
@@ -102,16 +111,19 @@ type entry struct {
 	ad    *wire.Advert
 	raw   []byte
 	heard time.Time
+
+	firstBy string // neighbour
 }
 
 // New makes a machine for the node self.
 func New(self string) *Machine {
 	return &Machine{
 		self:    self,
-		limits:  limits{ofNode: MaxOfNode, entries: MaxEntries, bytes: MaxBytes},
+		limits:  limits{MaxOfNode, MaxEntries, MaxBytes, MaxNeighbourEntries, MaxNeighbourBytes},
 		own:     make(map[string]wire.Advert),
 		entries: make(map[key]*entry),
 		ofNode:  make(map[string]int),
+		firstBy: make(map[string]*share),
 		replays: make(map[string][]key),
 	}
 }
@@ -173,22 +185,21 @@ func (m *Machine) Receive(now time.Time, from string, msg []byte) Effects {
 	}
 	k := key{ad.NodeID, ad.Service}
 	old := m.entries[k]
-	size := m.bytes + len(msg)
-	if old != nil {
-		size -= len(old.raw)
-	}
-	switch {
-	case old != nil && !ad.Time.After(old.ad.Time):
+	if old != nil && !ad.Time.After(old.ad.Time) {
 		return Effects{Ignored: IgnoredStale}
-	case old == nil && m.ofNode[k.node] >= m.limits.ofNode:
-		return Effects{Ignored: IgnoredOfNode}
-	case old == nil && len(m.entries) >= m.limits.entries, size > m.limits.bytes:
-		return Effects{Ignored: IgnoredEntries}
-	case old == nil:
-		m.ofNode[k.node]++
 	}
-	m.bytes = size
-	m.entries[k] = &entry{ad: ad, raw: msg, heard: now}
+	fresh := &entry{ad: ad, raw: msg, heard: now, firstBy: from}
+	if old != nil {
+		fresh.firstBy = old.firstBy
+		m.remove(k, old)
+	}
+	if reason := m.room(fresh); reason != "" {
+		if old != nil {
+			m.insert(k, old)
+		}
+		return Effects{Ignored: reason}
+	}
+	m.insert(k, fresh)
 	if m.expireAt.IsZero() {
 		m.expireAt = now.Add(Period)
 	}
@@ -199,6 +210,51 @@ func (m *Machine) Receive(now time.Time, from string, msg []byte) Effects {
 	return Effects{
 		Send:    []Send{{Except: from, Message: msg}},
 		Changed: !was || !alike(old.ad, ad),
+	}
+}
+
+// room tells whether there is room for an entry; if not, the reason.
+func (m *Machine) room(e *entry) string {
+	var first share
+	if s := m.firstBy[e.firstBy]; s != nil {
+		first = *s
+	}
+	switch {
+	case m.ofNode[e.ad.NodeID] >= m.limits.ofNode:
+		return IgnoredOfNode
+	case len(m.entries) >= m.limits.entries, m.bytes+len(e.raw) > m.limits.bytes:
+		return IgnoredEntries
+	case first.entries >= m.limits.neighbourEntries, first.bytes+len(e.raw) > m.limits.neighbourBytes:
+		return IgnoredNeighbour
+	}
+	return ""
+}
+
+// insert adds an entry that there is room for.
+func (m *Machine) insert(k key, e *entry) {
+	m.entries[k] = e
+	m.bytes += len(e.raw)
+	m.ofNode[k.node]++
+	s := m.firstBy[e.firstBy]
+	if s == nil {
+		s = &share{}
+		m.firstBy[e.firstBy] = s
+	}
+	s.entries++
+	s.bytes += len(e.raw)
+}
+
+// remove takes an entry out.
+func (m *Machine) remove(k key, e *entry) {
+	delete(m.entries, k)
+	m.bytes -= len(e.raw)
+	if m.ofNode[k.node]--; m.ofNode[k.node] == 0 {
+		delete(m.ofNode, k.node)
+	}
+	s := m.firstBy[e.firstBy]
+	s.bytes -= len(e.raw)
+	if s.entries--; s.entries == 0 {
+		delete(m.firstBy, e.firstBy)
 	}
 }
 
@@ -283,11 +339,7 @@ func (m *Machine) expire(now time.Time) (changed bool) {
 			continue
 		}
 		changed = changed || !entry.ad.Cancel
-		delete(m.entries, k)
-		m.bytes -= len(entry.raw)
-		if m.ofNode[k.node]--; m.ofNode[k.node] == 0 {
-			delete(m.ofNode, k.node)
-		}
+		m.remove(k, entry)
 	}
 	m.expireAt = time.Time{}
 	if len(m.entries) > 0 {

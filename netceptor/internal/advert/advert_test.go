@@ -246,9 +246,11 @@ func TestLimits(t *testing.T) {
 		limits limits
 		want   []string // for services 0 and 1 of nodes a, b, c
 	}{
-		{"of a node", limits{1, 10, 10 * size}, []string{"", IgnoredOfNode, "", IgnoredOfNode, "", IgnoredOfNode}},
-		{"entries", limits{10, 3, 10 * size}, []string{"", "", "", IgnoredEntries, IgnoredEntries, IgnoredEntries}},
-		{"bytes", limits{10, 10, 4 * size}, []string{"", "", "", "", IgnoredEntries, IgnoredEntries}},
+		{"of a node", limits{1, 10, 10 * size, 10, 10 * size}, []string{"", IgnoredOfNode, "", IgnoredOfNode, "", IgnoredOfNode}},
+		{"entries", limits{10, 3, 10 * size, 10, 10 * size}, []string{"", "", "", IgnoredEntries, IgnoredEntries, IgnoredEntries}},
+		{"bytes", limits{10, 10, 4 * size, 10, 10 * size}, []string{"", "", "", "", IgnoredEntries, IgnoredEntries}},
+		{"entries of a neighbour", limits{10, 10, 10 * size, 3, 10 * size}, []string{"", "", "", IgnoredNeighbour, IgnoredNeighbour, IgnoredNeighbour}},
+		{"bytes of a neighbour", limits{10, 10, 10 * size, 10, 4 * size}, []string{"", "", "", "", IgnoredNeighbour, IgnoredNeighbour}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -260,7 +262,7 @@ func TestLimits(t *testing.T) {
 					t.Errorf("ad %d: ignored for %q, want %q", i, got, want)
 				}
 			}
-			if got := m.Receive(start, "n", ad("a", "s0", start.Add(1))).Ignored; got != "" && c.name != "bytes" {
+			if got := m.Receive(start, "n", ad("a", "s0", start.Add(1))).Ignored; got != "" && !strings.HasPrefix(c.name, "bytes") {
 				t.Errorf("a known service is ignored for %q", got)
 			}
 		})
@@ -316,7 +318,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 255, 254, 130, 7}, []byte("{}"))
 	f.Fuzz(func(t *testing.T, script, body []byte) {
 		m := New("me")
-		m.limits = limits{ofNode: 3, entries: 8, bytes: 800}
+		m.limits = limits{ofNode: 3, entries: 8, bytes: 800, neighbourEntries: 5, neighbourBytes: 500}
 		now := start
 		relayed := make(map[string]bool)
 		for i, b := range script {
@@ -334,18 +336,25 @@ func FuzzReceive(f *testing.F) {
 					m.Tick(now)
 				}
 			}
-			for _, s := range m.Receive(now, "n", msg).Send {
+			for _, s := range m.Receive(now, string(rune('m'+b%2)), msg).Send {
 				if relayed[string(s.Message)] && now.Sub(start) < ExpireAfter {
 					t.Fatalf("relayed again: %s", s.Message[1:])
 				}
 				relayed[string(s.Message)] = true
 			}
-			size, ofNode := 0, make(map[string]int)
+			size, ofNode, firstBy := 0, make(map[string]int), make(map[string]share)
 			for k, entry := range m.entries {
 				size += len(entry.raw)
 				ofNode[k.node]++
+				s := firstBy[entry.firstBy]
+				firstBy[entry.firstBy] = share{s.entries + 1, s.bytes + len(entry.raw)}
 			}
-			if len(m.entries) > 8 || size > 800 || size != m.bytes || fmt.Sprint(ofNode) != fmt.Sprint(m.ofNode) {
+			for neighbour, s := range firstBy {
+				if s.entries > 5 || s.bytes > 500 || *m.firstBy[neighbour] != s {
+					t.Fatalf("%v of neighbour %s, counted %v", s, neighbour, *m.firstBy[neighbour])
+				}
+			}
+			if len(m.entries) > 8 || size > 800 || size != m.bytes || len(firstBy) != len(m.firstBy) || fmt.Sprint(ofNode) != fmt.Sprint(m.ofNode) {
 				t.Fatalf("%d entries of %v (counted %v), %d bytes (counted %d)", len(m.entries), ofNode, m.ofNode, size, m.bytes)
 			}
 		}

@@ -42,6 +42,10 @@ func NewLink(conn net.Conn) *Link {
 	return l
 }
 
+// Over has the link run over another connection, which speaks TLS on the one it
+// was made with. It is called before Read and Write.
+func (l *Link) Over(conn net.Conn) { l.conn = conn }
+
 // Read reads until the connection ends and calls each for every message. The
 // message lies in the read buffer: each may edit it in place but not retain it.
 // If each returns a link, the message goes there, as it then stands. A frame can

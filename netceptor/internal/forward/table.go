@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
@@ -20,6 +21,7 @@ const (
 type Table struct {
 	Self  uint64
 	Nodes map[uint64]Entry // by hash; our own node is in it
+	Made  time.Time
 }
 
 // Entry is a known node.
@@ -33,19 +35,23 @@ type Entry struct {
 	Part uint32
 }
 
+// Name is the name of a node, empty if it is not known.
+func (t *Table) Name(node uint64) string { return t.Nodes[node].Name }
+
 // Verdict is what is to become of a message.
 type Verdict int
 
-// The verdicts, in the order of the checks.
+// The verdicts, in the order of the checks. What a firewall says counts before
+// Local and all further ones.
 const (
-	Short   Verdict = iota // shorter than a header: drop
-	Unknown                // source or destination never heard of: drop silently
-	Spoofed                // says that it comes from us, but came over a link: drop
-	WrongWay               // says that it comes from where that neighbour cannot lead: drop
-	Local                  // for us
-	Expired                // no hops left: drop, tell the source
-	NoRoute                // known, but not reachable now: drop
-	Forward                // to the next hop; hops are decremented, reserved bytes zero
+	Short    Verdict = iota // shorter than a header: drop
+	Unknown                 // source or destination never heard of: drop silently
+	Spoofed                 // says that it comes from us, but came over a link: drop
+	WrongWay                // says that it comes from where that neighbour cannot lead: drop
+	Local                   // for us
+	Expired                 // no hops left: drop, tell the source
+	NoRoute                 // known, but not reachable now: drop
+	Forward                 // to the next hop; hops are decremented, reserved bytes zero
 )
 
 // Route decides about a data message that arrived from the neighbour via. For

@@ -101,7 +101,7 @@ func TestRouteBeforeTheFirstRoutes(t *testing.T) {
 
 // Cutting, routing and queueing frames, and taking them for the writer, must not
 // allocate: this is what a transit node does all day.
-func TestForwardingDoesNotAllocate(t *testing.T) {
+func TestForwardingAllocs(t *testing.T) {
 	next := NewLink(nil)
 	table := testTable(next)
 	l := NewLink(nil)
@@ -132,7 +132,7 @@ func TestForwardingDoesNotAllocate(t *testing.T) {
 }
 
 // Packets of our own must not allocate either, as long as there is room.
-func TestSendDoesNotAllocate(t *testing.T) {
+func TestSendAllocs(t *testing.T) {
 	q := NewQueue(LinkQueue)
 	header, data := make([]byte, wire.HeaderSize), make([]byte, 14*1452)
 	var out lanes

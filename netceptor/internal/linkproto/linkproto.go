@@ -90,9 +90,10 @@ func New(c Config) *Machine {
 	return &Machine{config: c}
 }
 
-// Start is called once the link can carry messages.
-func (m *Machine) Start(now time.Time) Effects {
-	m.tries = 1
+// Start is called once the link can carry messages. What was spent until then, on
+// a handshake, counts for the time in which the peer must be heard.
+func (m *Machine) Start(now time.Time, spent time.Duration) Effects {
+	m.tries = min(1+int(spent/InitInterval), InitTries)
 	m.next = now.Add(InitInterval)
 	return Effects{SendInit: true}
 }

@@ -22,7 +22,7 @@ func newTest(c Config) *Machine {
 		c.Cost = 1
 	}
 	m := New(c)
-	m.Start(start)
+	m.Start(start, 0)
 	return m
 }
 
@@ -227,7 +227,7 @@ func TestReceiveDoesNotRetain(t *testing.T) {
 func TestInitMessages(t *testing.T) {
 	t.Parallel()
 	m := New(Config{Self: "me", Cost: 1})
-	if got := describe(m.Start(start)); got != "init" {
+	if got := describe(m.Start(start, 0)); got != "init" {
 		t.Fatalf("start: %s", got)
 	}
 	now := start
@@ -248,6 +248,22 @@ func TestInitMessages(t *testing.T) {
 	}
 	if !m.Next().IsZero() || describe(m.Tick(now.Add(time.Hour), start)) != "" {
 		t.Error("a closed link has things to do")
+	}
+}
+
+// A handshake below the link has its share of the time to say who one is.
+func TestTimeSpent(t *testing.T) {
+	t.Parallel()
+	for spent, inits := range map[time.Duration]int{0: 10, 999 * time.Millisecond: 10, 3500 * time.Millisecond: 7, 9 * time.Second: 1, time.Minute: 1} {
+		m := New(Config{Self: "me"})
+		m.Start(start, spent)
+		sent := 1
+		for m.Tick(m.Next(), start).Close == nil {
+			sent++
+		}
+		if sent != inits {
+			t.Errorf("%v spent: %d init messages, want %d", spent, sent, inits)
+		}
 	}
 }
 

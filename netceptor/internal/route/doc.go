@@ -14,6 +14,8 @@
 //     AnswerInterval: so lies about a node reach it, wherever they began.
 //   - A link counts only if both of its ends report it. So one node alone cannot
 //     draw routes to itself, and what a dead node once said is of no effect.
+//   - What a neighbour says about itself is taken from it alone. So nobody can
+//     re-route or restart it in our eyes, and it hears at once of who tries.
 //   - A SuspectedDuplicate is believed only from the elder of the two.
 //   - Epochs may be at most MaxAhead in the future, costs at most wire.MaxCost, and
 //     all tables are bounded.

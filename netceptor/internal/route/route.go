@@ -53,6 +53,10 @@ const (
 	MaxSeen             = 65_536 // UpdateIDs remembered, the latest
 )
 
+// secondHandMark is before the UpdateIDs of seen that we have from others than
+// their neighbour: the same update is to come from that itself.
+const secondHandMark = "2:"
+
 // Why an update is ignored: the names of counters.
 const (
 	IgnoredNotNeighbour     = "update_not_of_a_neighbour"
@@ -62,6 +66,7 @@ const (
 	IgnoredClaim            = "update_claims_our_id"
 	IgnoredEpochAhead       = "epoch_ahead"
 	IgnoredSeen             = "update_seen"
+	IgnoredSecondHand       = "update_second_hand"
 	IgnoredSuspicion        = "bad_suspicion"
 	IgnoredStale            = "update_stale"
 	IgnoredOrigins          = "too_many_origins"
@@ -137,6 +142,11 @@ type origin struct {
 	heard           time.Time
 	corrected       time.Time // when someone was last told that it knows less
 	firstBy         string    // neighbour
+}
+
+// olderThan tells whether an update is news of an origin.
+func (o *origin) olderThan(u *wire.RoutingUpdate) bool {
+	return u.UpdateEpoch > o.epoch || u.UpdateEpoch == o.epoch && u.UpdateSequence > o.sequence
 }
 
 // New makes a machine.
@@ -224,6 +234,8 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 		return m.claimed(now, u)
 	case u.UpdateEpoch > epochAt(now.Add(MaxAhead)):
 		return Effects{Ignored: IgnoredEpochAhead}
+	case u.SuspectedDuplicate != 0 && u.UpdateEpoch > u.SuspectedDuplicate:
+		return Effects{Ignored: IgnoredSuspicion}
 	}
 	if sender.legacy {
 		u.Ext = nil // a legacy node relays none; this one is not its originator's
@@ -237,6 +249,10 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 		} else if o.ext == nil {
 			o.ext = u.Ext
 		}
+	}
+	news := o == nil || o.olderThan(u) || u.SuspectedDuplicate != 0
+	if m.neighbours[u.NodeID] != nil && from != u.NodeID && news {
+		return m.secondHand(now, u)
 	}
 	if !m.seen.add(now, u.UpdateID, m.limits.seen) {
 		return Effects{Ignored: IgnoredSeen}
@@ -259,7 +275,7 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 		e.Learned = []string{u.NodeID}
 		soonest(&m.floodAt, now.Add(FloodDelay)) // so that the newcomer learns of us
 		m.planSPF(now)
-	case u.UpdateEpoch < o.epoch || u.UpdateEpoch == o.epoch && u.UpdateSequence <= o.sequence:
+	case !o.olderThan(u):
 		return m.correct(now, from, o, u)
 	case u.UpdateEpoch > o.epoch:
 		e.Restarted = []string{u.NodeID}
@@ -302,6 +318,23 @@ func (m *Machine) claimed(now time.Time, u *wire.RoutingUpdate) Effects {
 	return e
 }
 
+// secondHand handles what another node says about a neighbour of ours, before that
+// has said it itself: a copy that was faster, or a lie. What a neighbour says we
+// take from it alone; but it is told, so that it can deny it.
+func (m *Machine) secondHand(now time.Time, u *wire.RoutingUpdate) Effects {
+	e := Effects{Ignored: IgnoredSecondHand}
+	if !m.seen.add(now, secondHandMark+u.UpdateID, m.limits.seen) {
+		return e
+	}
+	v := *u
+	v.ForwardingNode = m.config.Self
+	if m.neighbours[u.NodeID].legacy {
+		v.Ext = nil
+	}
+	e.Send = []Send{{To: []string{u.NodeID}, Update: &v}}
+	return e
+}
+
 // answer denies a claim to our ID, and plans when the next may be denied: two
 // nodes that both go on must not keep the mesh busy.
 func (m *Machine) answer(now time.Time) []Send {
@@ -317,12 +350,9 @@ func (m *Machine) answer(now time.Time) []Send {
 }
 
 // suspected handles an update that says that another node has its originator's
-// ID. Of the two the elder is right, and only the elder can say so; then what is
-// known goes back to its epoch and sequence.
+// ID. Of the two the elder is right, and only the elder can say so (Receive has
+// checked that); then what is known goes back to its epoch and sequence.
 func (m *Machine) suspected(from string, o *origin, u *wire.RoutingUpdate) Effects {
-	if u.UpdateEpoch > u.SuspectedDuplicate {
-		return Effects{Ignored: IgnoredSuspicion}
-	}
 	if o != nil && o.epoch == u.SuspectedDuplicate {
 		o.epoch, o.sequence = u.UpdateEpoch, u.UpdateSequence
 		o.ext = u.Ext

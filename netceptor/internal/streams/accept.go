@@ -39,6 +39,7 @@ func (c *Carrier) serve(t *transport) {
 		if err != nil {
 			return // closed, with the carrier or with the last use of the transport
 		}
+		c.admission.meet(q)
 		cn := newConn(c, q, c.localOf(q), endpointOf(q.RemoteAddr()), false)
 		if !c.register(cn) {
 			c.spawn(func() { cn.close(connBusy, "too many connections") })

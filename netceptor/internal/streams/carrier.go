@@ -75,6 +75,8 @@ type Carrier struct {
 
 	initialWindow, maxWindow uint64 // of streams; tests have others
 
+	admission admission
+
 	main *transport // set by Start: dials; accepts for all services if it is fast
 	fast bool
 
@@ -283,23 +285,26 @@ func (c *Carrier) Deliver(src, dst Endpoint, payload []byte, ecn uint8) bool {
 	return s != nil
 }
 
-// Unreachable tells of a notice about a packet from one of our services. Notices
-// are not authenticated, so they end only what cannot be told otherwise: dials
-// that wait for a first answer, and netceptor connections whose dialler is gone.
-func (c *Carrier) Unreachable(src, dst Endpoint, problem string) {
-	if problem != "service unknown" {
-		return
-	}
+// Unreachable tells of a notice about a packet from one of our services: why is
+// ErrServiceUnknown or another reason. Notices are not authenticated, so they end
+// only what cannot be told otherwise: dials that wait for a first answer, and
+// netceptor connections whose dialler is gone.
+func (c *Carrier) Unreachable(src, dst Endpoint, why error) {
+	unknown := errors.Is(why, ErrServiceUnknown)
 	c.mu.RLock()
 	var gone []*conn
 	for a := range c.attempts {
 		if a.to.endpoint == dst && src == c.dialFrom {
-			a.cancel(ErrServiceUnknown)
+			a.cancel(why)
 		}
 	}
 	for cn := range c.conns {
-		if cn.legacy && !cn.dialled && cn.local == src && cn.remote == dst {
+		switch {
+		case cn.local != src || cn.remote != dst:
+		case unknown && cn.legacy && !cn.dialled:
 			gone = append(gone, cn)
+		case !unknown && cn.dialled: // a service that is gone resets the connection, which cannot be forged
+			cn.unreachable(why)
 		}
 	}
 	c.mu.RUnlock()

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -30,7 +31,13 @@ type conn struct {
 	fullUntil time.Time // the far side has no room for streams until about then
 	retired   bool      // takes no new streams
 	ended     bool      // useless is closed
+	opening   map[*opener]struct{}
+	hint      error     // what was last said of our packets
+	hintTime  time.Time // when
 }
+
+// opener is somebody who waits for the far side to accept a stream.
+type opener struct{ cancel context.CancelCauseFunc }
 
 func newConn(c *Carrier, q *quic.Conn, local, remote Endpoint, dialled bool) *conn {
 	return &conn{
@@ -103,6 +110,48 @@ func (cn *conn) full(until time.Time) {
 	cn.fullUntil = until
 }
 
+// wait lets a dial that waits for its answer hear of notices, until the context
+// is cancelled with nil.
+func (cn *conn) wait(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	o := &opener{cancel}
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.opening == nil {
+		cn.opening = make(map[*opener]struct{})
+	}
+	cn.opening[o] = struct{}{}
+	return ctx, func() {
+		cancel(nil)
+		cn.mu.Lock()
+		defer cn.mu.Unlock()
+		delete(cn.opening, o)
+	}
+}
+
+// unreachable ends the dials that wait for an answer. Open streams are not ended by
+// what nobody vouches for; should they end since nothing is heard of the far side,
+// it was probably for this reason.
+func (cn *conn) unreachable(why error) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.hint, cn.hintTime = why, time.Now()
+	for o := range cn.opening {
+		o.cancel(why)
+	}
+}
+
+// silence describes the end of a connection that was no longer heard of.
+func (cn *conn) silence(err error) error {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cause := err.Error()
+	if cn.hint != nil && time.Since(cn.hintTime) < 2*idleTimeout {
+		cause += ": " + cn.hint.Error()
+	}
+	return &lostError{cause: cause, timeout: true, conn: true}
+}
+
 // watch waits for the end of the connection, or ends it when it is useless.
 func (cn *conn) watch() {
 	select {
@@ -145,6 +194,9 @@ func (cn *conn) lostBy(err error) error {
 	}
 	if cn.c.isClosed() {
 		return net.ErrClosed
+	}
+	if isTimeout(err) {
+		return cn.silence(err)
 	}
 	return lost(err)
 }

@@ -284,6 +284,8 @@ func (cn *conn) openStream(ctx context.Context) (*Stream, error) {
 		str.CancelWrite(codeReset)
 		str.CancelRead(codeReset)
 	}
+	ctx, done := cn.wait(ctx)
+	defer done()
 	stop := context.AfterFunc(ctx, giveUp)
 	var answer [1]byte
 	_, err = io.ReadFull(str, answer[:])

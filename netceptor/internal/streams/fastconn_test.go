@@ -76,7 +76,7 @@ func TestReadBatch(t *testing.T) {
 	}
 }
 
-func TestReadBatchDoesNotAllocate(t *testing.T) {
+func TestReadBatchAllocs(t *testing.T) {
 	c := newTestFastConn(t, nil)
 	ms, p := messages(8), make([]byte, 1400)
 	if n := testing.AllocsPerRun(100, func() {

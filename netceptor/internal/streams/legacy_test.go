@@ -335,23 +335,23 @@ func TestLegacyManyDials(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	modes(t, func(t *testing.T, basic bool) {
 		_, c, p := newLegacyPair(t, basic, false)
-		c.Unreachable(p.ours.Local(), p.ours.Remote(), "message expired")
-		c.Unreachable(p.ours.Local(), MakeEndpoint(9, svc("other")), "service unknown")
+		c.Unreachable(p.ours.Local(), p.ours.Remote(), errors.New("message expired"))
+		c.Unreachable(p.ours.Local(), MakeEndpoint(9, svc("other")), ErrServiceUnknown)
 		if _, err := p.str.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := p.ours.Read(make([]byte, 1)); err != nil {
 			t.Fatalf("a notice about something else: %v", err)
 		}
-		c.Unreachable(p.ours.Local(), p.ours.Remote(), "service unknown")
+		c.Unreachable(p.ours.Local(), p.ours.Remote(), ErrServiceUnknown)
 		_, err := p.ours.Read(make([]byte, 1))
 		wantErr(t, err, ErrReset)
 		_ = p.ours.Close()
 
 		ours := newPair(t, basic)
 		d, a := ours.open(t)
-		ours.a.Unreachable(d.Local(), d.Remote(), "service unknown")
-		ours.b.Unreachable(a.Local(), a.Remote(), "service unknown")
+		ours.a.Unreachable(d.Local(), d.Remote(), ErrServiceUnknown)
+		ours.b.Unreachable(a.Local(), a.Remote(), ErrServiceUnknown)
 		if _, err := d.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}

@@ -99,7 +99,7 @@ func (m *testMesh) send(src, dst Endpoint, b []byte, segment int, ecn uint8) {
 			m.notices.Add(1)
 			if sender != nil {
 				// As a node would: asynchronously, after a way through the mesh.
-				go sender.Unreachable(src, dst, "service unknown")
+				go sender.Unreachable(src, dst, ErrServiceUnknown)
 			}
 		}
 	}

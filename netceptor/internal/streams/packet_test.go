@@ -82,7 +82,7 @@ func TestQueueDeadline(t *testing.T) {
 	wantErr(t, <-waited, net.ErrClosed)
 }
 
-func TestQueueDoesNotAllocate(t *testing.T) {
+func TestQueueAllocs(t *testing.T) {
 	var q packetQueue
 	q.init(queueSize)
 	p, b := make([]byte, 1400), make([]byte, maxPacket)

@@ -62,7 +62,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 // end. While it waits it holds no buffer.
 func (s *Stream) WriteTo(w io.Writer) (total int64, err error) {
 	for {
-		n, err := s.pass(w)
+		n, err := s.Pass(w)
 		total += int64(n)
 		if errors.Is(err, io.EOF) {
 			return total, nil
@@ -73,8 +73,9 @@ func (s *Stream) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// pass waits until there is something to read, and writes it to w.
-func (s *Stream) pass(w io.Writer) (int, error) {
+// Pass waits until there is something to read, and writes to w at once what of
+// it fits in a buffer. It returns how much that was; io.EOF is a clean end.
+func (s *Stream) Pass(w io.Writer) (int, error) {
 	var first [1]byte
 	_, _ = s.str.Peek(first[:]) // whatever it ended by, Read tells it right
 	buf := buffers.Get().(*buffer)

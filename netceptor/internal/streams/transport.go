@@ -16,7 +16,11 @@ type transport struct {
 // newTransport starts quic-go on a packet connection, which it then owns.
 func (c *Carrier) newTransport(pc packetConn) (*transport, error) {
 	key := quic.StatelessResetKey(c.conf.ResetKey)
-	t := &transport{conn: pc, quic: &quic.Transport{Conn: pc, StatelessResetKey: &key}}
+	t := &transport{conn: pc, quic: &quic.Transport{
+		Conn: pc, StatelessResetKey: &key,
+		VerifySourceAddress: c.admission.verify,
+		ConnContext:         c.admission.enter,
+	}}
 	var err error
 	t.listener, err = t.quic.Listen(c.serverTLS, c.serverQUIC())
 	if err != nil {

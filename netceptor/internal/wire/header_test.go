@@ -80,7 +80,7 @@ func TestDataEdit(t *testing.T) {
 	}
 }
 
-func TestDataAllocatesNothing(t *testing.T) {
+func TestDataAllocs(t *testing.T) {
 	m := (&Header{Hops: 255}).Append(nil)
 	if n := testing.AllocsPerRun(100, func() {
 		d, err := AsData(m)

@@ -33,7 +33,8 @@ const usage = `Usage: receptor-plugcheck link|stream --exec PROGRAM [options]
 
 Runs the plug PROGRAM once for each check, plays the core to it (and the medium:
 TCP on loopback), and prints a line for each: "ok ID", "FAIL ID: what was
-expected, and what came", or "skip ID: why".
+expected, and what came", or "skip ID: why". Lines with "(hand-off)" are of a
+core that takes sockets.
 
 Options:
   --exec PROGRAM         the plug, with its arguments if it needs some; it gets
@@ -42,8 +43,11 @@ Options:
   --listen-param N=V     a parameter of these; may be given several times
   --dial-kind KIND       items that connect; default: the first kind of the role with direction out
   --dial-param N=V       a parameter of these; may be given several times
+  --handoff              only with hand-off: the core grants fdpass, and takes sockets
+  --no-handoff           only with all bytes relayed; default: both, one after the other
   --run PATTERN          only these IDs: link/relay-bytes, link, link/end-*
   --timeout DURATION     of each check; default 30s
+  --parallel N           run N checks at once; default 1. Not with fixed addresses in V
   --json                 one JSON object a line
   --verbose              pass on what the plug writes
   --list                 print the IDs and what they mean
@@ -67,6 +71,7 @@ func main() {
 type command struct {
 	check.Options
 	exec                          string
+	handoff, relay                bool
 	json, verbose, list, ver, man bool
 }
 
@@ -90,8 +95,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		printf(stdout, "receptor-plugcheck %s (%s)\n", version, module)
 		return exitOK
 	case c.list:
-		for _, k := range check.Checks(c.Role, c.Pattern) {
-			printf(stdout, "%-32s %s\n", k.ID, k.About)
+		told := map[string]bool{} // of what is checked with and without hand-off once
+		for _, k := range check.Checks(c.Role, c.Mode, c.Pattern) {
+			if !told[k.ID] {
+				told[k.ID] = true
+				printf(stdout, "%-32s %s\n", k.ID, k.About)
+			}
 		}
 		return exitOK
 	}
@@ -131,7 +140,10 @@ func parse(args []string) (command, error) {
 	f.Func("listen-param", "", setParam(c.Listen.Params))
 	f.Func("dial-param", "", setParam(c.Dial.Params))
 	f.StringVar(&c.Pattern, "run", "", "")
+	f.BoolVar(&c.handoff, "handoff", false, "")
+	f.BoolVar(&c.relay, "no-handoff", false, "")
 	f.DurationVar(&c.Timeout, "timeout", check.DefaultTimeout, "")
+	f.IntVar(&c.Parallel, "parallel", 1, "")
 	f.BoolVar(&c.json, "json", false, "")
 	f.BoolVar(&c.verbose, "verbose", false, "")
 	f.BoolVar(&c.list, "list", false, "")
@@ -140,6 +152,12 @@ func parse(args []string) (command, error) {
 	if err == nil && f.NArg() > 0 { // flags may stand on either side of the role
 		c.Role = f.Arg(0)
 		err = f.Parse(f.Args()[1:])
+	}
+	switch {
+	case c.handoff:
+		c.Mode = check.Handoff
+	case c.relay:
+		c.Mode = check.Relay
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -153,7 +171,9 @@ func parse(args []string) (command, error) {
 		return c, fmt.Errorf("unknown argument %q", f.Arg(0))
 	case c.Role != wire.RoleLink && c.Role != wire.RoleStream:
 		return c, fmt.Errorf("role: expected link or stream, got %q", c.Role)
-	case len(check.Checks(c.Role, c.Pattern)) == 0:
+	case c.handoff && c.relay:
+		return c, errors.New("--handoff and --no-handoff: expected one of them at most")
+	case len(check.Checks(c.Role, c.Mode, c.Pattern)) == 0:
 		return c, fmt.Errorf("--run %s names no check of role %s", c.Pattern, c.Role)
 	case !c.list && strings.TrimSpace(c.exec) == "":
 		return c, errors.New("--exec: expected a program")

@@ -73,6 +73,12 @@ func (r *process) Stop() error {
 	return fmt.Errorf("SIGTERM: expected an orderly end, got none within %v", stopPatience)
 }
 
+// Kill implements check.Process.
+func (r *process) Kill() {
+	_ = r.cmd.Process.Kill() // or it has ended already
+	<-r.ended
+}
+
 // orOK is err, or what stands for none.
 func orOK(err error) error {
 	if err == nil {

@@ -9,15 +9,15 @@ import (
 
 func authorisationChecks(role string) []Check {
 	checks := []Check{
-		{"authorisation/hello-back-off", "a plug that is denied pauses between its attempts", helloBackOff},
-		{"authorisation/retry-after", "retry_after_ms of a refusal is kept", retryAfter},
-		{"authorisation/secret", "objects are opened with the secret of the session that lives, never an older one", secret},
+		{ID: "authorisation/hello-back-off", About: "a plug that is denied pauses between its attempts", run: helloBackOff},
+		{ID: "authorisation/retry-after", About: "retry_after_ms of a refusal is kept", run: retryAfter},
+		{ID: "authorisation/secret", About: "objects are opened with the secret of the session that lives, never an older one", run: secret},
 	}
 	switch role {
 	case wire.RoleLink:
-		checks = append(checks, Check{"authorisation/link-back-off", "an item whose links are denied pauses between its attempts", linkBackOff})
+		checks = append(checks, Check{ID: "authorisation/link-back-off", About: "an item whose links are denied pauses between its attempts", run: linkBackOff})
 	case wire.RoleStream:
-		checks = append(checks, Check{"authorisation/bind-back-off", "an item whose service is denied pauses between its attempts", bindBackOff})
+		checks = append(checks, Check{ID: "authorisation/bind-back-off", About: "an item whose service is denied pauses between its attempts", run: bindBackOff})
 	}
 	return checks
 }
@@ -57,7 +57,7 @@ func retryAfter(s *stand) {
 		return nil
 	})
 	s.start()
-	s.core.Session()
+	s.session()
 	if d := time.Duration(early.Load()); d > 0 {
 		s.Fatalf("next HELLO after a refusal with retry_after_ms: expected not before %v, got %v", pause, d)
 	}
@@ -70,7 +70,7 @@ func secret(s *stand) {
 	for range 3 {
 		s.away()
 		s.core.Start()
-		core = s.core.Session()
+		core = s.session()
 		s.configure(core, it)
 		s.exchange(s.open(addr))
 		if n := len(s.core.Denied()); n > 0 {
@@ -94,11 +94,11 @@ func linkBackOff(s *stand) {
 	}()
 	s.configure(core, it)
 	s.attempts("LINK", func(within time.Duration) bool {
-		d := s.core.Opening(within)
-		if d != nil {
-			d.Refuse(wire.NewError(wire.CodeDenied, "receptor-plugcheck denies it"))
+		o, _ := s.core.Opening(within)
+		if o != nil {
+			o.Refuse(wire.NewError(wire.CodeDenied, "receptor-plugcheck denies it"))
 		}
-		return d != nil
+		return o != nil
 	})
 }
 
@@ -113,7 +113,7 @@ func bindBackOff(s *stand) {
 		return wire.NewError(wire.CodeDenied, "receptor-plugcheck denies it")
 	}
 	s.start()
-	core := s.core.Session()
+	core := s.session()
 	it := s.item(core.Hello, out, s.freeAddr())
 	s.configure(core, it)
 	s.attempts("BIND", func(within time.Duration) bool {

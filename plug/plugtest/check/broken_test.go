@@ -1,158 +1,17 @@
 package check_test
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"io"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/plugtest/check"
 	"github.com/project-receptor/receptor/plug/wire"
 )
-
-// frame is a control frame on its way between a good plug and the core.
-type frame struct {
-	wire.Header
-	body map[string]any
-}
-
-// saboteur stands between a good plug and the core, and breaks one rule. Its
-// functions see every control frame on its way and say what becomes of it; nil
-// ones let all pass.
-type saboteur struct {
-	preamble func([]byte)
-
-	// toCore and toPlug may change a frame; false drops it. answer puts a frame
-	// into the other direction.
-	toCore, toPlug func(f *frame, answer func(frame)) bool
-
-	// toMesh and toMedium change what follows the first exchange of a data connection.
-	toMesh, toMedium func(b []byte) []byte
-
-	keepOpen bool // the end of one side of a data connection is not told to the other
-	sessions int  // how many connections of sessions there may be; 0: all
-}
-
-// dialer puts the saboteur on a plug's way to its core.
-func (s *saboteur) dialer(dial plugtest.Dialer) plugtest.Dialer {
-	var mu sync.Mutex
-	sessions := 0
-	return func(ctx context.Context) (net.Conn, error) {
-		core, err := dial(ctx)
-		if err != nil {
-			return nil, err
-		}
-		inside, outside, err := socketPair()
-		if err != nil {
-			return nil, errors.Join(err, core.Close())
-		}
-		go func() {
-			b := make([]byte, wire.PreambleSize)
-			if _, err := io.ReadFull(outside, b); err != nil {
-				_, _ = core.Close(), outside.Close()
-				return
-			}
-			isData := wire.ConnKind(b[9]) == wire.ConnData
-			if !isData {
-				mu.Lock()
-				sessions++
-				late := s.sessions > 0 && sessions > s.sessions
-				mu.Unlock()
-				if late {
-					_, _ = core.Close(), outside.Close()
-					return
-				}
-			}
-			if s.preamble != nil {
-				s.preamble(b)
-			}
-			_, _ = core.Write(b)
-			var writing sync.Mutex
-			go s.pump(outside, core, &writing, isData, s.toCore, s.toMesh)
-			s.pump(core, outside, &writing, isData, s.toPlug, s.toMedium)
-		}()
-		return inside, nil
-	}
-}
-
-// socketPair returns the two ends of a Unix socket.
-func socketPair() (net.Conn, net.Conn, error) {
-	l, err := net.Listen("unix", "")
-	if err != nil {
-		return nil, nil, err
-	}
-	defer l.Close()
-	a, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		return nil, nil, err
-	}
-	b, err := l.Accept()
-	return a, b, err
-}
-
-// pump carries one direction until it ends.
-func (s *saboteur) pump(from, to net.Conn, writing *sync.Mutex, isData bool, see func(*frame, func(frame)) bool, bytes func([]byte) []byte) {
-	defer func() {
-		if !isData || !s.keepOpen {
-			_, _ = from.Close(), to.Close()
-		}
-	}()
-	write := func(c net.Conn, f frame) {
-		b, err := json.Marshal(f.body)
-		if err != nil {
-			return
-		}
-		f.Length = uint32(len(b))
-		writing.Lock()
-		defer writing.Unlock()
-		_, _ = c.Write(append(f.Append(nil), b...))
-	}
-	for first := true; first || !isData; first = false {
-		var f frame
-		head := make([]byte, wire.HeaderSize)
-		if _, err := io.ReadFull(from, head); err != nil {
-			return
-		}
-		if string(head[:8]) == wire.Magic { // of a core of another major
-			_, _ = to.Write(head)
-			continue
-		}
-		f.Header, _, _ = wire.ParseHeader(head)
-		b := make([]byte, f.Length)
-		if _, err := io.ReadFull(from, b); err != nil {
-			return
-		}
-		if json.Unmarshal(b, &f.body) != nil {
-			return
-		}
-		if see == nil || see(&f, func(a frame) { write(from, a) }) {
-			write(to, f)
-		}
-	}
-	b := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(b)
-		if n > 0 {
-			out := b[:n]
-			if bytes != nil {
-				out = bytes(out)
-			}
-			if _, err := to.Write(out); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
-}
 
 // drop lets no frame of a type and flags pass.
 func drop(t wire.Type, flags wire.Flags) func(*frame, func(frame)) bool {
@@ -182,6 +41,81 @@ func item(b map[string]any) map[string]any {
 	return items[0].(map[string]any)
 }
 
+// handedOver is, of an ID, that it is checked with hand-off; alone: all that are.
+const handedOver = " (hand-off)"
+
+// handing lets how change the frames of a type that hand a socket over.
+func handing(t wire.Type, how func(*frame)) func(*frame, func(frame)) bool {
+	return func(f *frame, _ func(frame)) bool {
+		if f.Type == t && len(f.files) > 0 {
+			how(f)
+		}
+		return true
+	}
+}
+
+// withConn lets do do something to the socket of a frame.
+func withConn(f *frame, do func(*net.TCPConn)) {
+	c, err := net.FileConn(f.files[0])
+	if err != nil {
+		return
+	}
+	defer func() { _ = c.Close() }() // a duplicate
+	if tcp, ok := c.(*net.TCPConn); ok {
+		do(tcp)
+	}
+}
+
+// holder holds duplicates of what is handed over, by the request.
+type holder struct {
+	mu    sync.Mutex
+	socks map[uint32]net.Conn
+}
+
+func (h *holder) hold(f *frame) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.socks == nil {
+		h.socks = map[uint32]net.Conn{}
+	}
+	if len(f.files) > 0 {
+		h.socks[f.ID], _ = net.FileConn(f.files[0])
+	}
+}
+
+// forEver is a saboteur that holds all streams' sockets.
+func (h *holder) forEver() *saboteur {
+	n := uint32(0)
+	return &saboteur{toCore: func(f *frame, _ func(frame)) bool {
+		if f.Type == wire.TypeDial || f.Type == wire.TypeAccept {
+			h.hold(&frame{Header: wire.Header{ID: atomic.AddUint32(&n, 1)}, files: f.files})
+		}
+		return true
+	}}
+}
+
+// saboteur holds what is refused, and keeps that from its plug.
+func (h *holder) saboteur() *saboteur {
+	return &saboteur{
+		toCore: handing(wire.TypeLink, h.hold),
+		toPlug: func(f *frame, _ func(frame)) bool {
+			if f.Type != wire.TypeLink || f.ID == 1 {
+				return true
+			}
+			if f.Flags&wire.FlagError != 0 {
+				f.Flags, f.body = wire.FlagResponse, map[string]any{"object": "sabotage"}
+				return true
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if c := h.socks[f.ID]; c != nil {
+				_ = c.Close()
+			}
+			return true
+		},
+	}
+}
+
 // broken are plugs that break one rule each, and the checks that find it.
 var broken = []struct {
 	name  string
@@ -198,12 +132,12 @@ var broken = []struct {
 	{
 		"no process", wire.RoleStream,
 		&saboteur{toCore: change(wire.TypeHello, 0, set("process", ""))},
-		[]string{"session/hello"},
+		[]string{"restart/plug", "restart/plug" + handedOver, "session/hello"},
 	},
 	{
 		"another process after a restart of the core", wire.RoleLink,
 		&saboteur{toCore: change(wire.TypeHello, 0, func(b map[string]any) { b["process"] = time.Now().String() })},
-		[]string{"restart/attach"},
+		[]string{"restart/attach", "restart/attach" + handedOver},
 	},
 	{
 		"no version of its role", wire.RoleLink,
@@ -257,7 +191,7 @@ var broken = []struct {
 	{
 		"takes every CONFIG", wire.RoleLink,
 		&saboteur{toCore: change(wire.TypeConfig, wire.FlagResponse, func(b map[string]any) { delete(b, "errors") })},
-		[]string{"session/config-refused"},
+		[]string{"session/config-refused", "session/config-refused" + handedOver},
 	},
 	{
 		"starts items again that have not changed", wire.RoleLink,
@@ -266,7 +200,7 @@ var broken = []struct {
 				p["changed"] = time.Now().String()
 			}
 		})},
-		[]string{"restart/listener", "session/config-diff"},
+		[]string{"restart/listener", "restart/listener" + handedOver, "session/config-diff"},
 	},
 	{
 		"goes on after DRAIN", wire.RoleStream,
@@ -278,12 +212,12 @@ var broken = []struct {
 			}
 			return true
 		}},
-		[]string{"session/drain"},
+		[]string{"session/drain", "session/drain" + handedOver, "session/drain-deadline"},
 	},
 	{
 		"another item in LINK", wire.RoleLink,
 		&saboteur{toCore: change(wire.TypeLink, 0, set("item", "another"))},
-		[]string{"link/open-in", "link/open-out", "link/redial", "restart/links-again"},
+		[]string{"link/open-in", "link/open-out", "link/redial", "restart/links-again", "restart/links-again" + handedOver},
 	},
 	{
 		"changes a byte of a link", wire.RoleLink,
@@ -304,7 +238,9 @@ var broken = []struct {
 		"never attaches again", wire.RoleStream,
 		&saboteur{sessions: 1},
 		[]string{
-			"authorisation/retry-after", "authorisation/secret", "restart/attach", "restart/bind", "restart/listener",
+			"authorisation/retry-after", "authorisation/secret", "authorisation/secret" + handedOver, "descriptors/outlives",
+			"restart/attach", "restart/attach" + handedOver, "restart/bind", "restart/bind" + handedOver,
+			"restart/listener", "restart/listener" + handedOver,
 			"skew/hello-refused", "skew/major", "skew/role-refused", "stream/gone-to-application",
 		},
 	},
@@ -336,7 +272,7 @@ var broken = []struct {
 			}
 			return true
 		}},
-		[]string{"stream/accept-refused", "stream/accept-unknown"},
+		[]string{"stream/accept-cancel", "stream/accept-refused", "stream/accept-unknown"},
 	},
 	{
 		"another node in DIAL", wire.RoleStream,
@@ -349,12 +285,147 @@ var broken = []struct {
 			toCore: change(wire.TypeBind, 0, func(b map[string]any) { b["bind"] = b["bind"].(string) + "#" + time.Now().String() }),
 			toPlug: change(wire.TypeAccept, 0, func(b map[string]any) { b["bind"], _, _ = strings.Cut(b["bind"].(string), "#") }),
 		},
-		[]string{"restart/bind", "stream/unbind"},
+		[]string{"restart/bind", "restart/bind" + handedOver, "stream/unbind"},
 	},
 	{
 		"never gives a service up", wire.RoleStream,
 		&saboteur{toCore: drop(wire.TypeUnbind, 0)},
 		[]string{"stream/unbind"},
+	},
+	{
+		"no probe", wire.RoleLink,
+		&saboteur{toCore: func(f *frame, _ func(frame)) bool {
+			if f.Type == wire.TypeHello {
+				f.FDs, f.files = 0, nil
+			}
+			return true
+		}},
+		[]string{handedOver},
+	},
+	{
+		"a probe that is no fresh socket", wire.RoleLink,
+		&saboteur{toCore: func(f *frame, _ func(frame)) bool {
+			if f.Type == wire.TypeHello {
+				if c, err := net.FileConn(f.files[0]); err == nil {
+					_ = c.Close()
+				}
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return false
+				}
+				defer l.Close()
+				if f.files[0], err = l.(*net.TCPListener).File(); err != nil {
+					return false
+				}
+			}
+			return true
+		}},
+		[]string{"descriptors/probe"},
+	},
+	{
+		"hands over what was not granted", wire.RoleLink,
+		&saboteur{only: "descriptors/not-granted", toPlug: change(wire.TypeHello, wire.FlagResponse, set("features", []string{"fdpass"}))},
+		[]string{"descriptors/not-granted"},
+	},
+	{
+		"hands two sockets over at once", wire.RoleLink,
+		&saboteur{only: "descriptors/one-socket", toCore: handing(wire.TypeLink, func(f *frame) {
+			f.files, f.FDs = append(f.files, f.files[0]), 2
+		})},
+		[]string{"descriptors/one-socket"},
+	},
+	{
+		"shuts down what it has handed over", wire.RoleLink,
+		&saboteur{only: "descriptors/let-go", toCore: handing(wire.TypeLink, func(f *frame) {
+			withConn(f, func(c *net.TCPConn) { _ = c.CloseWrite() })
+		})},
+		[]string{"descriptors/let-go"},
+	},
+	{
+		"keeps its copy", wire.RoleStream,
+		new(holder).forEver(),
+		[]string{"descriptors/armed", "descriptors/let-go", "descriptors/refused"},
+	},
+	{
+		"reads what it hands over", wire.RoleStream,
+		&saboteur{toCore: handing(wire.TypeDial, func(f *frame) {
+			withConn(f, func(c *net.TCPConn) {
+				if c.SetReadDeadline(time.Now().Add(300*time.Millisecond)) == nil {
+					_, _ = c.Read(make([]byte, 4))
+				}
+			})
+		})},
+		[]string{"descriptors/hand-off-bytes"},
+	},
+	{
+		"does not arm what it hands over", wire.RoleStream,
+		&saboteur{toCore: handing(wire.TypeAccept, func(f *frame) {
+			withConn(f, func(c *net.TCPConn) { _ = c.SetLinger(-1) })
+		})},
+		[]string{"descriptors/armed"},
+	},
+	{
+		"does not look at live links", wire.RoleLink,
+		&saboteur{toPlug: change(wire.TypeConfig, 0, func(b map[string]any) { delete(item(b), "live") })},
+		[]string{"descriptors/live"},
+	},
+	{
+		"hears of no end", wire.RoleLink,
+		&saboteur{toPlug: drop(wire.TypeClosed, 0)},
+		[]string{"descriptors/closed", "descriptors/closed-early", "descriptors/live"},
+	},
+	{
+		"takes what it has handed over for lost", wire.RoleLink,
+		&saboteur{toPlug: func(f *frame, _ func(frame)) bool {
+			if f.Type == wire.TypeLink && f.Flags == wire.FlagResponse && f.ID != 1 {
+				f.Flags, f.body = wire.FlagResponse|wire.FlagError, map[string]any{"code": "gone", "class": "gone", "msg": "sabotage"}
+			}
+			return true
+		}},
+		[]string{"descriptors/closed"},
+	},
+	{
+		"keeps what it hands over until its session ends, and ends it then", wire.RoleLink,
+		&saboteur{endsHanded: true},
+		[]string{"descriptors/let-go", "descriptors/live", "descriptors/outlives", "descriptors/refused"},
+	},
+	{
+		"never takes what was kept", wire.RoleStream,
+		&saboteur{toPlug: func(f *frame, _ func(frame)) bool {
+			if f.Type == wire.TypeTake {
+				f.Flags, f.FDs, f.files = wire.FlagResponse|wire.FlagError, 0, nil
+				f.body = map[string]any{"code": "notfound", "class": "retry", "msg": "sabotage"}
+			}
+			return true
+		}},
+		[]string{"descriptors/keep", "descriptors/takeover", "restart/plug" + handedOver},
+	},
+	{
+		"holds what was refused", wire.RoleLink, new(holder).saboteur(),
+		[]string{"descriptors/refused"},
+	},
+	{
+		"hoards a link", wire.RoleLink, &saboteur{hoard: true},
+		[]string{"link/back-pressure"},
+	},
+	{
+		"hoards a stream", wire.RoleStream, &saboteur{hoard: true},
+		[]string{"stream/back-pressure"},
+	},
+	{
+		"does not look at CANCEL", wire.RoleStream,
+		&saboteur{toPlug: drop(wire.TypeCancel, 0)},
+		[]string{"stream/accept-cancel"},
+	},
+	{
+		"does not look at the deadline of DRAIN", wire.RoleLink,
+		&saboteur{toPlug: change(wire.TypeDrain, 0, set("deadline_ms", 0))},
+		[]string{"session/drain-deadline"},
+	},
+	{
+		"one process as another", wire.RoleStream,
+		&saboteur{toCore: change(wire.TypeHello, 0, set("process", "p"))},
+		[]string{"restart/plug", "restart/plug" + handedOver},
 	},
 }
 
@@ -375,13 +446,13 @@ func TestBrokenPlugsFail(t *testing.T) {
 			defer func() { <-turn }()
 			o := check.Options{Role: b.role, Start: inProcess(goodPlug(b.role), b.plug.dialer), Timeout: 15 * time.Second, Ports: ports}
 			var checks sync.WaitGroup
-			for _, c := range check.Checks(b.role, "") {
-				if strings.HasSuffix(c.ID, "-bytes") && b.plug.toMesh == nil {
+			for _, c := range check.Checks(b.role, check.Both, b.plug.only) {
+				if much(c.ID) && !slices.Contains(b.fails, c.ID) {
 					continue // much to carry, and nothing touches it
 				}
 				checks.Go(func() {
 					r := check.RunOne(t.Context(), o, c)
-					want := slices.Contains(b.fails, r.ID) || b.fails == nil && r.Outcome != check.Skip
+					want := b.fails == nil && r.Outcome != check.Skip || slices.ContainsFunc(b.fails, func(id string) bool { return names(id, r) })
 					if want != (r.Outcome == check.Fail) {
 						t.Errorf("%s: that it fails is %v, but: %s", b.name, want, r)
 					}
@@ -391,4 +462,21 @@ func TestBrokenPlugsFail(t *testing.T) {
 		})
 	}
 	running.Wait()
+}
+
+// much says whether a check carries much, and so takes long.
+func much(id string) bool {
+	return strings.HasSuffix(id, "-bytes") || strings.HasSuffix(id, "/back-pressure")
+}
+
+// names says whether id, perhaps with handedOver, is that of r.
+func names(id string, r check.Result) bool {
+	switch {
+	case id == handedOver:
+		return r.Handoff
+	case strings.HasPrefix(r.ID, "descriptors/") || !r.Handoff:
+		return id == r.ID
+	default:
+		return id == r.ID+handedOver
+	}
 }

@@ -12,6 +12,8 @@ package check
 import (
 	"context"
 	"path"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/wire"
@@ -29,7 +31,20 @@ type Process interface {
 	// Stop ends the plug in order and waits for it. It is an error if that had
 	// ended before, or ends otherwise.
 	Stop() error
+
+	// Kill ends the plug at once and waits for it.
+	Kill()
 }
+
+// Mode says who carries the bytes while a plug is checked.
+type Mode string
+
+// The modes.
+const (
+	Both    Mode = ""        // one after the other
+	Relay   Mode = "relay"   // the plug: the core grants no descriptors
+	Handoff Mode = "handoff" // the core, wherever the plug hands its socket over
+)
 
 // Item says which kind of items to use in one direction, and how.
 type Item struct {
@@ -53,9 +68,11 @@ type Options struct {
 	// Describe, if set, returns what the program prints for "describe".
 	Describe func(ctx context.Context) ([]byte, error)
 
+	Mode         Mode
 	Listen, Dial Item          // of direction "in" and "out"
 	Pattern      string        // path.Match of IDs, or a group; empty: all
 	Timeout      time.Duration // of each check; 0: DefaultTimeout
+	Parallel     int           // how many run at once; 0: one. Fixed addresses among the parameters allow no more
 	Ports        *Ports        // for listeners of the plug; nil: of their own
 }
 
@@ -72,6 +89,7 @@ const (
 // Result is what one check has found.
 type Result struct {
 	ID      string  `json:"id"`
+	Handoff bool    `json:"handoff,omitempty"` // the core has granted descriptors
 	Outcome Outcome `json:"outcome"`
 	Detail  string  `json:"detail,omitempty"` // of FAIL and skip: one line
 }
@@ -79,6 +97,9 @@ type Result struct {
 // String is the result as people read it.
 func (r Result) String() string {
 	s := string(r.Outcome) + " " + r.ID
+	if r.Handoff {
+		s += " (hand-off)"
+	}
 	if r.Detail != "" {
 		s += ": " + r.Detail
 	}
@@ -87,13 +108,15 @@ func (r Result) String() string {
 
 // Check is one rule: its ID never changes its meaning.
 type Check struct {
-	ID    string
-	About string // the rule, in a line
-	run   func(*stand)
+	ID      string
+	Handoff bool   // the core grants descriptors; some rules are checked with and without
+	About   string // the rule, in a line
+	run     func(*stand)
 }
 
-// Checks returns those for a role that pattern names, in the order in which they run.
-func Checks(role, pattern string) []Check {
+// Checks returns those for a role and a mode that pattern names, in the order in
+// which they run.
+func Checks(role string, mode Mode, pattern string) []Check {
 	var all []Check
 	all = append(all, programChecks()...)
 	all = append(all, sessionChecks()...)
@@ -106,14 +129,33 @@ func Checks(role, pattern string) []Check {
 	all = append(all, restartChecks(role)...)
 	all = append(all, skewChecks()...)
 	all = append(all, authorisationChecks(role)...)
-	all = append(all, descriptorsChecks()...)
-	var chosen []Check
+	all = append(all, Check{
+		ID:    "descriptors/not-granted",
+		About: "without the feature fdpass everything is relayed over data connections",
+		run:   func(s *stand) { s.both(s.exchange) },
+	})
 	for _, c := range all {
-		if matches(pattern, c.ID) {
-			chosen = append(chosen, c)
+		if c.Handoff = true; handedOverAsWell(c.ID) {
+			all = append(all, c)
 		}
 	}
-	return chosen
+	all = append(all, descriptorsChecks(role)...)
+	return slices.DeleteFunc(all, func(c Check) bool {
+		return !matches(pattern, c.ID) || mode == Relay && c.Handoff || mode == Handoff && !c.Handoff
+	})
+}
+
+// handedOverAsWell says which rules hold whoever carries the bytes, but where the
+// plug may keep them in one case only: it listens, opens and configures.
+func handedOverAsWell(id string) bool {
+	switch id {
+	case "session/config", "session/config-diff", "session/config-refused", "session/drain",
+		"restart/attach", "restart/listener", "restart/plug", "restart/links-again", "restart/bind",
+		"skew/unknown-fields", "authorisation/secret", "authorisation/link-back-off":
+		return true
+	default:
+		return false
+	}
 }
 
 // matches says whether a pattern names an ID, as a whole or by its group.
@@ -125,8 +167,8 @@ func matches(pattern, id string) bool {
 	return ok && err == nil
 }
 
-// Run runs the chosen checks, one after the other, and reports each. It returns
-// whether none has failed.
+// Run runs the chosen checks and reports each, in their order. It returns whether
+// none has failed.
 func Run(ctx context.Context, o Options, report func(Result)) bool {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
@@ -134,12 +176,32 @@ func Run(ctx context.Context, o Options, report func(Result)) bool {
 	if o.Ports == nil {
 		o.Ports = new(Ports)
 	}
-	good := true
-	for _, c := range Checks(o.Role, o.Pattern) {
-		if ctx.Err() != nil {
-			return false
+	checks := Checks(o.Role, o.Mode, o.Pattern)
+	results := make([]chan Result, len(checks))
+	turn := make(chan struct{}, max(o.Parallel, 1))
+	var running sync.WaitGroup
+	defer running.Wait()
+	for i := range checks {
+		results[i] = make(chan Result, 1)
+	}
+	running.Go(func() {
+		for i, c := range checks {
+			turn <- struct{}{}
+			running.Go(func() {
+				defer func() { <-turn }()
+				if ctx.Err() == nil {
+					results[i] <- RunOne(ctx, o, c)
+				}
+				close(results[i])
+			})
 		}
-		r := RunOne(ctx, o, c)
+	})
+	good := true
+	for _, result := range results {
+		r, ran := <-result
+		if !ran {
+			return false // ctx is done
+		}
 		good = good && r.Outcome != Fail
 		report(r)
 	}
@@ -154,6 +216,6 @@ func RunOne(ctx context.Context, o Options, c Check) Result {
 	if o.Ports == nil {
 		o.Ports = new(Ports)
 	}
-	outcome, detail := try(ctx, o.Timeout, func(t *trial) { c.run(&stand{trial: t, o: &o}) })
-	return Result{ID: c.ID, Outcome: outcome, Detail: detail}
+	outcome, detail := try(ctx, o.Timeout, func(t *trial) { c.run(&stand{trial: t, o: &o, handoff: c.Handoff}) })
+	return Result{ID: c.ID, Handoff: c.Handoff, Outcome: outcome, Detail: detail}
 }

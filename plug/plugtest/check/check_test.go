@@ -1,7 +1,9 @@
 package check_test
 
 import (
+	"fmt"
 	"regexp"
+	"sync"
 	"testing"
 
 	"github.com/project-receptor/receptor/plug/plugtest/check"
@@ -14,17 +16,21 @@ var checkedRoles = []string{wire.RoleLink, wire.RoleStream}
 func TestGoodPlugPasses(t *testing.T) {
 	t.Parallel()
 	ports := new(check.Ports)
+	var checks sync.WaitGroup
+	turn := make(chan struct{}, 16) // they mostly wait
 	for _, role := range checkedRoles {
-		for _, c := range check.Checks(role, "") {
-			t.Run(role+"/"+c.ID, func(t *testing.T) {
-				t.Parallel()
+		for _, c := range check.Checks(role, check.Both, "") {
+			turn <- struct{}{}
+			checks.Go(func() {
+				defer func() { <-turn }()
 				r := check.RunOne(t.Context(), check.Options{Role: role, Start: inProcess(goodPlug(role), nil), Ports: ports}, c)
 				if r.Outcome == check.Fail || r.Outcome == check.Skip && c.ID != "program/describe" {
-					t.Error(r)
+					t.Errorf("%s: %v", role, r)
 				}
 			})
 		}
 	}
+	checks.Wait()
 }
 
 func TestIDs(t *testing.T) {
@@ -32,11 +38,16 @@ func TestIDs(t *testing.T) {
 	form := regexp.MustCompile(`^[a-z]+/[a-z-]+$`)
 	for _, role := range checkedRoles {
 		seen := map[string]bool{}
-		for _, c := range check.Checks(role, "") {
-			if !form.MatchString(c.ID) || seen[c.ID] || c.About == "" {
+		for _, c := range check.Checks(role, check.Both, "") {
+			key := fmt.Sprint(c.ID, c.Handoff)
+			if !form.MatchString(c.ID) || seen[key] || c.About == "" {
 				t.Errorf("%s: %q is no ID, or there twice, or says nothing", role, c.ID)
 			}
-			seen[c.ID] = true
+			seen[key] = true
+		}
+		relay, handoff := len(check.Checks(role, check.Relay, "")), len(check.Checks(role, check.Handoff, ""))
+		if both := len(check.Checks(role, check.Both, "")); relay+handoff != both || relay < 30 || handoff < 15 {
+			t.Errorf("%s: %d checks of which %d relay and %d hand over", role, both, relay, handoff)
 		}
 	}
 }
@@ -44,13 +55,13 @@ func TestIDs(t *testing.T) {
 func TestPatterns(t *testing.T) {
 	t.Parallel()
 	for pattern, want := range map[string]int{
-		"session/ping": 1, "session/pi*": 1, "stream": 0, "descriptors": 1, "no/such": 0, "[": 0,
+		"session/ping": 1, "session/pi*": 1, "session/drain": 2, "stream": 0, "no/such": 0, "[": 0,
 	} {
-		if n := len(check.Checks(wire.RoleLink, pattern)); n != want {
+		if n := len(check.Checks(wire.RoleLink, check.Both, pattern)); n != want {
 			t.Errorf("%s names %d checks, want %d", pattern, n, want)
 		}
 	}
-	if n := len(check.Checks(wire.RoleLink, "link")); n < 5 {
+	if n := len(check.Checks(wire.RoleLink, check.Both, "link")); n < 5 {
 		t.Errorf("the group link has %d checks", n)
 	}
 }

@@ -48,7 +48,7 @@ func goodPlug(role string) *plug.Plug {
 		var d net.Dialer
 		switch {
 		case it.Kind == "good-in":
-			return listen(ctx, it, p, func(c net.Conn) error {
+			return listen(ctx, it, p, func(ctx context.Context, c net.Conn) error {
 				if role == wire.RoleLink {
 					return it.CarryLink(ctx, c, plug.LinkInfo{Dir: "in"})
 				}
@@ -60,7 +60,7 @@ func goodPlug(role string) *plug.Plug {
 			})
 		}
 		backoff := plug.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
-		for it.Attached(ctx) == nil {
+		for it.Attached(ctx) == nil && it.AwaitLive(ctx) == nil {
 			c, err := d.DialContext(ctx, "tcp", p.Address)
 			if err == nil {
 				it.Up(p.Address)
@@ -74,31 +74,19 @@ func goodPlug(role string) *plug.Plug {
 }
 
 // listen carries each connection to a port.
-func listen(ctx context.Context, it *plug.Item, p params, carry func(net.Conn) error) error {
-	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(p.Port))
+func listen(ctx context.Context, it *plug.Item, p params, carry func(context.Context, net.Conn) error) error {
+	l, err := it.Listen(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(p.Port))
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	it.Up(l.Addr().String())
-	var conns sync.WaitGroup
-	defer conns.Wait()
-	for {
+	return it.Accept(ctx, l, func(ctx context.Context, c net.Conn) {
 		if it.Attached(ctx) != nil {
-			return nil
+			_ = c.Close()
+			return
 		}
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		conns.Go(func() {
-			if it.Attached(ctx) != nil {
-				_ = c.Close()
-				return
-			}
-			_ = carry(c)
-		})
-	}
+		_ = carry(ctx, c)
+	}, func(err error) { it.Degraded("", err) })
 }
 
 // process is a plug that runs in this process.
@@ -106,6 +94,9 @@ type process struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	err    error // set before ended is closed
+
+	mu    sync.Mutex
+	conns []net.Conn // to the core
 }
 
 func (p *process) Ended() <-chan struct{} { return p.ended }
@@ -114,6 +105,16 @@ func (p *process) Stop() error {
 	p.cancel()
 	<-p.ended
 	return p.err
+}
+
+// Kill cuts the plug off from its core, and stops it then.
+func (p *process) Kill() {
+	p.mu.Lock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.mu.Unlock()
+	_ = p.Stop()
 }
 
 // inProcess runs a plug whose connections pass through the saboteur that
@@ -128,7 +129,15 @@ func inProcess(p *plug.Plug, sabotage func(plugtest.Dialer) plugtest.Dialer) fun
 		r := &process{cancel: cancel, ended: make(chan struct{})}
 		go func() {
 			defer close(r.ended)
-			r.err = plug.Run(ctx, p, plug.Options{Dial: dial})
+			r.err = plug.Run(ctx, p, plug.Options{Dial: func(ctx context.Context) (net.Conn, error) {
+				c, err := dial(ctx)
+				if err == nil {
+					r.mu.Lock()
+					r.conns = append(r.conns, c)
+					r.mu.Unlock()
+				}
+				return c, err
+			}})
 		}()
 		return r, nil
 	}

@@ -10,32 +10,33 @@ import (
 
 func linkChecks() []Check {
 	return []Check{
-		{"link/open-in", "a connection to a listener is opened as LINK, with the session's secret and the item", linkIn},
-		{"link/open-out", "a connection that the item makes is opened as LINK, with the session's secret and the item", linkOut},
-		{"link/quiet-before-answer", "nothing is sent between LINK and its answer", quietBeforeAnswer},
-		{"link/relay-bytes", "bytes are relayed as they are, 16 MiB each way", func(s *stand) { s.both(s.carryBulk) }},
-		{"link/relay-two", "links of one listener are apart", linkTwo},
-		{"link/refused", "a refused link leaves nothing on the medium", linkRefused},
-		{"link/end-by-core", "the end of the data connection ends the medium's", func(s *stand) {
+		{ID: "link/open-in", About: "a connection to a listener is opened as LINK, with the session's secret and the item", run: linkIn},
+		{ID: "link/open-out", About: "a connection that the item makes is opened as LINK, with the session's secret and the item", run: linkOut},
+		{ID: "link/quiet-before-answer", About: "nothing is sent between LINK and its answer", run: quietBeforeAnswer},
+		{ID: "link/relay-bytes", About: "bytes are relayed as they are, 16 MiB each way", run: func(s *stand) { s.both(s.carryBulk) }},
+		{ID: "link/back-pressure", About: "who is not read from is not read for: little waits in the plug, and nothing is lost", run: func(s *stand) { s.both(s.backPressure) }},
+		{ID: "link/relay-two", About: "links of one listener are apart", run: linkTwo},
+		{ID: "link/refused", About: "a refused link leaves nothing on the medium", run: linkRefused},
+		{ID: "link/end-by-core", About: "the end of the data connection ends the medium's", run: func(s *stand) {
 			s.both(func(p pipe) {
 				s.exchange(p)
 				s.must(p.core.Close(), "close the data connection")
 				_ = s.ends(p.medium, "the medium's connection after the end of the data connection")
 			})
 		}},
-		{"link/end-by-medium", "the end of the medium's connection ends the data connection", func(s *stand) {
+		{ID: "link/end-by-medium", About: "the end of the medium's connection ends the data connection", run: func(s *stand) {
 			s.both(func(p pipe) {
 				s.exchange(p)
 				s.must(p.medium.Close(), "close the medium's connection")
 				_ = s.ends(p.core, "the data connection after the end of the medium's")
 			})
 		}},
-		{"link/redial", "an item that makes links makes the next when one has ended", linkRedial},
+		{ID: "link/redial", About: "an item that makes links makes the next when one has ended", run: linkRedial},
 	}
 }
 
 // isLink checks the body of LINK.
-func (s *stand) isLink(d *plugtest.DataConn, core *plugtest.CoreSession, it wire.ConfigItem, dir string) {
+func (s *stand) isLink(d plugtest.Incoming, core *plugtest.CoreSession, it wire.ConfigItem, dir string) {
 	b := d.LinkBody()
 	if b.Session != core.Welcome.Session {
 		s.Fatalf("session of LINK: expected the secret of WELCOME, got another")
@@ -50,7 +51,7 @@ func linkIn(s *stand) {
 	core := s.attach()
 	it, addr := s.listening(core)
 	m := s.connect(addr)
-	d := s.core.Link()
+	d := s.incoming()
 	s.isLink(d, core, it, in)
 	s.exchange(pipe{m, s.opened(d)})
 }
@@ -67,7 +68,7 @@ func linkOut(s *stand) {
 	core := s.attach()
 	it, next := s.dialing(core)
 	p := next()
-	d := s.core.Link()
+	d := s.incoming()
 	s.isLink(d, core, it, out)
 	p.core = s.opened(d)
 	s.exchange(p)
@@ -89,7 +90,7 @@ func quietBeforeAnswer(s *stand) {
 	core := s.attach()
 	_, addr := s.listening(core)
 	m := s.connect(addr)
-	d := s.incoming()
+	d := s.incoming().(*plugtest.DataConn) // all is relayed here
 	const early = "\x05\x00early"
 	_, err := m.Write([]byte(early))
 	s.must(err, "write to the medium")
@@ -111,7 +112,7 @@ func linkRefused(s *stand) {
 	core := s.attach()
 	_, addr := s.listening(core)
 	m := s.connect(addr)
-	s.core.Link().Refuse(wire.NewError(wire.CodeDenied, "receptor-plugcheck refuses it"))
+	s.incoming().Refuse(wire.NewError(wire.CodeDenied, "receptor-plugcheck refuses it"))
 	_ = s.ends(m, "the medium's connection of a refused link")
 	s.exchange(s.open(addr)) // the next one is another matter
 }
@@ -121,7 +122,7 @@ func linkRedial(s *stand) {
 	it, next := s.dialing(core)
 	for _, end := range []string{"the medium", "the core"} {
 		p := next()
-		d := s.core.Link()
+		d := s.incoming()
 		s.isLink(d, core, it, out)
 		p.core = s.opened(d)
 		s.exchange(p)

@@ -6,25 +6,26 @@ import (
 
 func restartChecks(role string) []Check {
 	checks := []Check{
-		{"restart/wait", "a plug that starts before its core waits for it", restartWait},
-		{"restart/attach", "a plug attaches again when its core comes back, as the same process", restartAttach},
-		{"restart/listener", "listeners stay while the core is away, connections wait", restartListener},
+		{ID: "restart/wait", About: "a plug that starts before its core waits for it", run: restartWait},
+		{ID: "restart/attach", About: "a plug attaches again when its core comes back, as the same process", run: restartAttach},
+		{ID: "restart/plug", About: "a plug that is killed and started again attaches as another process under the same name, and serves", run: restartPlug},
+		{ID: "restart/listener", About: "listeners stay while the core is away, connections wait", run: restartListener},
 	}
 	switch role {
 	case wire.RoleLink:
 		checks = append(checks,
-			Check{"restart/links-end", "links end with the core", func(s *stand) {
+			Check{ID: "restart/links-end", About: "links end with the core", run: func(s *stand) {
 				s.both(func(p pipe) {
 					s.exchange(p)
 					s.core.Kill()
 					_ = s.ends(p.medium, "the medium's connection after the core's death")
 				})
 			}},
-			Check{"restart/links-again", "links are made again when the core is back", restartLinks},
+			Check{ID: "restart/links-again", About: "links are made again when the core is back", run: restartLinks},
 		)
 	case wire.RoleStream:
 		checks = append(checks,
-			Check{"restart/bind", "services are bound again, under the same name, when the core is back", restartBind},
+			Check{ID: "restart/bind", About: "services are bound again, under the same name, when the core is back", run: restartBind},
 		)
 	}
 	return checks
@@ -35,7 +36,7 @@ func restartWait(s *stand) {
 	s.run()
 	s.pause(quiet)
 	s.core.Start()
-	s.configure(s.core.Session())
+	s.configure(s.session())
 }
 
 func restartAttach(s *stand) {
@@ -48,6 +49,22 @@ func restartAttach(s *stand) {
 	}
 }
 
+func restartPlug(s *stand) {
+	core := s.attach()
+	it, addr := s.listening(core)
+	s.exchange(s.open(addr))
+	s.kill()
+	wait(s.trial, core.Done(), "the end of the session of a plug that was killed")
+	s.run()
+	again := s.session()
+	s.oneOf("name in HELLO of the next process", again.Hello.Name, core.Hello.Name)
+	if again.Hello.Process == core.Hello.Process {
+		s.Fatalf("process in HELLO of the next process: expected another, got the same")
+	}
+	s.configure(again, it)
+	s.exchange(s.open(addr))
+}
+
 func restartListener(s *stand) {
 	core := s.attach()
 	it, addr := s.listening(core)
@@ -55,7 +72,7 @@ func restartListener(s *stand) {
 	s.away()
 	early := s.connectNow(addr, "while the core is away")
 	s.core.Start()
-	core = s.core.Session()
+	core = s.session()
 	s.configure(core, it)
 	s.exchange(pipe{early, s.opened(s.incoming())})
 	s.exchange(s.open(addr))
@@ -65,12 +82,12 @@ func restartLinks(s *stand) {
 	core := s.attach()
 	it, next := s.dialing(core)
 	p := next()
-	p.core = s.opened(s.core.Link())
+	p.core = s.opened(s.incoming())
 	s.exchange(p)
 	core = s.restart()
 	s.configure(core, it)
 	p = next()
-	d := s.core.Link()
+	d := s.incoming()
 	s.isLink(d, core, it, out)
 	p.core = s.opened(d)
 	s.exchange(p)

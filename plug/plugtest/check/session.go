@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"regexp"
 	"slices"
@@ -26,26 +25,27 @@ var plugName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 
 func programChecks() []Check {
 	return []Check{
-		{"program/describe", "\"describe\" prints as JSON what HELLO says", describes},
+		{ID: "program/describe", About: "\"describe\" prints as JSON what HELLO says", run: describes},
 	}
 }
 
 func sessionChecks() []Check {
 	return []Check{
-		{"session/preamble", "a connection begins with the preamble and HELLO, a request with id 1, within 5 s", preamble},
-		{"session/hello", "HELLO has a name of 1 to 63 of a-z, 0-9 and -, and names its process", hello},
-		{"session/roles", "HELLO asks for the role, and lists its versions", roles},
-		{"session/kinds", "HELLO describes its kinds, each of one of its roles", kinds},
-		{"session/unknown-notification", "a notification that is not known is ignored", unknownNotification},
-		{"session/unknown-request", "a request that is not known is answered by unsupported", unknownRequest},
-		{"session/ping", "PING is answered", ping},
-		{"session/config", "CONFIG is answered and made so", config},
-		{"session/config-remove", "an item that CONFIG does not name any more is stopped", configRemove},
-		{"session/config-diff", "an item that has not changed is not touched", configDiff},
-		{"session/config-refused", "one wrong item is named, and everything stays as it was", configRefused},
-		{"session/wrong-parameter", "an item with a parameter that makes no sense is named, in the answer or in STATUS", wrongParameter},
-		{"session/status", "STATUS names each item, up or with the reason", status},
-		{"session/drain", "after DRAIN nothing new is opened, and what runs goes on", drain},
+		{ID: "session/preamble", About: "a connection begins with the preamble and HELLO, a request with id 1, within 5 s", run: preamble},
+		{ID: "session/hello", About: "HELLO has a name of 1 to 63 of a-z, 0-9 and -, and names its process", run: hello},
+		{ID: "session/roles", About: "HELLO asks for the role, and lists its versions", run: roles},
+		{ID: "session/kinds", About: "HELLO describes its kinds, each of one of its roles", run: kinds},
+		{ID: "session/unknown-notification", About: "a notification that is not known is ignored", run: unknownNotification},
+		{ID: "session/unknown-request", About: "a request that is not known is answered by unsupported", run: unknownRequest},
+		{ID: "session/ping", About: "PING is answered", run: ping},
+		{ID: "session/config", About: "CONFIG is answered and made so", run: config},
+		{ID: "session/config-remove", About: "an item that CONFIG does not name any more is stopped", run: configRemove},
+		{ID: "session/config-diff", About: "an item that has not changed is not touched", run: configDiff},
+		{ID: "session/config-refused", About: "one wrong item is named, and everything stays as it was", run: configRefused},
+		{ID: "session/wrong-parameter", About: "an item with a parameter that makes no sense is named, in the answer or in STATUS", run: wrongParameter},
+		{ID: "session/status", About: "STATUS names each item, up or with the reason", run: status},
+		{ID: "session/drain", About: "after DRAIN nothing new is opened, and what runs goes on", run: drain},
+		{ID: "session/drain-deadline", About: "what is relayed after DRAIN ends at its deadline", run: drainDeadline},
 	}
 }
 
@@ -86,34 +86,20 @@ func preamble(s *stand) {
 
 // firstFrame says what is wrong with how a session begins.
 func firstFrame(c net.Conn) error {
-	if err := c.SetReadDeadline(time.Now().Add(wire.PreambleTimeout)); err != nil {
+	p, f, err := firstOf(c)
+	if err != nil {
 		return err
 	}
-	var b [wire.PreambleSize + wire.HeaderSize]byte
-	if n, err := io.ReadFull(c, b[:]); err != nil {
-		return fmt.Errorf("expected preamble and HELLO, got %d bytes: %w", n, err)
-	}
-	p, n, err := wire.ParsePreamble(b[:])
+	defer func() { _ = f.Close() }()
 	switch {
-	case err != nil:
-		return err
 	case p.Major != wire.Major || p.Kind != wire.ConnSession:
 		return fmt.Errorf("preamble: expected major %d and kind 1, a session, got %d and %d", wire.Major, p.Major, p.Kind)
+	case f.Type != wire.TypeHello || f.Flags != 0 || f.ID != 1:
+		return fmt.Errorf("expected HELLO with flags 0 and id 1, got %s with flags %d and id %d", f.Type, f.Flags, f.ID)
+	case f.Length > wire.MaxBodyBeforeWelcome:
+		return fmt.Errorf("expected a HELLO of at most %d bytes, got %d", wire.MaxBodyBeforeWelcome, f.Length)
 	}
-	h, _, err := wire.ParseHeader(b[n:])
-	switch {
-	case err != nil:
-		return err
-	case h.Type != wire.TypeHello || h.Flags != 0 || h.ID != 1:
-		return fmt.Errorf("expected HELLO with flags 0 and id 1, got %s with flags %d and id %d", h.Type, h.Flags, h.ID)
-	case h.Length > wire.MaxBodyBeforeWelcome:
-		return fmt.Errorf("expected a HELLO of at most %d bytes, got %d", wire.MaxBodyBeforeWelcome, h.Length)
-	}
-	body := make([]byte, h.Length)
-	if _, err := io.ReadFull(c, body); err != nil {
-		return fmt.Errorf("body of HELLO: %w", err)
-	}
-	return json.Unmarshal(body, &wire.Hello{})
+	return json.Unmarshal(f.Body, &wire.Hello{})
 }
 
 func hello(s *stand) {
@@ -325,11 +311,21 @@ func drain(s *stand) {
 	s.exchange(p)
 	err := core.Call(s.ctx, wire.TypeDrain, wire.Drain{DeadlineMS: time.Hour.Milliseconds(), Reason: "receptor-plugcheck"}, nil)
 	s.must(err, "DRAIN")
+	s.pause(quiet) // what was accepted before may still be opened
 	if c, err := net.DialTimeout("tcp", addr, quiet); err == nil {
 		s.own(c)
 	}
-	if d := s.core.Opening(quiet); d != nil {
-		s.Fatalf("after DRAIN: expected nothing new, got %s", d.Type)
+	if o, t := s.core.Opening(quiet); o != nil {
+		s.Fatalf("after DRAIN: expected nothing new, got %s", t)
 	}
 	s.exchange(p)
+}
+
+func drainDeadline(s *stand) {
+	core := s.attach()
+	_, addr := s.listening(core)
+	p := s.open(addr)
+	s.exchange(p)
+	s.must(core.Call(s.ctx, wire.TypeDrain, wire.Drain{DeadlineMS: quiet.Milliseconds(), Reason: "receptor-plugcheck"}, nil), "DRAIN")
+	_ = s.ends(p.medium, "what is relayed, after the deadline of DRAIN")
 }

@@ -12,23 +12,23 @@ import (
 
 func skewChecks() []Check {
 	return []Check{
-		{"skew/unknown-fields", "fields and features that are not known are ignored, in WELCOME, CONFIG and answers", skewFields},
-		{"skew/major", "a core of another major is tried again later", skewMajor},
-		{"skew/hello-refused", "a refused HELLO is tried again later", skewRefused},
-		{"skew/role-refused", "a plug whose role and kinds are refused goes on", skewRole},
+		{ID: "skew/unknown-fields", About: "fields and features that are not known are ignored, in WELCOME, CONFIG and answers", run: skewFields},
+		{ID: "skew/major", About: "a core of another major is tried again later", run: skewMajor},
+		{ID: "skew/hello-refused", About: "a refused HELLO is tried again later", run: skewRefused},
+		{ID: "skew/role-refused", About: "a plug whose role and kinds are refused goes on", run: skewRole},
 	}
 }
 
 func skewFields(s *stand) {
 	s.prepare(func(w *wire.Welcome) error {
-		w.Features = []string{"from-the-future"}
+		w.Features = append(w.Features, "from-the-future")
 		w.Roles = append(w.Roles, wire.RoleGrant{Role: "future", Version: 7})
 		w.Kinds = append(w.Kinds, wire.KindRefusal{Kind: "future-kind", Refused: "receptor-plugcheck"})
 		return nil
 	})
 	s.core.Extra = map[string]any{"future": map[string]any{"x": []int{1, 2}}}
 	s.start()
-	core := s.core.Session()
+	core := s.session()
 	addr := s.freeAddr()
 	if !s.has(core.Hello, in) {
 		s.configure(core, s.eitherItem(core))
@@ -62,7 +62,7 @@ func skewMajor(s *stand) {
 		return true
 	}
 	s.start()
-	s.configure(s.core.Session())
+	s.configure(s.session())
 }
 
 func skewRefused(s *stand) {
@@ -74,7 +74,7 @@ func skewRefused(s *stand) {
 		return nil
 	})
 	s.start()
-	s.configure(s.core.Session())
+	s.configure(s.session())
 }
 
 func skewRole(s *stand) {
@@ -88,7 +88,7 @@ func skewRole(s *stand) {
 		return nil
 	})
 	s.start()
-	core := s.core.Session()
+	core := s.session()
 	select {
 	case <-core.Done(): // it may leave, and come again
 	default:
@@ -100,5 +100,5 @@ func skewRole(s *stand) {
 	s.core.Kill()
 	refuse = false
 	s.core.Start()
-	s.configure(s.core.Session())
+	s.configure(s.session())
 }

@@ -1,20 +1,16 @@
 package check
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest"
-	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
@@ -22,6 +18,10 @@ import (
 const (
 	// bulk is what a path must carry unchanged each way.
 	bulk = 16 << 20
+
+	// flood is more than a path takes whose other end does not read: more than the
+	// buffers of all sockets on it together.
+	flood = 32 << 20
 
 	// quiet is how long nothing must happen for it to count as not happening.
 	quiet = 500 * time.Millisecond
@@ -43,17 +43,19 @@ const farNode = "far"
 type stand struct {
 	*trial
 	o        *Options
+	handoff  bool // the core grants descriptors
 	core     *plugtest.FakeCore
-	services int // handed out so far
+	kill     func() // ends the plug that was run last, as kill -9 would
+	services int    // handed out so far
 }
 
 // prepare makes the core, which start starts. grant changes how it welcomes;
 // nil: not at all.
 func (s *stand) prepare(grant func(*wire.Welcome) error) {
 	s.core = plugtest.NewStopped(s.trial)
+	s.core.FDPass = s.handoff
 	s.core.Welcome = func(h wire.Hello) (wire.Welcome, error) {
 		w, err := plugtest.Grant(h)
-		w.Features = nil // all is relayed
 		if err == nil && grant != nil {
 			err = grant(&w)
 		}
@@ -67,7 +69,7 @@ func (s *stand) start() {
 	s.run()
 }
 
-// run runs the plug.
+// run runs the plug; the check fails if that ends by itself, but for kill.
 func (s *stand) run() {
 	p, err := s.o.Start(s.ctx, s.core.Path())
 	s.must(err, "start the plug")
@@ -81,27 +83,50 @@ func (s *stand) run() {
 		case <-over:
 		}
 	}()
+	killed := false
 	s.Cleanup(func() {
+		if killed {
+			return
+		}
 		close(over)
 		<-watched
 		if err := p.Stop(); err != nil {
 			s.Error(err)
 		}
 	})
+	s.kill = func() {
+		killed = true
+		close(over)
+		<-watched
+		p.Kill()
+	}
+}
+
+// session waits for a plug to attach.
+func (s *stand) session() *plugtest.CoreSession {
+	core := s.core.Session()
+	switch {
+	case !s.handoff || slices.Contains(core.Welcome.Features, wire.FeatureFDPass):
+	case slices.Contains(core.Hello.Features, wire.FeatureFDPass):
+		s.Fatalf("HELLO offers fdpass: expected its probe, a TCP socket, got none")
+	default:
+		s.skip("HELLO does not offer fdpass")
+	}
+	return core
 }
 
 // attach makes a core and a plug that is attached to it.
 func (s *stand) attach() *plugtest.CoreSession {
 	s.prepare(nil)
 	s.start()
-	return s.core.Session()
+	return s.session()
 }
 
 // restart kills the core and brings it back; the plug attaches again.
 func (s *stand) restart() *plugtest.CoreSession {
 	s.core.Kill()
 	s.core.Start()
-	return s.core.Session()
+	return s.session()
 }
 
 // away kills the core and gives the plug the time to see it.
@@ -216,60 +241,6 @@ func (s *stand) accept(l net.Listener) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// pipe is a link or a stream through the plug.
-type pipe struct {
-	medium *net.TCPConn
-	core   net.Conn // of a stream: *recordconn.Conn
-}
-
-// incoming waits for the data connection that a connection to a listener brings about.
-func (s *stand) incoming() *plugtest.DataConn {
-	if s.o.Role == wire.RoleStream {
-		return s.core.DialRequest()
-	}
-	return s.core.Link()
-}
-
-// opened answers a data connection.
-func (s *stand) opened(d *plugtest.DataConn) net.Conn {
-	var c net.Conn
-	if s.o.Role == wire.RoleStream {
-		c = d.OpenStream("o1")
-	} else {
-		c = d.OpenLink("o1")
-	}
-	s.own(c)
-	return c
-}
-
-// open makes a pipe through a listener.
-func (s *stand) open(addr string) pipe {
-	m := s.connect(addr)
-	return pipe{m, s.opened(s.incoming())}
-}
-
-// openOut makes a pipe through an item that connects to l: a link, or a stream
-// that arrives for the service of a bind.
-func (s *stand) openOut(core *plugtest.CoreSession, it wire.ConfigItem, l net.Listener) pipe {
-	if s.o.Role == wire.RoleLink {
-		m := s.accept(l)
-		return pipe{m, s.opened(s.core.Link())}
-	}
-	bind := s.bind(core, it)
-	m, done := s.offer(core, bind.Bind, "object", l)
-	s.must(wait(s.trial, done, "the answer to ACCEPT"), "ACCEPT")
-	return pipe{m, s.opened(s.core.Attach())}
-}
-
-// offer sends ACCEPT and waits for the plug at the medium. done gets the answer.
-func (s *stand) offer(core *plugtest.CoreSession, bind, object string, l net.Listener) (*net.TCPConn, <-chan error) {
-	done := make(chan error, 1)
-	go func() {
-		done <- core.Accept(s.ctx, bind, object, wire.RemoteAddr{Node: farNode, Service: "client"})
-	}()
-	return s.accept(l), done
-}
-
 // bind waits for the BIND of an item.
 func (s *stand) bind(core *plugtest.CoreSession, it wire.ConfigItem) wire.Bind {
 	return core.WaitBind(paramOfType(core.Hello, it, schema.TypeService))
@@ -286,33 +257,6 @@ func paramOfType(h wire.Hello, it wire.ConfigItem, typ string) string {
 	return ""
 }
 
-// both runs f with a pipe through an item of each direction that the plug has.
-func (s *stand) both(f func(pipe)) {
-	core := s.attach()
-	tried := false
-	if s.has(core.Hello, in) {
-		_, addr := s.listening(core)
-		f(s.open(addr))
-		tried = true
-	}
-	select {
-	case <-core.Done(): // f has killed it
-		s.core.Start()
-		core = s.core.Session()
-	default:
-	}
-	if s.has(core.Hello, out) {
-		l := s.medium()
-		it := s.item(core.Hello, out, l.Addr().String())
-		s.configure(core, it)
-		f(s.openOut(core, it, l))
-		tried = true
-	}
-	if !tried {
-		s.skip("the plug has no kind of role %s with a direction", s.o.Role)
-	}
-}
-
 // has says whether the plug has a kind for a direction.
 func (s *stand) has(h wire.Hello, dir string) bool {
 	named := s.o.Listen.Kind
@@ -325,94 +269,6 @@ func (s *stand) has(h wire.Hello, dir string) bool {
 		}
 	}
 	return false
-}
-
-// exchange checks that a pipe carries bytes both ways.
-func (s *stand) exchange(p pipe) {
-	s.pass("from the medium to the core", p.core, p.medium)
-	s.pass("from the core to the medium", p.medium, p.core)
-}
-
-func (s *stand) pass(what string, to io.Reader, from io.Writer) {
-	const text = "\x05\x00hello"
-	_, err := io.WriteString(from, text)
-	s.must(err, "write "+what)
-	got := make([]byte, len(text))
-	n, err := io.ReadFull(to, got)
-	if err != nil || string(got) != text {
-		s.Fatalf("%s: expected %q, got %q, %v", what, text, got[:n], err)
-	}
-}
-
-// sendBulk and checkBulk carry the same pseudo-random bytes.
-func sendBulk(w io.Writer, seed byte) error {
-	_, err := io.CopyN(w, rand.NewChaCha8([32]byte{seed}), bulk)
-	return err
-}
-
-func checkBulk(r io.Reader, seed byte) error {
-	want := rand.NewChaCha8([32]byte{seed})
-	var a, b [32 << 10]byte
-	for at := 0; at < bulk; at += len(a) {
-		if n, err := io.ReadFull(r, a[:]); err != nil {
-			return fmt.Errorf("expected %d bytes, got %d: %w", bulk, at+n, err)
-		}
-		if _, err := want.Read(b[:]); err != nil {
-			return err
-		}
-		if !bytes.Equal(a[:], b[:]) {
-			return fmt.Errorf("expected the bytes as they were sent, got others between %d and %d", at, at+len(a))
-		}
-	}
-	return nil
-}
-
-// carryBulk checks that a pipe carries much, both ways at once.
-func (s *stand) carryBulk(p pipe) {
-	errs := make(chan error, 4)
-	say := func(what string, err error) {
-		if err != nil {
-			err = fmt.Errorf("%s: %w", what, err)
-		}
-		errs <- err
-	}
-	go func() { say("write to the medium", sendBulk(p.medium, 1)) }()
-	go func() { say("write to the core", sendBulk(p.core, 2)) }()
-	go func() { say("from the medium to the core", checkBulk(p.core, 1)) }()
-	go func() { say("from the core to the medium", checkBulk(p.medium, 2)) }()
-	for range 4 {
-		s.must(wait(s.trial, errs, "16 MiB each way"), "carry 16 MiB each way")
-	}
-}
-
-// ends waits until c ends, in whatever way.
-func (s *stand) ends(c net.Conn, what string) error {
-	_, err := io.Copy(io.Discard, c)
-	if s.ctx.Err() != nil {
-		s.Fatalf("%s: expected that it ends, it does not", what)
-	}
-	return err
-}
-
-// endsCleanly waits for an end that is one.
-func (s *stand) endsCleanly(c net.Conn, what string) {
-	if err := s.ends(c, what); err != nil {
-		s.Fatalf("%s: expected a clean end, got %v", what, err)
-	}
-}
-
-// isReset waits for an end that nobody takes for a clean one.
-func (s *stand) isReset(c net.Conn, what string) {
-	err := s.ends(c, what)
-	if r := (*recordconn.ResetError)(nil); errors.As(err, &r) && r.Code == wire.CodeInvalid {
-		s.Fatalf("%s: expected a reset, got a breach of the protocol: %v", what, err)
-	}
-	if !errors.Is(err, syscall.ECONNRESET) {
-		if err == nil {
-			err = errors.New("a clean end")
-		}
-		s.Fatalf("%s: expected a reset, got %v", what, err)
-	}
 }
 
 // attempts counts how often next returns true in a while, and fails where that

@@ -103,13 +103,35 @@ func (l *Lab) ctl(ctx context.Context, socket string, args ...string) (string, e
 type Status struct {
 	NodeID       string
 	RoutingTable map[string]string
-	Epoch        uint64 `json:"epoch,string"`
-	Links        []struct {
-		Peer, State string
-		Since       time.Time
-	} `json:"links"`
-	Items []Item `json:"items"`
-	Plugs []Plug `json:"plugs"`
+	KnownCosts   map[string]map[string]float64 `json:"KnownConnectionCosts"`
+	Epoch        uint64                        `json:"epoch,string"`
+	Links        []Link                        `json:"links"`
+	Counters     map[string]uint64             `json:"counters"`
+	Alarms       []Alarm                       `json:"alarms"`
+	Items        []Item                        `json:"items"`
+	Plugs        []Plug                        `json:"plugs"`
+}
+
+// Link is the state of a link.
+type Link struct {
+	Peer, State string
+	Since       time.Time
+}
+
+// Alarm is what somebody should look into.
+type Alarm struct {
+	Alarm, Peer, Detail string
+	Count               uint64
+}
+
+// Alarm returns an alarm by its name; one with a count of 0 if it was not raised.
+func (s *Status) Alarm(name string) Alarm {
+	for _, a := range s.Alarms {
+		if a.Alarm == name {
+			return a
+		}
+	}
+	return Alarm{}
 }
 
 // Item is the state of a configured item.

@@ -7,10 +7,12 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -20,22 +22,28 @@ type Programs struct{ Dir string }
 // Path is the file of a program.
 func (p Programs) Path(name string) string { return filepath.Join(p.Dir, name) }
 
-// Build builds every program of the repository into dir.
+// Build builds every program of this repository into dir.
 func Build(ctx context.Context, dir string, race bool) (Programs, error) {
-	root, err := repository()
+	root, err := Repository()
 	if err != nil {
 		return Programs{}, err
 	}
+	var flags []string
+	if race {
+		flags = append(flags, "-race")
+	}
+	return BuildAt(ctx, root, dir, flags...)
+}
+
+// BuildAt is Build of a repository somewhere else.
+func BuildAt(ctx context.Context, root, dir string, flags ...string) (Programs, error) {
 	list := exec.CommandContext(ctx, "go", "list", "-f", `{{if eq .Name "main"}}{{.ImportPath}}{{end}}`, "work")
 	list.Dir = root
 	out, err := list.Output()
 	if err != nil {
 		return Programs{}, fmt.Errorf("list programs: %w", err)
 	}
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	if race {
-		args = append(args, "-race")
-	}
+	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, flags...)
 	for _, pkg := range strings.Fields(string(out)) {
 		if !strings.Contains(pkg, "/tests/") {
 			args = append(args, pkg)
@@ -49,8 +57,30 @@ func Build(ctx context.Context, dir string, race bool) (Programs, error) {
 	return Programs{Dir: dir}, nil
 }
 
-// repository is the directory of go.work, here or above.
-func repository() (string, error) {
+// Mix makes dir a directory of the programs of p, but for those named, which are
+// from's. They are links, so all have to be on one file system.
+func (p Programs) Mix(dir string, from Programs, names ...string) (Programs, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Programs{}, err
+	}
+	entries, err := os.ReadDir(p.Dir)
+	if err != nil {
+		return Programs{}, err
+	}
+	for _, e := range entries {
+		source := p
+		if slices.Contains(names, e.Name()) {
+			source = from
+		}
+		if e.Type().IsRegular() {
+			err = errors.Join(err, os.Link(source.Path(e.Name()), filepath.Join(dir, e.Name())))
+		}
+	}
+	return Programs{Dir: dir}, err
+}
+
+// Repository is the directory of go.work, here or above.
+func Repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -22,19 +24,20 @@ const (
 
 // small is what is measured of streams that carry little.
 type small struct {
-	p50, p99  time.Duration    // of a byte there and back on an open stream
-	perSecond float64          // new streams, each with a byte there and back
-	perStream map[string]int64 // bytes of memory for an open stream, by group of processes
+	p50, p99  time.Duration      // of a byte there and back on an open stream
+	perSecond float64            // new streams, each with a byte there and back
+	perOpen   map[string]float64 // seconds of CPU for a new stream, by group of processes
+	perStream map[string]int64   // bytes of memory for an open stream, by group of processes
 }
 
-// measureSmall measures latency, rate and memory.
-func measureSmall(ctx context.Context, m *mesh) (small, error) {
+// measureSmall measures latency, rate and memory. end is the process that echoes.
+func measureSmall(ctx context.Context, m *mesh, end int) (small, error) {
 	var s small
 	var err error
 	if s.p50, s.p99, err = latency(ctx, m.echo); err != nil {
 		return s, fmt.Errorf("latency: %w", err)
 	}
-	if s.perSecond, err = openRate(ctx, m.echo); err != nil {
+	if s.perSecond, s.perOpen, err = openRate(ctx, m, end); err != nil {
 		return s, fmt.Errorf("new streams: %w", err)
 	}
 	if s.perStream, err = memoryPerStream(ctx, m); err != nil {
@@ -84,8 +87,32 @@ func latency(ctx context.Context, addr string) (p50, p99 time.Duration, err erro
 	return took[echoRounds/2], took[echoRounds*99/100], nil
 }
 
-// openRate opens streams as fast as they come, over a warm connection of the mesh.
-func openRate(ctx context.Context, addr string) (float64, error) {
+// openRate opens streams as fast as they come, over a warm connection of the
+// mesh, and says what CPU time each takes of whom: the ends are the application
+// that connects, which is this process, and the one that echoes.
+func openRate(ctx context.Context, m *mesh, echo int) (float64, map[string]float64, error) {
+	groups := map[string][]int{"ends": {os.Getpid(), echo}}
+	maps.Copy(groups, m.procs)
+	before, err := cpuSeconds(groups)
+	if err != nil {
+		return 0, nil, err
+	}
+	total, err := openMany(ctx, m.echo)
+	if err != nil {
+		return 0, nil, err
+	}
+	per, err := cpuSeconds(groups)
+	if err != nil {
+		return 0, nil, err
+	}
+	for name := range per {
+		per[name] = (per[name] - before[name]) / float64(total)
+	}
+	return float64(total) / openSeconds, per, nil
+}
+
+// openMany opens streams for openSeconds, and returns how many.
+func openMany(ctx context.Context, addr string) (int, error) {
 	end := time.Now().Add(openSeconds * time.Second)
 	counts := make([]int, openAtOnce)
 	errs := make([]error, openAtOnce)
@@ -103,7 +130,7 @@ func openRate(ctx context.Context, addr string) (float64, error) {
 	for _, n := range counts {
 		total += n
 	}
-	return float64(total) / openSeconds, errors.Join(errs...)
+	return total, errors.Join(errs...)
 }
 
 // openOne is one stream from its first to its last packet.

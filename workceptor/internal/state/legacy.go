@@ -1,0 +1,83 @@
+package state
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Legacy is the state as legacy nodes number and name it. They know no Lost.
+func (s State) Legacy() (code int, name string) {
+	switch s {
+	case Running:
+		return 1, "Running"
+	case Succeeded:
+		return 2, "Succeeded"
+	case Failed, Lost:
+		return 3, "Failed"
+	case Canceled:
+		return 4, "Canceled"
+	default:
+		return 0, "Pending"
+	}
+}
+
+// runningText is the detail of a unit that has started.
+func runningText(e Event) string {
+	switch {
+	case e.PID != 0:
+		return fmt.Sprintf("Running: PID %d", e.PID)
+	case e.Detail != "":
+		return e.Detail
+	}
+	return "Running"
+}
+
+// endText is the detail of a unit that ended in u.State, as legacy clients know
+// and match it.
+func (u *Unit) endText(e Event) string {
+	switch {
+	case u.State == Canceled:
+		return "Canceled"
+	case u.State == Lost:
+		return "Lost: " + e.Reason
+	case e.Kind == Exited:
+		return u.Exit.String()
+	case e.Kind == Refused:
+		return "Error starting worker: " + e.Reason
+	}
+	return e.Reason
+}
+
+// String is the end of a process as Go says it, which is what legacy nodes show.
+func (e Exit) String() string {
+	if e.Signal == "" {
+		return fmt.Sprintf("exit status %d", e.Code)
+	}
+	if text, ok := signalTexts[e.Signal]; ok {
+		return "signal: " + text
+	}
+	return "signal: " + strings.ToLower(strings.TrimPrefix(e.Signal, "SIG"))
+}
+
+// signalTexts are those of Linux.
+var signalTexts = map[string]string{
+	"SIGABRT":   "aborted",
+	"SIGALRM":   "alarm clock",
+	"SIGBUS":    "bus error",
+	"SIGFPE":    "floating point exception",
+	"SIGHUP":    "hangup",
+	"SIGILL":    "illegal instruction",
+	"SIGINT":    "interrupt",
+	"SIGKILL":   "killed",
+	"SIGPIPE":   "broken pipe",
+	"SIGQUIT":   "quit",
+	"SIGSEGV":   "segmentation fault",
+	"SIGSTKFLT": "stack fault",
+	"SIGSYS":    "bad system call",
+	"SIGTERM":   "terminated",
+	"SIGTRAP":   "trace/breakpoint trap",
+	"SIGUSR1":   "user defined signal 1",
+	"SIGUSR2":   "user defined signal 2",
+	"SIGXCPU":   "CPU time limit exceeded",
+	"SIGXFSZ":   "file size limit exceeded",
+}
