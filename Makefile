@@ -3,6 +3,7 @@
 #   make build          every program into bin/
 #   make demo           three nodes in a line, a directory served through the mesh
 #   make test           unit tests, integration tests, the rules; race detector on
+#   make fuzz           every fuzz target for a minute (FUZZTIME=...); crashes become seeds
 #   make lint           formatting, vet, golangci-lint, tidy module files
 #   make cross          compiles for other systems
 #   make release-check  installs every program from a module proxy made of this tree
@@ -18,7 +19,7 @@ MODTOOL := $(GO) run ./tests/tools/cmd/modules
 # Main packages that are installed: neither tests nor examples.
 COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
-.PHONY: build demo test test-unit test-allocs test-integration lint cross release-check bench-stream tidy clean
+.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check bench-stream tidy clean
 
 build:
 	@mkdir -p $(BIN)
@@ -38,6 +39,10 @@ test-allocs:
 
 test-integration:
 	$(GO) test -race -timeout 15m ./tests/integration/...
+
+FUZZTIME ?= 1m
+fuzz:
+	$(GO) run ./tests/tools/cmd/fuzz -time $(FUZZTIME)
 
 lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt
 	@out=$$($(TOOLS)/gofumpt -l $(MODULES)); if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi

@@ -13,8 +13,9 @@ const (
 	// dialTimeout bounds one attempt to connect, all addresses of the name together.
 	dialTimeout = 15 * time.Second
 
-	// The pauses between attempts. Nodes that lost the same peer come back at
-	// different times; none waits longer than legacy nodes do.
+	// The bounds of the pauses between attempts, of which any part is as likely:
+	// nodes that lost the same peer come back at different times. None waits longer
+	// than legacy nodes do.
 	redialFirst = 500 * time.Millisecond
 	redialMost  = 20 * time.Second
 
@@ -27,7 +28,7 @@ var errLinkEnded = errors.New("the link has ended")
 
 // keepLink makes a link and, with redial, makes it again whenever it ends.
 func keepLink(ctx context.Context, it *plug.Item, p peerParams) error {
-	backoff := plug.Backoff{Min: redialFirst, Max: redialMost}
+	backoff := plug.Backoff{Min: redialFirst, Max: redialMost, Full: true}
 	for {
 		if it.Attached(ctx) != nil {
 			return nil

@@ -108,7 +108,9 @@ func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
 // DialWith is Dial with options.
 func (n *Node) DialWith(ctx context.Context, node, service string, o DialOptions) (*Conn, error) {
 	addr := Addr{Node: n.resolve(node), Service: service}
+	began := time.Now()
 	s, err := n.dial(ctx, addr, o)
+	n.dials.note(addr, o, began, err)
 	if err != nil {
 		return nil, opError("dial", addr, err)
 	}
@@ -121,6 +123,9 @@ func (n *Node) dial(ctx context.Context, addr Addr, o DialOptions) (*streams.Str
 	service, err := parseService(addr.Service)
 	if err != nil {
 		return nil, err
+	}
+	if reserved(service) {
+		return nil, ErrServiceUnknown // of streams
 	}
 	if !n.isRunning() || n.carrier == nil {
 		return nil, errNotRunning

@@ -181,5 +181,10 @@ func (n *Node) unreachable(reporter string, service wire.Service, to Addr, toHas
 		n.counters.add(countBadNotice)
 		return
 	}
-	n.carrier.Unreachable(endpoint(n.self, service), endpoint(toHash, toService), reported(problem(text), reporter))
+	switch text {
+	case wire.ProblemServiceUnknown, wire.ProblemExpired, wire.ProblemFirewall:
+		n.carrier.Unreachable(endpoint(n.self, service), endpoint(toHash, toService), reported(problem(text), reporter))
+	default:
+		n.counters.add(countBadNotice)
+	}
 }

@@ -110,7 +110,7 @@ func (n *Node) mayDial(to Addr) error {
 	for _, flow := range []firewall.Flow{there, back} {
 		if v := n.firewall.Explain(flow); v.Action != firewall.Accept {
 			n.firewall.Count(v)
-			return &blockedError{n.config.NodeID, v.Rule + 1, n.ruleText(v.Rule)}
+			return blocked(n.config.NodeID, v.Rule+1, n.ruleText(v.Rule))
 		}
 	}
 	return nil
@@ -118,7 +118,10 @@ func (n *Node) mayDial(to Addr) error {
 
 // flows are those of a stream that this node dials.
 func (n *Node) flows(to Addr) (there, back firewall.Flow) {
-	from := wire.Service(n.carrier.DialService()).String()
+	from := ""
+	if n.carrier != nil {
+		from = wire.Service(n.carrier.DialService()).String()
+	}
 	return firewall.Flow{FromNode: n.config.NodeID, ToNode: to.Node, FromService: from, ToService: to.Service},
 		firewall.Flow{FromNode: to.Node, ToNode: n.config.NodeID, FromService: to.Service, ToService: from}
 }
@@ -126,17 +129,7 @@ func (n *Node) flows(to Addr) (there, back firewall.Flow) {
 // ruleText is the text of one of our rules.
 func (n *Node) ruleText(rule int) string { return n.config.Firewall[rule].String() }
 
-// blockedError is a dial that our own rules forbid. It matches ErrBlocked.
-type blockedError struct {
-	node   string
-	number int
-	rule   string
+// blocked is the error for a dial that a rule of ours forbids.
+func blocked(node string, number int, rule string) error {
+	return fmt.Errorf("%w of node %s (rule %d: %s)", ErrBlocked, node, number, rule)
 }
-
-// Error implements error.
-func (e *blockedError) Error() string {
-	return fmt.Sprintf("%v of node %s (rule %d: %s)", ErrBlocked, e.node, e.number, e.rule)
-}
-
-// Is matches ErrBlocked.
-func (e *blockedError) Is(target error) bool { return target == ErrBlocked }

@@ -242,3 +242,52 @@ func TestFirewallAllocs(t *testing.T) {
 		}
 	}
 }
+
+// A notice of an existing node ends a dial at once, whatever its problem is; its
+// text and who sent it are the error. One with a problem that we do not know says
+// nothing.
+func TestNoticesEndDials(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, Config{NodeID: "a"})
+	p := attachRaw(t, n, "p")
+	for service, tc := range map[string]struct {
+		problem string
+		want    error
+		text    string
+	}{
+		"unknown": {"service unknown", ErrServiceUnknown, "service unknown"},
+		"expired": {"message expired", ErrExpired, "message expired at node p"},
+		"blocked": {"blocked by firewall", ErrBlocked, "blocked by firewall of node p"},
+	} {
+		dialled := make(chan error, 1)
+		go func() {
+			_, err := n.Dial(t.Context(), "p", service)
+			dialled <- err
+		}()
+		initial := p.expect("a packet for the service", func(msg []byte) bool {
+			h, err := wire.ParseHeader(msg)
+			return err == nil && h.ToService.String() == service
+		})
+		h, err := wire.ParseHeader(initial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, problem := range []string{"something new", tc.problem} {
+			notice := wire.Notice{FromNode: "a", FromService: h.FromService.String(), ToNode: "p", ToService: service, Problem: problem}
+			p.send(data(30, Addr{"p", "unreach"}, Addr{"a", "unreach"}, string(notice.Append(nil))))
+		}
+		select {
+		case err := <-dialled:
+			if want := "dial receptor p:" + service + ": " + tc.text; !errors.Is(err, tc.want) || err.Error() != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: the dial goes on", tc.problem)
+		}
+	}
+	for _, service := range []string{"ping", "unreach"} {
+		if _, err := n.Dial(t.Context(), "p", service); !errors.Is(err, ErrServiceUnknown) {
+			t.Errorf("a stream to %s: %v", service, err)
+		}
+	}
+}

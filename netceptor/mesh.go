@@ -53,13 +53,14 @@ type mesh struct {
 	adverts   *advert.Machine
 	links     map[*Link]struct{}
 	waiting   waiting
-	peers     map[string]*Link  // established links, by neighbour
-	names     map[uint64]string // of all known nodes, by hash
-	restarted []uint64          // for the clock goroutine to tell streams of
-	ignored   map[string]uint64 // messages the machines dropped, by reason
-	planned   time.Time         // when the clock goroutine wakes; zero: when kicked
-	chatted   bucket            // of log lines that neighbours cause
-	changed   chan struct{}     // closed and replaced at each change of Status
+	peers     map[string]*Link   // established links, by neighbour
+	names     map[uint64]string  // of all known nodes, by hash
+	work      []wire.WorkCommand // what our control services offer
+	restarted []uint64           // for the clock goroutine to tell streams of
+	ignored   map[string]uint64  // messages the machines dropped, by reason
+	planned   time.Time          // when the clock goroutine wakes; zero: when kicked
+	chatted   bucket             // of log lines that neighbours cause
+	changed   chan struct{}      // closed and replaced at each change of Status
 }
 
 func (m *mesh) init(n *Node) {
@@ -489,9 +490,11 @@ func (n *Node) publish(service string, kind int, tags map[string]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	m.advertised("", m.adverts.Publish(now, wire.Advert{
-		NodeID: n.config.NodeID, Service: service, Time: now, ConnType: kind, Tags: tags,
-	}))
+	ad := wire.Advert{NodeID: n.config.NodeID, Service: service, Time: now, ConnType: kind, Tags: tags}
+	if isControl(ad) {
+		ad.WorkCommands = m.work
+	}
+	m.advertised("", m.adverts.Publish(now, ad))
 }
 
 // withdraw ends the advertising of a service.

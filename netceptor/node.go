@@ -34,6 +34,7 @@ type Node struct {
 	firewall *firewall.Firewall // nil: no rules
 	counters counters
 	answers  limiter
+	dials    dialRecords
 	alarms   alarms
 
 	mesh mesh

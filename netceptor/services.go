@@ -1,6 +1,7 @@
 package netceptor
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
@@ -34,7 +35,10 @@ func (s *services) bind(name string, owner func(wire.Service) binding) error {
 	if name == "" {
 		service = wire.Service([]byte(newName())) // of 62^8: free
 	}
-	if _, taken := s.bound[service]; taken || reserved(service) {
+	if reserved(service) {
+		return errReserved
+	}
+	if _, taken := s.bound[service]; taken {
 		return ErrInUse
 	}
 	if s.bound == nil {
@@ -43,6 +47,9 @@ func (s *services) bind(name string, owner func(wire.Service) binding) error {
 	s.bound[service] = owner(service)
 	return nil
 }
+
+// errReserved is for the names of what every node does itself.
+var errReserved = fmt.Errorf("%w by the node itself", ErrInUse)
 
 // unbind frees a service.
 func (s *services) unbind(service wire.Service) {

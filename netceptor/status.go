@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
 
 // Status is what is known at the node, a copy.
@@ -143,14 +145,7 @@ func (n *Node) Status() Status {
 
 	now := time.Now()
 	for _, a := range m.adverts.Known(now) {
-		ad := Advertisement{NodeID: a.NodeID, Service: a.Service, Time: a.Time, ConnType: a.ConnType, Tags: a.Tags}
-		if a.NodeID == n.config.NodeID {
-			ad.Time = now
-		}
-		for _, w := range a.WorkCommands {
-			ad.WorkCommands = append(ad.WorkCommands, WorkCommand(w))
-		}
-		s.Advertisements = append(s.Advertisements, ad)
+		s.Advertisements = append(s.Advertisements, advertisement(a))
 	}
 
 	for l := range m.links {
@@ -169,6 +164,15 @@ func (n *Node) Status() Status {
 		maps.Copy(s.Counters, n.carrier.Counters())
 	}
 	return s
+}
+
+// advertisement is one as callers see it.
+func advertisement(a wire.Advert) Advertisement {
+	ad := Advertisement{NodeID: a.NodeID, Service: a.Service, Time: a.Time, ConnType: a.ConnType, Tags: a.Tags}
+	for _, w := range a.WorkCommands {
+		ad.WorkCommands = append(ad.WorkCommands, WorkCommand(w))
+	}
+	return ad
 }
 
 // status is the state of the link. The caller holds the mutex of the mesh.

@@ -11,12 +11,20 @@ import (
 // come back together. It is for one goroutine at a time.
 type Backoff struct {
 	Min, Max time.Duration
-	bound    time.Duration
+
+	// Full spreads the pauses over all of the bound, from nothing on, where many
+	// lose the same peer at once. Without it none is less than half the bound.
+	Full bool
+
+	bound time.Duration
 }
 
-// Next returns how long to pause before the next attempt: half the bound to all of it.
+// Next returns how long to pause before the next attempt.
 func (b *Backoff) Next() time.Duration {
 	b.bound = min(max(2*b.bound, b.Min), b.Max)
+	if b.Full {
+		return rand.N(b.bound + 1)
+	}
 	return b.bound/2 + rand.N(b.bound/2+1)
 }
 

@@ -70,13 +70,21 @@ func (c connectCommand) own(ctx context.Context, s Session, args json.RawMessage
 	if err := decodeArgs(args, &a); err != nil {
 		return nil, err
 	}
-	if err := needNode(a.Node); err != nil {
+	if err := needService(a.Node, a.Service); err != nil {
 		return nil, err
 	}
-	if a.Service == "" {
-		return nil, &Error{CodeInvalid, "service is missing"}
-	}
 	return nil, c.connect(ctx, s, connectParams{a.Node, a.Service, a.TLS}, "", true)
+}
+
+// needService refuses arguments without a node or a service.
+func needService(node, service string) error {
+	if err := needNode(node); err != nil {
+		return err
+	}
+	if service == "" {
+		return &Error{CodeInvalid, "service is missing"}
+	}
+	return nil
 }
 
 // connect joins the client to a service until both have ended.

@@ -9,7 +9,7 @@
 //
 // The first two answer as legacy nodes do, to the byte; the third says what
 // those cannot. Commands register with a Server, which knows only lines; the
-// package brings ping, traceroute, status and connect (NodeCommands).
+// package brings ping, traceroute, status, connect and explain (NodeCommands).
 //
 // A conversation belongs to one goroutine, which reads a line, runs its command
 // and writes the answer. So a client that does not read its answers is not read

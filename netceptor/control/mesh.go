@@ -19,6 +19,7 @@ type Mesh interface {
 	Ping(ctx context.Context, node string, hops uint8) (netceptor.PingResult, error)
 	// Dial opens a stream by the TLS profile of that name; empty: none.
 	Dial(ctx context.Context, node, service, tlsClient string) (Stream, error)
+	Explain(node, service string) netceptor.Explanation
 }
 
 // Stream is a stream through the mesh: Close ends both directions in order,
@@ -53,8 +54,8 @@ func (m nodeMesh) Dial(ctx context.Context, node, service, tlsClient string) (St
 	return c, nil
 }
 
-// NodeCommands returns the commands of a node: ping, traceroute, status and
-// connect, which may name the TLS profiles. What extra returns, if set, joins the status of our own form under its
+// NodeCommands returns the commands of a node: ping, traceroute, status, connect
+// and explain, of which connect may name the TLS profiles. What extra returns, if set, joins the status of our own form under its
 // keys; it is called from any conversation, and must not block.
 func NodeCommands(n *netceptor.Node, tls *mtls.Set, extra func() map[string]any) []Command {
 	return MeshCommands(ForNode(n, tls), extra)
@@ -67,10 +68,12 @@ func MeshCommands(m Mesh, extra func() map[string]any) []Command {
 	p := pingCommand{mesh: m}
 	t := tracerouteCommand{mesh: m}
 	c := connectCommand{mesh: m}
+	e := explainCommand{mesh: m}
 	return []Command{
 		{Name: "ping", Plain: p.plain, Own: p.own},
 		{Name: "traceroute", Plain: t.plain, Own: t.own},
 		{Name: "status", Plain: s.plain, Own: s.own},
 		{Name: "connect", Plain: c.plain, Own: c.own},
+		{Name: "explain", Plain: e.plain, Own: e.own},
 	}
 }

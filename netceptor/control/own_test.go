@@ -93,7 +93,7 @@ func TestOwnStatus(t *testing.T) {
 	}
 	slices.Sort(keys)
 	want := []string{
-		"advertisements", "alarms", "connections", "counters", "epoch", "firewall", "items", "known_costs",
+		"advertisements", "alarms", "connections", "counters", "epoch", "firewall", "goroutines", "items", "known_costs",
 		"links", "node", "routes", "streams", "system", "uptime_s", "version",
 	}
 	if !slices.Equal(keys, want) {

@@ -115,6 +115,7 @@ func (c statusCommand) own(_ context.Context, _ Session, args json.RawMessage, _
 		"version":        st.Version,
 		"epoch":          strconv.FormatUint(st.Epoch, 10), // more than a float64 holds
 		"uptime_s":       int64(time.Since(c.started).Seconds()),
+		"goroutines":     runtime.NumGoroutine(), // of the process
 		"system":         map[string]any{"cpus": runtime.NumCPU(), "memory_mib": memoryMiB()},
 		"connections":    connections,
 		"routes":         notNilMap(st.RoutingTable),

@@ -136,7 +136,7 @@ func (g *guest) replaced() bool { return g.gone || g.superseded }
 // servedVersions are the versions of the roles that this core serves.
 func servedVersions(role string) []int {
 	switch role {
-	case wire.RoleLink, wire.RoleStream:
+	case wire.RoleLink, wire.RoleStream, wire.RoleObserve:
 		return []int{1}
 	default:
 		return nil

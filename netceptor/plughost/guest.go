@@ -65,7 +65,11 @@ func (h *Host) serveSession(ctx context.Context, conn net.Conn, cred socket.Cred
 		g.log.Warn("plug went while attaching", "error", err)
 		return
 	}
-	g.log.Info("plug attached", "program", g.hello.Program, "version", g.hello.ProgramVersion, "uid", cred.UID, "pid", cred.PID)
+	say := g.log.Info
+	if len(g.hello.Kinds) == 0 {
+		say = g.log.Debug // it only looks
+	}
+	say("plug attached", "program", g.hello.Program, "version", g.hello.ProgramVersion, "uid", cred.UID, "pid", cred.PID)
 	for _, p := range g.problems {
 		g.log.Warn("plug does not get all that it asks for", "error", p)
 	}
@@ -85,7 +89,7 @@ func (h *Host) serveSession(ctx context.Context, conn net.Conn, cred socket.Cred
 	<-configured
 	switch {
 	case err == nil, errors.Is(err, io.EOF), ctx.Err() != nil:
-		g.log.Info("plug has gone")
+		say("plug has gone")
 	default:
 		h.count("sessions_failed")
 		g.log.Warn("plug has gone", "error", err)
@@ -145,6 +149,8 @@ func (g *guest) handle(ctx context.Context, r *session.Request) (resp any, err e
 		return g.take(r)
 	case wire.TypeUnbind:
 		return nil, g.unbind(r)
+	case wire.TypeLook:
+		return g.look()
 	default:
 		return nil, session.ErrUnsupported
 	}

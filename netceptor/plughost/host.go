@@ -30,6 +30,7 @@ type Config struct {
 	CoreKinds []string        // kinds that no plug may claim
 	NoHandoff bool            // plugs relay all bytes: no socket is taken over
 	TLS       *mtls.Set       // the profiles that items may name; nil: none
+	Digest    string          // of the node's configuration, for observers; empty: none
 }
 
 // Host serves plugs. It is used once: when it has been closed, or Serve has
@@ -42,6 +43,7 @@ type Host struct {
 	coreKinds []string
 	noHandoff bool
 	tls       *mtls.Set
+	digest    string
 
 	ctx    context.Context // ends with Close; owns all goroutines
 	cancel context.CancelFunc
@@ -83,6 +85,7 @@ func New(c Config) (*Host, error) {
 		policy:    c.Policy,
 		noHandoff: c.NoHandoff,
 		tls:       c.TLS,
+		digest:    c.Digest,
 		handed:    make(map[string]*handed),
 		binds:     make(map[bindKey]*bind),
 		offers:    make(map[string]*offer),

@@ -75,6 +75,9 @@ func SendBytes(c net.Conn, b []byte, files []*os.File) error {
 			return err
 		}
 	}
+	if n == len(b) {
+		return nil // whoever has it all may have gone
+	}
 	_, err := c.Write(b[n:])
 	return err
 }

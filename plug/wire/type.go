@@ -27,6 +27,7 @@ const (
 	TypeAttach Type = 0x24 // P O Attach -> Opened, then records
 	TypeWatch  Type = 0x50 // reserved: role observe
 	TypeEvent  Type = 0x51 // reserved: role observe
+	TypeLook   Type = 0x52 // P R {} -> Looked
 )
 
 // String returns the name of the message in the specification, or its number.
@@ -68,6 +69,8 @@ func (t Type) String() string {
 		return "WATCH"
 	case TypeEvent:
 		return "EVENT"
+	case TypeLook:
+		return "LOOK"
 	default:
 		return "type 0x" + strconv.FormatUint(uint64(t), 16)
 	}

@@ -57,7 +57,7 @@ func newStandOf(t *testing.T, p lab.Programs) *stand {
 	}
 	for name, args := range map[string][]string{
 		"receptor-core": {
-			"--node", "id=" + victim, "--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link), "--" + evilKind,
+			"--node", "id=" + victim, "--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link), "--" + evilKind, "--control-service", "service=control",
 			"--tcp-server", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(there), "remotenode=" + healthy, "remoteservice=app",
 			"--tcp-client", "service=app", "address=" + app.Addr(),
 		},

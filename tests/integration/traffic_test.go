@@ -16,7 +16,7 @@ import (
 )
 
 // loop makes connections, one after the other, each with a line there and back,
-// until it is stopped.
+// until it is stopped or ctx is done.
 type loop struct {
 	stop  chan struct{}
 	done  chan struct{}
@@ -34,6 +34,8 @@ func startLoop(ctx context.Context, addr string) *loop {
 		for {
 			select {
 			case <-l.stop:
+				return
+			case <-ctx.Done():
 				return
 			default:
 			}

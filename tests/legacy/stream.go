@@ -231,8 +231,10 @@ func first(ctx context.Context, conn *quic.Conn) (s *Stream, reason string) {
 }
 
 // Accept waits for the next stream.
-func (l *Listener) Accept() (*Stream, error) {
+func (l *Listener) Accept(ctx context.Context) (*Stream, error) {
 	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	case s := <-l.accepted:
 		return s, nil
 	case <-l.ctx.Done():
@@ -245,7 +247,7 @@ func (l *Listener) Accept() (*Stream, error) {
 func (l *Listener) Serve(handle func(*Stream)) {
 	l.wg.Go(func() {
 		for {
-			s, err := l.Accept()
+			s, err := l.Accept(l.ctx)
 			if err != nil {
 				return
 			}

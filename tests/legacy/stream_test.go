@@ -33,7 +33,7 @@ func stream(t *testing.T) (near, far *Stream) {
 	if near, err = nodes[0].Dial(t.Context(), "c", "svc", nil); err != nil {
 		t.Fatal(err)
 	}
-	if far, err = l.Accept(); err != nil {
+	if far, err = l.Accept(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return near, far
@@ -235,7 +235,7 @@ func TestSecureStreams(t *testing.T) {
 					}
 					return
 				}
-				if _, err := l.Accept(); err != nil {
+				if _, err := l.Accept(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})

@@ -9,6 +9,8 @@ package config
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,6 +70,27 @@ func Encode(items []Item) ([]byte, error) {
 		return nil, fmt.Errorf("write items: %w", err)
 	}
 	return b, nil
+}
+
+// Digest tells configurations apart: it is the same for the same items in the same
+// order, wherever they were written, and whether they were handed over or not.
+func Digest(items []Item) (string, error) {
+	// What was handed over has been through JSON, which has one kind of number.
+	b, err := Encode(items)
+	if err == nil {
+		items, err = Decode(bytes.NewReader(b))
+	}
+	if err != nil {
+		return "", err
+	}
+	for i := range items {
+		items[i].Label = "" // where it was written
+	}
+	if b, err = Encode(items); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 func readAll(r io.Reader) ([]byte, error) {

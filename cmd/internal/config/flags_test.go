@@ -164,3 +164,47 @@ func TestEncodeDecode(t *testing.T) {
 		t.Error("too much was accepted")
 	}
 }
+
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	digest := func(file, yaml string) string {
+		t.Helper()
+		items, err := ParseYAML(file, []byte(yaml))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := Digest(items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Encode(items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if items, err = Decode(strings.NewReader(string(b))); err != nil {
+			t.Fatal(err)
+		}
+		handed, err := Digest(items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, handed, d)
+		return d
+	}
+	want := digest("n.yml", "- x: {a: 1, b: 2.0, c: [yes, z]}\n- z\n")
+	for _, same := range []string{
+		"- x: {a: 1, b: 2.0, c: [yes, z]}\n- z\n",
+		"# a comment\n- x:\n    c: [true, z]\n    b: 2.0\n    a: 1\n- z\n",
+	} {
+		equal(t, digest("m.yml", same), want)
+	}
+	for _, other := range []string{
+		"- z\n- x: {a: 1, b: 2.0, c: [yes, z]}\n", // the order of a list counts, as it does for items
+		"- x: {a: 2, b: 2.0, c: [yes, z]}\n- z\n",
+		"- x: {a: 1, b: 2.0, c: [yes, z]}\n",
+	} {
+		if digest("n.yml", other) == want {
+			t.Errorf("the same digest: %s", other)
+		}
+	}
+}

@@ -38,6 +38,7 @@ wrong or the node is running here already.
 type Args struct {
 	Config  config.Core
 	Items   []config.Item  // of kinds that are not the core's own
+	Digest  string         // of all items
 	Ready   io.WriteCloser // nil: nobody waits for READY
 	LogJSON bool
 	Check   bool
@@ -68,6 +69,8 @@ func ParseArgs(args []string) (*Args, error) {
 		errs = append(errs, err)
 	}
 	a.Config, a.Items, err = config.Split(items)
+	errs = append(errs, err)
+	a.Digest, err = config.Digest(items)
 	errs = append(errs, err)
 	if fd := line.Get("ready-fd"); fd != "" {
 		a.Ready, err = descriptor("ready-fd", fd)

@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Config  config.Core
 	Items   []config.Item // of all other kinds: they wait for plugs
+	Digest  string        // of all items, for the launcher; empty: none
 	Logger  hclog.Logger
 	Version string
 
@@ -146,6 +147,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Policy:    cfg.Plugs.Policy,
 		CoreKinds: config.Names(),
 		TLS:       c.tls,
+		Digest:    c.o.Digest,
 	})
 	if err != nil {
 		return fmt.Errorf("serve plugs: %w", err)

@@ -39,7 +39,7 @@ func Main(args []string) int {
 // run runs a core until ctx is done; 2 means that starting again would not help.
 func run(ctx context.Context, a *Args) int {
 	log := hclog.New(&hclog.LoggerOptions{Name: "receptor-core", Level: a.Config.LogLevel, JSONFormat: a.LogJSON, Output: os.Stderr})
-	c, err := New(ctx, Options{Config: a.Config, Items: a.Items, Logger: log, Version: buildinfo.Version(), Ready: a.Ready})
+	c, err := New(ctx, Options{Config: a.Config, Items: a.Items, Digest: a.Digest, Logger: log, Version: buildinfo.Version(), Ready: a.Ready})
 	if ctx.Err() != nil {
 		return 0
 	}

@@ -44,14 +44,40 @@ func Dial(ctx context.Context, a Address, tls *mtls.Client, timeout time.Duratio
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, in: bufio.NewReader(conn), timeout: timeout}
-	c.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
-	if err := c.greeting(); err != nil {
-		c.Close()
+	c, err := begin(ctx, conn, bufio.NewReader(conn), timeout)
+	if err != nil {
 		return nil, fmt.Errorf("Failed to connect to Receptor socket %s: %w", a, err) //nolint:staticcheck // scripts know this text
 	}
 	return c, nil
 }
+
+// begin begins a conversation on a connection, which it closes if there is none.
+func begin(ctx context.Context, conn net.Conn, in *bufio.Reader, timeout time.Duration) (*Client, error) {
+	c := &Client{conn: conn, in: in, timeout: timeout}
+	c.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	if err := c.greeting(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Through turns the conversation into one with another node of the mesh, over its
+// control service. The client is of no use afterwards.
+func (c *Client) Through(ctx context.Context, node string) (*Client, error) {
+	if err := openPipe(c, node, controlService); err != nil {
+		return nil, fmt.Errorf("reach the control service of %s: %w", node, err)
+	}
+	other, err := begin(ctx, c.conn, c.in, c.timeout)
+	if err != nil {
+		return nil, fmt.Errorf("talk to %s: %w", node, err)
+	}
+	return other, nil
+}
+
+// controlService is the name of the control service of nodes, unless they call it
+// otherwise.
+const controlService = "control"
 
 func (c *Client) greeting() error {
 	c.allow()

@@ -69,6 +69,8 @@ func (a *app) run(args []string) int {
 		return exitOK
 	case errors.Is(err, errUnanswered): // each was reported when it happened
 		return exitUsage
+	case errors.Is(err, errObstacle): // as the answer says
+		return exitError
 	case a.ctx.Err() != nil && !errors.Is(err, errStillWaiting):
 		_, _ = fmt.Fprintln(a.Stderr)
 		return exitOK
@@ -106,7 +108,7 @@ func (a *app) command() *cobra.Command {
 	f.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for an answer; 0: for ever")
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	a.tls.register(root)
-	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.versionCommand())
+	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.explainCommand(), a.versionCommand())
 	return root
 }
 
@@ -117,7 +119,7 @@ whose control socket is found. It may be a legacy node, too.
 
 Exit codes:
   0  success; also when interrupted
-  1  error: no node, an ERROR answer, time is up
+  1  error: no node, an ERROR answer, time is up; explain: something is in the way
   2  usage error, or a ping that was not answered`
 
 // params wants exactly these parameters.

@@ -22,6 +22,8 @@ type child struct {
 	stdin  []byte // given to each run
 	giveUp int    // exit status after which another run would not help; 0: none
 	ready  func() // called when a run has said READY on the descriptor readyFD; nil: it does not say so
+
+	running *os.Process // is there already, and held; the first run is its
 }
 
 // readyFD is the descriptor on which a child says that it is ready.
@@ -115,6 +117,10 @@ func (c *crew) keep(p *child) error {
 // run runs a child once and returns its exit status, -1 if it has none, and in
 // words how it ended.
 func (c *crew) run(p *child) (int, error) {
+	if there := p.running; there != nil {
+		p.running = nil
+		return -1, c.attend(p, there)
+	}
 	cmd := exec.Command(p.Path, p.args...) //nolint:gosec // found where only root or we can install
 	cmd.Stdout, cmd.Stderr = c.output, c.output
 	if p.stdin != nil {
@@ -128,7 +134,21 @@ func (c *crew) run(p *child) (int, error) {
 	c.log.Debug("program started", "program", p.Name, "pid", cmd.Process.Pid)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	return c.wait(p, cmd, ended)
+	err := c.wait(p, cmd.Process, ended)
+	if err == nil {
+		err = errors.New("exit status 0")
+	}
+	return cmd.ProcessState.ExitCode(), err
+}
+
+// attend is run for a process that was there already.
+func (c *crew) attend(p *child, there *os.Process) error {
+	ended := make(chan error, 1)
+	go func() { ended <- awaitEnd(there) }()
+	if err := c.wait(p, there, ended); err != nil {
+		return err
+	}
+	return errors.New("it was no child, so its exit status is not known")
 }
 
 // begin starts a child that may say when it is ready.
@@ -151,22 +171,20 @@ func (c *crew) begin(p *child, cmd *exec.Cmd) error {
 	return err
 }
 
-func (c *crew) wait(p *child, cmd *exec.Cmd, ended <-chan error) (int, error) {
+// wait waits for the end of a process, and brings it about when the crew stops.
+func (c *crew) wait(p *child, process *os.Process, ended <-chan error) error {
 	end, now := c.ctx.Done(), c.now.Done()
 	for {
 		select {
 		case err := <-ended:
-			if err == nil {
-				err = errors.New("exit status 0")
-			}
-			return cmd.ProcessState.ExitCode(), err
+			return err
 		case <-end:
 			end = nil
-			c.signal(p, "SIGTERM", terminate(cmd.Process))
+			c.signal(p, "SIGTERM", terminate(process))
 		case <-now:
 			now = nil
-			c.log.Warn("program does not end; killing it", "program", p.Name, "pid", cmd.Process.Pid)
-			c.signal(p, "SIGKILL", cmd.Process.Kill())
+			c.log.Warn("program does not end; killing it", "program", p.Name, "pid", process.Pid)
+			c.signal(p, "SIGKILL", process.Kill())
 		}
 	}
 }

@@ -117,7 +117,10 @@ func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string
 		return l.fail(ctx, statusFailure, err)
 	}
 	node := node{config: core, core: program, plugs: plugs, json: line.Has("log-json")}
-	if node.items, err = config.Encode(line.Items); err != nil {
+	var digestErr error
+	node.items, err = config.Encode(line.Items)
+	node.digest, digestErr = config.Digest(line.Items)
+	if err := errors.Join(err, digestErr); err != nil {
 		return l.fail(ctx, statusFailure, err)
 	}
 	return l.launch(ctx, hurry, &node)
@@ -192,34 +195,55 @@ func (l *Launcher) fail(ctx context.Context, status int, err error) int {
 type node struct {
 	config config.Core
 	items  []byte // all of them, encoded
+	digest string // of the items
 	core   Program
 	plugs  []*Plug
 	json   bool // logs
 }
 
-// launch starts core and plugs and keeps them running until ctx is done.
+// launch starts core and plugs, or finds them at work, and keeps them running
+// until ctx is done.
 func (l *Launcher) launch(ctx context.Context, hurry <-chan struct{}, n *node) int {
 	log := hclog.New(&hclog.LoggerOptions{Name: "receptor", Level: n.config.LogLevel, JSONFormat: n.json, Output: l.Stderr})
+	there, err := n.adopt(ctx)
+	if err != nil {
+		return l.fail(ctx, statusUsage, err)
+	}
 	core, plugs := newCrew(log, l.Stderr), newCrew(log, l.Stderr)
-
-	gaveUp, ready := make(chan error, 1), make(chan struct{})
+	gaveUp, ready := make(chan error, 1), make(chan struct{}, 1)
 	c := &child{Program: n.core, args: n.coreArgs(), stdin: n.items, giveUp: statusUsage}
 	if canInherit {
 		c.args = append(c.args, "--ready-fd", strconv.Itoa(readyFD))
-		c.ready = sync.OnceFunc(func() { close(ready) })
+		c.ready = func() {
+			select {
+			case ready <- struct{}{}:
+			default: // told, and not heard yet
+			}
+		}
 	} else {
-		close(ready) // plugs wait for their core by themselves
+		ready <- struct{}{} // plugs wait for their core by themselves
+	}
+	// Not before the core is ready: another one may be on that socket.
+	startPlugs := sync.OnceFunc(func() {
+		for _, p := range n.plugs {
+			plugs.start(&child{Program: p.Program, args: n.plugArgs(), running: there.plug(p.Name)}, func(error) {})
+		}
+	})
+	var watch *observer
+	if there != nil {
+		log.Info("node runs already; attached to it", "node", n.config.NodeID, "pid", there.core.Pid)
+		c.running, watch = there.core, there.observer
+		startPlugs()
 	}
 	core.start(c, func(err error) { gaveUp <- err })
 
 	status := statusOK
 	for running := true; running; {
 		select {
-		case <-ready: // not before: another core may be on that socket
-			ready = nil
-			for _, p := range n.plugs {
-				plugs.start(&child{Program: p.Program, args: n.plugArgs()}, func(error) {})
-			}
+		case <-ready: // for the first time, or again
+			startPlugs()
+			watch.close()
+			watch = n.watch(ctx, log)
 		case <-ctx.Done():
 			log.Info("stopping")
 			running = false
@@ -230,8 +254,23 @@ func (l *Launcher) launch(ctx context.Context, hurry <-chan struct{}, n *node) i
 	}
 	// Plugs first: what they carry ends in order while there is a core to carry it.
 	plugs.stop(l.StopTimeout/2, hurry)
+	watch.close()
 	core.stop(l.StopTimeout/2, hurry)
 	return status
+}
+
+// watch attaches to the core that was started, so that no other launcher takes
+// the node for one that nobody looks after. It returns nil where that fails: the
+// node is none the worse for it.
+func (n *node) watch(ctx context.Context, log hclog.Logger) *observer {
+	if !canHold {
+		return nil // nor could another
+	}
+	o, err := observe(ctx, n.config.PlugSocket())
+	if err != nil && ctx.Err() == nil {
+		log.Info("cannot attach to the core", "error", err)
+	}
+	return o
 }
 
 func (n *node) coreArgs() []string {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,6 +75,7 @@ type state struct {
 	Items []plughost.ItemStatus `json:"items"`
 	Plugs []plughost.PlugStatus `json:"plugs"`
 	core  int                   // pid
+	guard int                   // pid of the launcher that is attached; 0: none
 }
 
 func (n *testNode) state() (state, error) {
@@ -104,8 +106,16 @@ func (n *testNode) state() (state, error) {
 	if err := json.Unmarshal([]byte(line), &answer); err != nil {
 		return state{}, err
 	}
-	answer.Result.core = cred.PID
-	return answer.Result, nil
+	result := answer.Result
+	result.core = cred.PID
+	result.Plugs = slices.DeleteFunc(result.Plugs, func(p plughost.PlugStatus) bool {
+		if p.Name != observerName {
+			return false
+		}
+		result.guard = p.PID
+		return true
+	})
+	return result, nil
 }
 
 // until waits for a state of the node and returns it.
@@ -185,17 +195,16 @@ func TestLauncherKeepsTheNodeRunning(t *testing.T) {
 		t.Error("the epoch is the same")
 	}
 
+	n.until("watched again", func(s state) bool { return s.guard == n.cmd.Process.Pid })
 	other := n.launch()
 	if status := wait(t, other); status != statusUsage {
 		t.Errorf("a second launcher: exit status %d, want %d", status, statusUsage)
 	}
-	log, err := os.ReadFile(n.log)
-	if err != nil {
-		t.Fatal(err)
+	want := "node n is already running here"
+	if canHold {
+		want += fmt.Sprintf(", and lets no launcher in: a plug named launcher is attached: pid %d\n", n.cmd.Process.Pid)
 	}
-	if want := fmt.Sprintf("node n is already running here (socket %s is locked)\n", filepath.Join(dir, "run", "plug.sock")); !strings.Contains(string(log), want) {
-		t.Errorf("%q is not in\n%s", want, log)
-	}
+	n.wantLog(want)
 	n.until("still up", up)
 
 	kill(t, n.cmd.Process.Pid, syscall.SIGTERM)
@@ -210,26 +219,141 @@ func TestLauncherKeepsTheNodeRunning(t *testing.T) {
 	}
 }
 
-func TestNodeOutlivesItsLauncher(t *testing.T) {
+// wantLog waits for a text in the log.
+func (n *testNode) wantLog(text string) {
+	n.t.Helper()
+	for deadline := time.Now().Add(settle); ; {
+		log, err := os.ReadFile(n.log)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if strings.Contains(string(log), text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			n.t.Fatalf("%q is not in\n%s", text, log)
+		}
+		time.Sleep(20 * time.Millisecond) // between looks
+	}
+}
+
+// adopt starts a launcher, and waits until it has found the node.
+func (n *testNode) adopt(core int) {
+	n.t.Helper()
+	n.cmd = n.launch()
+	n.wantLog(fmt.Sprintf("node runs already; attached to it: node=n pid=%d", core))
+}
+
+// orphan kills the launcher of a node that is up, and nothing else.
+func (n *testNode) orphan() state {
+	n.t.Helper()
+	n.until("up and watched", func(s state) bool { return up(s) && (s.guard != 0 || !canHold) })
+	kill(n.t, n.cmd.Process.Pid, syscall.SIGKILL)
+	wait(n.t, n.cmd)
+	return n.until("without launcher", func(s state) bool { return s.guard == 0 })
+}
+
+// end ends what is left of the node, if no launcher has.
+func (n *testNode) end() {
+	s, err := n.state()
+	if err != nil {
+		return // its core has ended, and nothing else is there
+	}
+	for _, p := range s.Plugs {
+		kill(n.t, p.PID, syscall.SIGTERM)
+		gone(n.t, p.PID)
+	}
+	kill(n.t, s.core, syscall.SIGTERM)
+	gone(n.t, s.core)
+}
+
+// A launcher that was killed leaves its node at work, and the next one takes it
+// over as if it had never been away.
+func TestNextLauncherFindsItsNode(t *testing.T) {
 	t.Parallel()
+	if !canHold {
+		t.Skip("skipped: this system cannot hold processes that are no children")
+	}
 	dir := install(t, "receptor", "receptor-core", "receptor-backend-fake")
 	n := startNode(t, dir, "--fake-peer", "h:1")
-	s := n.until("up", up)
-	kill(t, n.cmd.Process.Pid, syscall.SIGKILL)
-	wait(t, n.cmd)
-	defer func() {
-		for _, pid := range []int{s.Plugs[0].PID, s.core} {
-			kill(t, pid, syscall.SIGTERM)
-			gone(t, pid)
+	first := n.orphan()
+	defer n.end()
+	n.adopt(first.core)
+	found := n.until("watched", func(s state) bool { return up(s) && s.guard == n.cmd.Process.Pid })
+	if found.core != first.core || found.Plugs[0].PID != first.Plugs[0].PID {
+		t.Errorf("was %+v, is %+v", first, found)
+	}
+
+	kill(t, found.Plugs[0].PID, syscall.SIGKILL)
+	second := n.until("up after the plug was killed", func(s state) bool { return up(s) && s.Plugs[0].PID != found.Plugs[0].PID })
+	kill(t, second.core, syscall.SIGKILL)
+	third := n.until("up and watched after the core was killed", func(s state) bool {
+		return up(s) && s.core != second.core && s.guard == n.cmd.Process.Pid
+	})
+	if third.Plugs[0].PID != second.Plugs[0].PID {
+		t.Error("the plug was started anew for the core")
+	}
+
+	fourth := n.orphan()
+	n.adopt(fourth.core)
+	kill(t, n.cmd.Process.Pid, syscall.SIGTERM)
+	if status := wait(t, n.cmd); status != statusOK {
+		t.Errorf("exit status %d", status)
+	}
+	gone(t, fourth.core)
+	gone(t, fourth.Plugs[0].PID)
+}
+
+// A plug that has died as well, while nobody looked, is started; those that are
+// there are not.
+func TestNextLauncherStartsWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	if !canHold {
+		t.Skip("skipped: this system cannot hold processes that are no children")
+	}
+	dir := install(t, "receptor", "receptor-core", "receptor-backend-fake")
+	n := startNode(t, dir, "--fake-peer", "h:1")
+	s := n.orphan()
+	defer n.end()
+	kill(t, s.Plugs[0].PID, syscall.SIGKILL)
+	n.until("without plug", func(s state) bool { return len(s.Plugs) == 0 })
+	n.adopt(s.core)
+	if now := n.until("up", up); now.core != s.core {
+		t.Error("the core was started anew")
+	}
+	kill(t, n.cmd.Process.Pid, syscall.SIGTERM)
+	if status := wait(t, n.cmd); status != statusOK {
+		t.Errorf("exit status %d", status)
+	}
+	gone(t, s.core)
+}
+
+// A launcher that wants another node, or other items, leaves what runs alone.
+func TestNextLauncherWantsSomethingElse(t *testing.T) {
+	t.Parallel()
+	if !canHold {
+		t.Skip("skipped: this system cannot hold processes that are no children")
+	}
+	dir := install(t, "receptor", "receptor-core", "receptor-backend-fake")
+	n := startNode(t, dir, "--fake-peer", "h:1")
+	s := n.orphan()
+	defer n.end()
+	for _, other := range []struct {
+		name, id, peer, want string
+	}{
+		{"other items", "n", "h:2", fmt.Sprintf("node n is already running here (core pid %d), with other items: stop it first\n", s.core)},
+		{"other node", "m", "h:1", fmt.Sprintf("node n is already running here (core pid %d): its socket %s is not free for node m\n", s.core, filepath.Join(dir, "run", "plug.sock"))},
+	} {
+		n.args[1] = "id=" + other.id
+		n.args[len(n.args)-1] = other.peer
+		if status := wait(t, n.launch()); status != statusUsage {
+			t.Errorf("%s: exit status %d, want %d", other.name, status, statusUsage)
 		}
-	}()
-	if again := n.until("still up", up); again.core != s.core || again.Plugs[0].PID != s.Plugs[0].PID {
-		t.Errorf("was %+v, is %+v", s, again)
+		n.wantLog(other.want)
 	}
-	if status := wait(t, n.launch()); status != statusUsage {
-		t.Errorf("the next launcher: exit status %d, want %d", status, statusUsage)
+	if now := n.until("still up", up); now.core != s.core || now.Plugs[0].PID != s.Plugs[0].PID {
+		t.Errorf("was %+v, is %+v", s, now)
 	}
-	n.until("up still", up)
 }
 
 func TestItemThatFailsEndsNothing(t *testing.T) {

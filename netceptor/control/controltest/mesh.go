@@ -27,6 +27,23 @@ type Mesh struct {
 	// OnStream serves "node:service"; it runs in a goroutine of its own, and must
 	// end when its stream does.
 	OnStream map[string]func(control.Stream)
+
+	// Explanations are those that there are; of other services little is known.
+	Explanations map[netceptor.Addr]netceptor.Explanation
+}
+
+// Explain implements control.Mesh.
+func (m *Mesh) Explain(node, service string) netceptor.Explanation {
+	to := netceptor.Addr{Node: node, Service: service}
+	if e, ok := m.Explanations[to]; ok {
+		return e
+	}
+	us := netceptor.Addr{Node: m.State.NodeID, Service: "x"}
+	return netceptor.Explanation{
+		Node: us.Node, To: to, Reason: "no route to node: it was never heard of",
+		There: netceptor.FlowVerdict{From: us, To: to, Action: "accept"},
+		Back:  netceptor.FlowVerdict{From: to, To: us, Action: "accept"},
+	}
 }
 
 // NodeID implements control.Mesh.

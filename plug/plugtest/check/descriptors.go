@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -185,9 +186,8 @@ func handOffRefused(s *stand) {
 	for _, code := range []string{wire.CodeDenied, wire.CodeUnsupported, wire.CodeLimit} {
 		m := s.connect(addr)
 		s.handed(s.incoming()).Refuse(wire.NewError(code, "receptor-plugcheck refuses it"))
-		switch again, t := s.core.Opening(quiet); {
-		case again == nil:
-			_ = s.ends(m, "the medium's connection of a hand-off that was refused as "+code)
+		switch again, t := s.openedOrOver(m, "the medium's connection of a hand-off that was refused as "+code); {
+		case again == nil: // it has ended
 		case code == wire.CodeDenied:
 			s.Fatalf("after the error denied: expected nothing more of it, got %s", t)
 		default:
@@ -198,6 +198,23 @@ func handOffRefused(s *stand) {
 		}
 	}
 	s.exchange(s.open(addr)) // the next one is another matter
+}
+
+// openedOrOver waits until the plug opens something, or ends the medium's
+// connection, on which nothing is sent before.
+func (s *stand) openedOrOver(m *net.TCPConn, what string) (plugtest.Incoming, wire.Type) {
+	for s.ctx.Err() == nil {
+		if o, t := s.core.Opening(quiet); o != nil {
+			s.must(m.SetReadDeadline(time.Time{}), "take a deadline away")
+			return o, t
+		}
+		s.must(m.SetReadDeadline(time.Now().Add(redial)), "set a deadline")
+		if _, err := m.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, 0
+		}
+	}
+	s.Fatalf("%s: expected that it is relayed or ends, it does neither", what)
+	return nil, 0
 }
 
 func outlives(s *stand) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest"
@@ -39,8 +38,10 @@ func firstOf(c net.Conn) (wire.Preamble, plugtest.RawFrame, error) {
 // core does not do, or does not look at.
 type rawCore struct {
 	*stand
-	conn  net.Conn
-	hello wire.Hello
+	conn   net.Conn
+	hello  wire.Hello
+	frames chan plugtest.RawFrame // that the plug has sent
+	failed error                  // why there are no more; set before frames is closed
 }
 
 // attachRaw makes a core and a plug that has been welcomed.
@@ -65,7 +66,28 @@ func (s *stand) attachRaw() *rawCore {
 	s.must(err, "WELCOME")
 	w.Session = "raw"
 	r.send(wire.TypeHello, wire.FlagResponse, f.ID, w)
+	s.own(r.conn)
+	r.frames = make(chan plugtest.RawFrame)
+	go r.read()
 	return r
+}
+
+// read reads frames until the connection ends, as it does with the check. Whoever
+// waits for one gives up between frames only, and never within one.
+func (r *rawCore) read() {
+	defer close(r.frames)
+	for {
+		f, err := plugtest.ReadFrame(r.conn)
+		if err = errors.Join(err, f.Close()); err != nil {
+			r.failed = err
+			return
+		}
+		select {
+		case r.frames <- f:
+		case <-r.ctx.Done():
+			return
+		}
+	}
 }
 
 func (r *rawCore) send(t wire.Type, flags wire.Flags, id uint32, body any) {
@@ -75,18 +97,20 @@ func (r *rawCore) send(t wire.Type, flags wire.Flags, id uint32, body any) {
 	r.must(err, "send "+t.String())
 }
 
-// await reads until a frame comes that ok accepts. ok is false if none comes in time.
+// await waits for a frame that accept accepts. ok is false if none comes in time.
 func (r *rawCore) await(within time.Duration, accept func(plugtest.RawFrame) bool) (f plugtest.RawFrame, ok bool) {
-	r.must(r.conn.SetReadDeadline(time.Now().Add(within)), "set a deadline")
+	late := time.After(within)
 	for {
-		f, err := plugtest.ReadFrame(r.conn)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		select {
+		case f, more := <-r.frames:
+			if !more {
+				r.must(r.failed, "read the session")
+			}
+			if accept(f) {
+				return f, true
+			}
+		case <-late:
 			return f, false
-		}
-		r.must(err, "read the session")
-		r.must(f.Close(), "close descriptors")
-		if accept(f) {
-			return f, true
 		}
 	}
 }

@@ -20,6 +20,7 @@ type Server struct {
 	wg       sync.WaitGroup
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
+	closed   bool
 }
 
 // Serve starts an application that handles each connection in a goroutine.
@@ -42,7 +43,11 @@ func ServeOn(addr string, handle func(*net.TCPConn)) (*Server, error) {
 			}
 			s.mu.Lock()
 			s.conns[c] = true
+			closed := s.closed
 			s.mu.Unlock()
+			if closed {
+				c.Close() // Close did not see it
+			}
 			s.wg.Go(func() {
 				defer func() {
 					c.Close()
@@ -67,6 +72,7 @@ func (s *Server) Port() int { return s.Listener.Addr().(*net.TCPAddr).Port }
 func (s *Server) Close() {
 	s.Listener.Close()
 	s.mu.Lock()
+	s.closed = true
 	for c := range s.conns {
 		c.Close()
 	}

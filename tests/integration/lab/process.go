@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -25,16 +26,37 @@ type Process struct {
 	changed chan struct{} // closed and replaced at each write
 }
 
-// Start starts a program. Its standard output and error are kept together.
+// lastWords is how long what a program has written last may take to arrive. Where
+// its children outlive it, they may write for ever.
+const lastWords = time.Second
+
+// Start starts a program. Its standard output and error are kept together, and
+// those of its children.
 func Start(name string, cmd *exec.Cmd) (*Process, error) {
 	p := &Process{Name: name, cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = p, p
-	if err := cmd.Start(); err != nil {
+	r, w, err := os.Pipe()
+	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	cmd.Stdout, cmd.Stderr = w, w // not p: Wait would wait for the children, too
+	err = cmd.Start()
+	_ = w.Close() // here; the program has its own
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), r.Close())
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(p, r) // until nobody has the other end
+		_ = r.Close()
+	}()
 	go func() {
 		// What a test expects of the end, it asks of the exit status.
 		_ = cmd.Wait()
+		select {
+		case <-read:
+		case <-time.After(lastWords):
+		}
 		close(p.done)
 		p.notify()
 	}()

@@ -104,9 +104,7 @@ func Open(o Options, each func(Record), damaged func(Damage)) (*Journal, error) 
 func (j *Journal) Enqueue(sync bool, done func(error), records ...Record) *Entry {
 	e := &Entry{j: j, records: records, sync: sync, done: done}
 	for _, r := range records {
-		if !r.valid() {
-			e.err = fmt.Errorf("record of type %d, unit %.80q, %d bytes cannot be written", r.Type, r.Unit, len(r.Payload))
-		}
+		e.err = errors.Join(e.err, r.check())
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -162,9 +160,6 @@ func (j *Journal) writeQueue() {
 // write writes a batch with one write, and one sync if any of it asks for that.
 func (j *Journal) write(batch []*Entry) error {
 	var b []byte
-	if j.segment != nil && j.synced {
-		b = Record{Type: typeSynced, Unit: "synced"}.Append(b)
-	}
 	sync := false
 	for _, e := range batch {
 		if e.err != nil {
@@ -178,19 +173,32 @@ func (j *Journal) write(batch []*Entry) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if j.segment == nil || j.offset+int64(len(b)) > j.size {
-		if err := j.begin(int64(len(b))); err != nil {
-			return fmt.Errorf("begin segment: %w", err)
-		}
-	}
-	if _, err := j.segment.WriteAt(b, j.offset); err != nil {
+	if err := j.append(b); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
-	j.offset += int64(len(b))
-	j.dirty, j.synced = true, false
 	if sync {
 		return j.sync()
 	}
+	return nil
+}
+
+// append writes encoded records to the segment, or to a new one, after the word
+// that what is there was durable, if it was.
+func (j *Journal) append(b []byte) error {
+	synced := Record{Type: typeSynced, Unit: "synced"}.Append(nil)
+	if n := int64(len(synced) + len(b)); j.segment == nil || j.offset+n > j.size {
+		if err := j.begin(n); err != nil {
+			return err
+		}
+	}
+	if j.synced {
+		b = append(synced, b...)
+	}
+	if _, err := j.segment.WriteAt(b, j.offset); err != nil {
+		return err
+	}
+	j.offset += int64(len(b))
+	j.dirty, j.synced = true, false
 	return nil
 }
 
@@ -218,7 +226,7 @@ func (j *Journal) begin(n int64) error {
 	if err := errors.Join(fill(f, size), f.Sync(), j.o.FS.SyncDir(j.o.Dir)); err != nil {
 		return errors.Join(err, f.Close(), j.o.FS.Remove(file))
 	}
-	j.segment, j.offset, j.size = f, 0, size
+	j.segment, j.offset, j.size, j.synced = f, 0, size, false
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.number++
@@ -293,7 +301,13 @@ func (j *Journal) Close() error {
 		return err
 	}
 	return j.exclusive(func() error {
-		err := j.finish()
+		var err error
+		if j.segment != nil && j.Failed() == nil {
+			if err = j.sync(); err == nil {
+				err = j.append(nil) // the last word is that all of it is durable
+			}
+		}
+		err = errors.Join(err, j.finish())
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		if j.failed == nil {

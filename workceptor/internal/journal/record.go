@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 )
 
@@ -55,9 +56,12 @@ func (r Record) Append(b []byte) []byte {
 	return b
 }
 
-// valid tells whether r can be written and found again.
-func (r Record) valid() bool {
-	return 0 < r.Type && r.Type < firstOwn && isName([]byte(r.Unit)) && len(r.Payload) <= MaxPayload
+// check tells why r cannot be written and found again.
+func (r Record) check() error {
+	if 0 < r.Type && r.Type < firstOwn && isName([]byte(r.Unit)) && len(r.Payload) <= MaxPayload {
+		return nil
+	}
+	return fmt.Errorf("record of type %d, unit %.80q, %d bytes cannot be written", r.Type, r.Unit, len(r.Payload))
 }
 
 func checksum(record []byte) uint32 {

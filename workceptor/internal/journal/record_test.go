@@ -36,7 +36,7 @@ func TestRecordsThatCannotBeWritten(t *testing.T) {
 		"a long name":  {Type: 1, Unit: strings.Repeat("a", MaxUnit+1)},
 		"a long story": {Type: 1, Unit: "a", Payload: make([]byte, MaxPayload+1)},
 	} {
-		if r.valid() {
+		if r.check() == nil {
 			t.Errorf("%s is valid", name)
 		}
 	}

@@ -62,13 +62,19 @@ func (j *Journal) writeSnapshot(file string, fill func(put func(Record) error) e
 	}()
 	w := bufio.NewWriterSize(f, 1<<20)
 	var b []byte
-	put := func(r Record) error {
+	write := func(r Record) error {
 		b = r.Append(b[:0])
 		_, err := w.Write(b)
 		return err
 	}
+	put := func(r Record) error {
+		if err := r.check(); err != nil {
+			return err
+		}
+		return write(r)
+	}
 	end := Record{Type: typeEnd, Unit: "end"}
-	if err := errors.Join(fill(put), put(end), w.Flush(), f.Sync()); err != nil {
+	if err := errors.Join(fill(put), write(end), w.Flush(), f.Sync()); err != nil {
 		return err
 	}
 	if err := j.o.FS.Rename(temp, file); err != nil {

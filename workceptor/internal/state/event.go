@@ -20,7 +20,7 @@ const (
 	TakenBack   Kind = "returned"  // the worker has never had it
 	Started     Kind = "started"   // it runs: PID, Handle, Detail
 	Detailed    Kind = "detailed"  // the worker has something to say: Detail
-	CancelAsked Kind = "cancel"    // somebody wants its end
+	CancelAsked Kind = "cancel"    // somebody wants its end: Release
 	Exited      Kind = "exited"    // its process has ended: Exit, Stdout, Stderr
 	Refused     Kind = "refused"   // it will never run: Reason
 	Vanished    Kind = "vanished"  // nobody knows of it any more: Reason, Stdout, Stderr
@@ -34,16 +34,22 @@ type Event struct {
 	Detail string
 	Reason string
 	PID    int
-	Handle json.RawMessage
-	Exit   Exit
-	Stdin  Output
-	Stdout Output
-	Stderr Output
+	// Release tells that it is not wanted after its end either.
+	Release bool
+	Handle  json.RawMessage
+	Exit    Exit
+	Stdin   Output
+	Stdout  Output
+	Stderr  Output
 }
 
 // ErrIllegal says that an event cannot happen to a unit in that state: whoever
 // reports it is mistaken. The unit is as it was.
 var ErrIllegal = errors.New("illegal transition")
+
+// MaxHandle bounds what a worker has kept with a unit. It is written with every
+// change of it.
+const MaxHandle = 16 << 10
 
 // maxText bounds details and reasons, which come from workers and are kept with
 // every version of a unit. The rest is cut off.
@@ -53,6 +59,9 @@ const maxText = 4 << 10
 func (u Unit) Next(e Event) (Unit, error) {
 	if u.State.Final() {
 		return u, nil
+	}
+	if len(e.Handle) > MaxHandle || len(e.Handle) > 0 && !json.Valid(e.Handle) {
+		return u, fmt.Errorf("%w: a handle of %d bytes; it is JSON of up to %d", ErrIllegal, len(e.Handle), MaxHandle)
 	}
 	e.Detail, e.Reason = cut(e.Detail), cut(e.Reason)
 	next, legal := u.onward(e)
@@ -109,7 +118,7 @@ func (u *Unit) knows(e Event) bool {
 	case Detailed:
 		return u.Phase == Starting || u.State == Running
 	case CancelAsked:
-		return u.CancelAsked
+		return u.CancelAsked && (u.ReleaseAsked || !e.Release)
 	default:
 		return false
 	}
@@ -119,7 +128,7 @@ func (u *Unit) knows(e Event) bool {
 func (u Unit) towardsEnd(e Event) (next Unit, legal bool) {
 	switch {
 	case e.Kind == CancelAsked:
-		u.CancelAsked = true
+		u.CancelAsked, u.ReleaseAsked = true, u.ReleaseAsked || e.Release
 		if u.Phase == Receiving || u.Phase == Queued {
 			return u.ended(e, Canceled), true
 		}

@@ -81,3 +81,26 @@ var signalTexts = map[string]string{
 	"SIGXCPU":   "CPU time limit exceeded",
 	"SIGXFSZ":   "file size limit exceeded",
 }
+
+// LegacyStatus is what legacy nodes tell of a unit, in the order in which they
+// write it into the file status.
+type LegacyStatus struct {
+	State      int
+	Detail     string
+	StdoutSize int64
+	WorkType   string
+	ExtraData  any
+}
+
+// Legacy is the status of a unit, of whose stdout so much is known to be there.
+func (u *Unit) Legacy(s Spec, stdout int64) LegacyStatus {
+	code, _ := u.State.Legacy()
+	status := LegacyStatus{State: code, Detail: u.Detail, StdoutSize: stdout, WorkType: s.WorkType}
+	if u.State == Running {
+		status.ExtraData = struct {
+			Pid    int
+			Params string
+		}{u.PID, s.Params["params"]}
+	}
+	return status
+}

@@ -130,6 +130,7 @@ func TestIllegal(t *testing.T) {
 		{"refused while it runs", []Event{received, handed, started}, refused},
 		{"abandoned with its payload", []Event{received}, Event{Kind: Abandoned}},
 		{"a kind that there is not", []Event{received}, Event{Kind: "eaten"}},
+		{"a handle that cannot be kept", []Event{received}, Event{Kind: Started, Handle: json.RawMessage("{")}},
 		{"created again", []Event{received}, Event{Kind: Created}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -140,6 +141,19 @@ func TestIllegal(t *testing.T) {
 				t.Errorf("gives %v, %+v", err, next)
 			}
 		})
+	}
+}
+
+func TestReleaseIsRemembered(t *testing.T) {
+	t.Parallel()
+	release := Event{Kind: CancelAsked, Release: true}
+	for _, events := range [][]Event{{release}, {cancel, release}, {release, cancel}} {
+		if u := run(t, append([]Event{received, handed, started}, events...)...); !u.ReleaseAsked || !u.CancelAsked {
+			t.Errorf("%+v", u)
+		}
+	}
+	if u := run(t, received, release); u.State != Canceled || !u.ReleaseAsked {
+		t.Errorf("%+v", u)
 	}
 }
 

@@ -39,11 +39,13 @@ type Unit struct {
 	Phase  Phase  `json:"phase,omitempty"`
 	Detail string `json:"detail"` // for people, one line
 
-	CancelAsked bool            `json:"cancel_asked,omitempty"`
-	PID         int             `json:"pid,omitempty"`    // while it runs; 0: not known
-	Handle      json.RawMessage `json:"handle,omitempty"` // the worker's own words for it
-	Exit        *Exit           `json:"exit,omitempty"`   // how its process ended, if one did
-	Reason      string          `json:"reason,omitempty"` // why it failed or was lost, where no exit says so
+	CancelAsked bool `json:"cancel_asked,omitempty"`
+	// ReleaseAsked: nobody wants to see it again once it has ended.
+	ReleaseAsked bool            `json:"release_asked,omitempty"`
+	PID          int             `json:"pid,omitempty"`    // while it runs; 0: not known
+	Handle       json.RawMessage `json:"handle,omitempty"` // the worker's own words for it
+	Exit         *Exit           `json:"exit,omitempty"`   // how its process ended, if one did
+	Reason       string          `json:"reason,omitempty"` // why it failed or was lost, where no exit says so
 
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
@@ -93,4 +95,13 @@ func (u *Unit) Valid() bool {
 		final == !u.Ended.IsZero() &&
 		(final || u.Exit == nil) &&
 		(!final || !u.CancelAsked || u.State == Canceled)
+}
+
+// Quarantined is u when what was written of it later cannot be read: lost, unless it
+// has ended.
+func (u Unit) Quarantined(at time.Time, reason string) Unit {
+	if u.State.Final() {
+		return u
+	}
+	return u.ended(Event{Kind: Vanished, At: at, Reason: reason}, Lost)
 }

@@ -1,0 +1,230 @@
+//go:build unix
+
+package transcript_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"github.com/project-receptor/receptor/plug/internal/transcript"
+	"github.com/project-receptor/receptor/plug/recordconn"
+	"github.com/project-receptor/receptor/plug/session"
+	"github.com/project-receptor/receptor/plug/wire"
+)
+
+// unknownType is of a message that no version has.
+const unknownType wire.Type = 0x7e
+
+// talk is one side of a session, driven line by line.
+type talk struct {
+	*session.Session
+	*transcript.Stage
+	came chan *message
+}
+
+// message is one that has come, and waits for its answer if it is a request.
+type message struct {
+	*session.Request
+	answer chan func() (any, error)
+}
+
+func newTalk(s *transcript.Stage, conn net.Conn, side session.Side) *talk {
+	t := &talk{Stage: s, came: make(chan *message, 16)}
+	t.Session = s.Session(session.Config{Conn: conn, Side: side, Handler: func(ctx context.Context, r *session.Request) (any, error) {
+		m := &message{Request: r, answer: make(chan func() (any, error), 1)}
+		if r.Type == unknownType {
+			return nil, session.ErrUnsupported
+		}
+		t.came <- m
+		if r.Notification {
+			return nil, nil
+		}
+		select {
+		case answer := <-m.answer:
+			return answer()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}})
+	return t
+}
+
+// next returns the next message, which must be of a type and have a body.
+func (t *talk) next(typ wire.Type, want any) *message {
+	var m *message
+	select {
+	case m = <-t.came:
+	case <-t.Context().Done():
+		t.Must(fmt.Errorf("waited in vain for %s", typ))
+	}
+	t.Equal(m.Type, typ)
+	t.decoded(m.Decode, want)
+	return m
+}
+
+// decoded checks what a body says. Params of items are compared as text.
+func (s *talk) decoded(decode func(any) error, want any) { decoded(s.Stage, decode, want) }
+
+func decoded(s *transcript.Stage, decode func(any) error, want any) {
+	if want == nil {
+		return
+	}
+	switch want := want.(type) {
+	case wire.Hello:
+		got(s, decode, want)
+	case wire.Config:
+		got(s, decode, want)
+	case wire.Status:
+		got(s, decode, want)
+	case wire.Link:
+		got(s, decode, want)
+	case wire.Dial:
+		got(s, decode, want)
+	case wire.Attach:
+		got(s, decode, want)
+	case wire.Bind:
+		got(s, decode, want)
+	case wire.Unbind:
+		got(s, decode, want)
+	case wire.Accept:
+		got(s, decode, want)
+	case wire.Keep:
+		got(s, decode, want)
+	case wire.Take:
+		got(s, decode, want)
+	case wire.Drain:
+		got(s, decode, want)
+	case wire.Closed:
+		got(s, decode, want)
+	case struct{}:
+		got(s, decode, want)
+	default:
+		s.Must(fmt.Errorf("%T is no body", want))
+	}
+}
+
+func got[T any](s *transcript.Stage, decode func(any) error, want T) {
+	var b T
+	s.Must(decode(&b))
+	s.Equal(b, want)
+}
+
+// reply answers, and returns when the answer has gone, so that it comes before
+// what the script does next.
+func (t *talk) reply(m *message, body any, files ...*os.File) {
+	t.Sends(1, func() { m.answer <- func() (any, error) { return session.Answer{Body: body, Files: files}, nil } })
+}
+
+// refuse is reply with an error.
+func (t *talk) refuse(m *message, err error) {
+	t.Sends(1, func() { m.answer <- func() (any, error) { return nil, err } })
+}
+
+// ask sends a request, whose answer must be want; a *wire.Error for an error.
+func (t *talk) ask(typ wire.Type, body, want any, files ...*os.File) {
+	var raw map[string]any
+	came, err := t.CallFiles(t.Context(), typ, body, &raw, files)
+	for _, f := range came {
+		t.Must(f.Close())
+	}
+	if refused, ok := want.(*wire.Error); ok {
+		t.Equal(err, error(refused))
+		return
+	}
+	t.Must(err)
+	t.Equal(fmt.Sprint(raw), fmt.Sprint(want))
+}
+
+// end ends the session.
+func (t *talk) end() { t.Sends(1, func() { t.Close(nil) }) }
+
+// gone waits for the end of the session, which the other side brings about.
+func (t *talk) gone() {
+	select {
+	case <-t.Done():
+	case <-t.Context().Done():
+		t.Must(t.Context().Err())
+	}
+}
+
+// socket is one to be handed over.
+func sock(s *transcript.Stage) *os.File {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s.Must(err)
+	defer func() { _ = l.Close() }()
+	f, err := l.(*net.TCPListener).File()
+	s.Must(err)
+	return f
+}
+
+// attach is the plug's part of the start of a session.
+func attach(s *transcript.Stage, hello wire.Hello, want wire.Welcome) *talk {
+	conn := s.Dial()
+	w, err := session.Attach(s.Context(), conn, hello)
+	s.Must(err)
+	s.Equal(w, want)
+	return newTalk(s, conn, session.SidePlug)
+}
+
+// welcome is the core's.
+func welcome(s *transcript.Stage, want wire.Hello, w wire.Welcome) *talk {
+	conn := s.Accept()
+	o, err := session.Accept(s.Context(), conn)
+	s.Must(err)
+	got(s, o.Decode, want)
+	s.Equal(o.FDPass, len(want.Features) > 0)
+	s.Sends(1, func() { s.Must(o.Answer(w)) })
+	return newTalk(s, conn, session.SideCore)
+}
+
+// open is the plug's part of a data connection.
+func open(s *transcript.Stage, t wire.Type, body any) net.Conn {
+	conn := s.Dial()
+	o, err := session.Open(s.Context(), conn, t, body)
+	s.Must(err)
+	s.Equal(o, wire.Opened{Object: "object-1"})
+	return conn
+}
+
+// opening is the core's, before its answer.
+func opening(s *transcript.Stage, t wire.Type, want any) (net.Conn, *session.Opening) {
+	conn := s.Accept()
+	o, err := session.Accept(s.Context(), conn)
+	s.Must(err)
+	s.Equal(o.Type, t)
+	decoded(s, o.Decode, want)
+	return conn, o
+}
+
+// opened is opening with an answer.
+func opened(s *transcript.Stage, t wire.Type, want any) net.Conn {
+	conn, o := opening(s, t, want)
+	s.Sends(1, func() { s.Must(o.Answer(wire.Opened{Object: "object-1"})) })
+	return conn
+}
+
+// say writes, and hears reads what was written on the other side.
+func say(s *transcript.Stage, c io.Writer, text string) {
+	_, err := io.WriteString(c, text)
+	s.Must(err)
+}
+
+func hear(s *transcript.Stage, c io.Reader, text string) {
+	b := make([]byte, len(text))
+	_, err := io.ReadFull(c, b)
+	s.Must(err)
+	s.Equal(string(b), text)
+}
+
+// ends reads an end, which a stream says and a link's connection is.
+func ends(s *transcript.Stage, c io.Reader) {
+	n, err := c.Read(make([]byte, 1))
+	s.Equal(n, 0)
+	s.Equal(err, io.EOF)
+}
+
+// stream is a data connection that carries records.
+func stream(c net.Conn) *recordconn.Conn { return recordconn.New(c) }

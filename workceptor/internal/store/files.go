@@ -1,0 +1,87 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/project-receptor/receptor/workceptor/internal/fsys"
+	"github.com/project-receptor/receptor/workceptor/internal/state"
+)
+
+// Files of a unit.
+const (
+	Stdin  = "stdin"
+	Stdout = "stdout"
+	Stderr = "stderr"
+
+	statusFile = "status"
+)
+
+// OpenFile opens Stdin, Stdout or Stderr of a unit. With os.O_CREATE it is made.
+func (s *Store) OpenFile(id, name string, flag int) (fsys.File, error) {
+	if _, err := s.Get(id); err != nil {
+		return nil, err
+	}
+	return s.open(id, name, flag)
+}
+
+// open opens a file in a unit's directory, which is made if a crash has undone that.
+func (s *Store) open(id, name string, flag int) (fsys.File, error) {
+	f, err := s.o.FS.OpenFile(id+"/"+name, flag, fsys.FileMode)
+	if flag&os.O_CREATE == 0 || !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err := s.o.FS.Mkdir(id, fsys.DirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return s.o.FS.OpenFile(id+"/"+name, flag, fsys.FileMode)
+}
+
+// Measure makes what is in a unit's Stdout or Stderr durable and returns its size and
+// digest. A file that is not there is an empty one.
+func (s *Store) Measure(id, name string) (state.Output, error) {
+	f, err := s.OpenFile(id, name, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return state.Output{SHA256: digest(sha256.New())}, nil
+	}
+	if err != nil {
+		return state.Output{}, err
+	}
+	defer f.Close() // nothing was written through it
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err == nil && n > 0 {
+		err = errors.Join(f.Sync(), s.syncDirs(id))
+	}
+	if err != nil {
+		return state.Output{}, fmt.Errorf("measure %s of unit %s: %w", name, id, err)
+	}
+	return state.Output{Size: n, SHA256: digest(h)}, nil
+}
+
+func digest(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
+
+// syncDirs makes a unit's directory and the names in it durable.
+func (s *Store) syncDirs(id string) error {
+	return errors.Join(s.o.FS.SyncDir(id), s.o.FS.SyncDir("."))
+}
+
+// discard moves a unit's directory into the trash, which Run empties.
+func (s *Store) discard(id string) error {
+	to := trashDir + "/" + id
+	// A directory of that name is there if a crash has undone half of this once.
+	if err := fsys.RemoveAll(s.o.FS, to); err != nil {
+		return err
+	}
+	if err := s.o.FS.Rename(id, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.poke()
+	return nil
+}

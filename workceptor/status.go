@@ -1,0 +1,172 @@
+package workceptor
+
+import (
+	"context"
+	"time"
+
+	"github.com/project-receptor/receptor/workceptor/internal/state"
+	"github.com/project-receptor/receptor/workceptor/internal/store"
+)
+
+// State is where a unit is in its life.
+type State = state.State
+
+// States of a unit.
+const (
+	Pending   = state.Pending
+	Running   = state.Running
+	Succeeded = state.Succeeded
+	Failed    = state.Failed
+	Canceled  = state.Canceled
+	Lost      = state.Lost
+)
+
+// Status is a unit, as our own form shows it. It holds no secrets.
+type Status struct {
+	ID       string `json:"unit"`
+	Released bool   `json:"released,omitempty"` // then there is nothing else
+
+	State       State             `json:"state,omitempty"`
+	Phase       state.Phase       `json:"phase,omitempty"`    // of a pending one
+	Position    int               `json:"position,omitempty"` // in the queue, from 1
+	Detail      string            `json:"detail,omitempty"`
+	Type        string            `json:"type,omitempty"`
+	Worker      string            `json:"worker,omitempty"` // that has it; empty: it is away
+	Params      map[string]string `json:"params,omitempty"`
+	Submission  string            `json:"submission,omitempty"`
+	Merged      bool              `json:"merged,omitempty"`
+	CancelAsked bool              `json:"cancel_asked,omitempty"`
+	PID         int               `json:"pid,omitempty"`
+	Exit        *Exit             `json:"exit,omitempty"`
+	Reason      string            `json:"reason,omitempty"`
+	Created     time.Time         `json:"created,omitzero"`
+	Started     time.Time         `json:"started,omitzero"`
+	Ended       time.Time         `json:"ended,omitzero"`
+	Stdin       Output            `json:"stdin"`
+	Stdout      Output            `json:"stdout"` // as far as it has got; the digest comes with the end
+	Stderr      Output            `json:"stderr"`
+	History     []Change          `json:"history,omitempty"`
+}
+
+// Output is one of a unit's files.
+type Output = state.Output
+
+// Change is one entry of a unit's history.
+type Change = state.Change
+
+// Get returns a unit.
+func (w *Workceptor) Get(id string) (Status, error) {
+	u, err := w.store.Get(id)
+	if err != nil {
+		return Status{}, err
+	}
+	return w.status(u), nil
+}
+
+// List returns all units, the one that changed last at the end.
+func (w *Workceptor) List() []Status {
+	units := w.store.List()
+	all := make([]Status, 0, len(units))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	positions := w.positions()
+	for _, u := range units {
+		all = append(all, w.statusLocked(u, positions))
+	}
+	return all
+}
+
+// Watch calls each with the units that have changed after seq, and the seq to go on
+// from, whenever there are any, until each fails or ctx is done, with that error. 0 is
+// the beginning: all units. Nobody who is slow misses more than what was overtaken.
+func (w *Workceptor) Watch(ctx context.Context, seq uint64, each func(changed []Status, seq uint64) error) error {
+	for {
+		units, next, more := w.store.Changes(seq)
+		if len(units) > 0 {
+			changed := make([]Status, 0, len(units))
+			for _, u := range units {
+				changed = append(changed, w.status(u))
+			}
+			if err := each(changed, next); err != nil {
+				return err
+			}
+		}
+		seq = next
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// WorkTypes are the types that were offered, with what runs and waits.
+func (w *Workceptor) WorkTypes() []TypeStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []TypeStatus
+	for _, t := range w.types {
+		if !t.offered && len(t.busy)+len(t.queue) == 0 {
+			continue
+		}
+		s := TypeStatus{Name: t.Name, Slots: t.Slots, Busy: len(t.busy), Queued: len(t.queue), Secure: t.Secure}
+		if t.worker != nil {
+			s.Worker = t.worker.name
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// TypeStatus is a type of work.
+type TypeStatus struct {
+	Name   string `json:"type"`
+	Worker string `json:"worker,omitempty"` // empty: it is away
+	Slots  int    `json:"slots,omitempty"`
+	Busy   int    `json:"busy"`
+	Queued int    `json:"queued"`
+	Secure bool   `json:"secure,omitempty"`
+}
+
+func (w *Workceptor) status(u store.Unit) Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	positions := map[string]int{}
+	if u.Phase == state.Queued {
+		positions = w.positions()
+	}
+	return w.statusLocked(u, positions)
+}
+
+// positions are those of all units in the queues. The caller holds w.mu.
+func (w *Workceptor) positions() map[string]int {
+	at := make(map[string]int)
+	for _, t := range w.types {
+		for i, id := range t.queue {
+			at[id] = i + 1
+		}
+	}
+	return at
+}
+
+func (w *Workceptor) statusLocked(u store.Unit, positions map[string]int) Status {
+	if u.Released {
+		return Status{ID: u.ID, Released: true, Submission: u.Spec.Submission}
+	}
+	s := Status{
+		ID: u.ID, State: u.State, Phase: u.Phase, Position: positions[u.ID], Detail: u.Detail, Type: u.Spec.WorkType,
+		Params: u.Spec.WithoutSecrets().Params, Submission: u.Spec.Submission, Merged: u.Spec.Merged,
+		CancelAsked: u.CancelAsked, PID: u.PID, Exit: u.Exit, Reason: u.Reason,
+		Created: u.Spec.Created, Started: u.Started, Ended: u.Ended,
+		Stdin: u.Stdin, Stdout: u.Stdout, Stderr: u.Stderr, History: u.History,
+	}
+	if u.Phase == state.Starting || u.State == state.Running {
+		if t := w.types[u.Spec.WorkType]; t != nil && t.worker != nil {
+			s.Worker = t.worker.name
+		}
+		if l := w.live[u.ID]; l != nil {
+			s.Stdout.Size, s.Stderr.Size = l.stdout, l.stderr
+		}
+	}
+	return s
+}

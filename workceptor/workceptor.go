@@ -1,0 +1,206 @@
+package workceptor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/project-receptor/receptor/workceptor/internal/fsys"
+	"github.com/project-receptor/receptor/workceptor/internal/state"
+	"github.com/project-receptor/receptor/workceptor/internal/store"
+)
+
+// Config is what a Workceptor is made of.
+type Config struct {
+	Dir    string       // for the units, made if it is not there; nobody else's
+	NodeID string       // of this node
+	Logger hclog.Logger // nil: none
+
+	// Retention is how long ended units are kept that nobody releases. The zero
+	// value keeps them for ever.
+	Retention Retention
+	// Reserve is what must be free on the disk for new work to be taken, in bytes.
+	// 0: 5 % of the disk, 1 GiB at most.
+	Reserve uint64
+}
+
+// Retention bounds the ended units that are kept.
+type Retention = store.Retention
+
+// Errors of units, for errors.Is.
+var (
+	ErrUnknownUnit = store.ErrUnknown
+	ErrReleased    = store.ErrReleased
+	ErrNoRoom      = store.ErrFull
+	ErrUnknownType = errors.New("unknown work type")
+	ErrInvalid     = errors.New("invalid request")
+)
+
+const (
+	// callTimeout bounds a call to a worker. START of a plug has 10 s.
+	callTimeout = 15 * time.Second
+
+	// retryPause is how long it takes until a worker that is attached, and did not
+	// answer for a unit, is asked again.
+	retryPause = 5 * time.Second
+
+	// retentionPause is how often it is looked for units that are kept too long.
+	retentionPause = time.Minute
+
+	// maxStarts bounds the starts of a type that are under way at a time, where slots
+	// do not.
+	maxStarts = 64
+)
+
+// Workceptor is the units of a node. Its methods may be called concurrently, between
+// Start and Close.
+type Workceptor struct {
+	c     Config
+	log   hclog.Logger
+	dir   *fsys.OS
+	store *store.Store
+
+	ctx    context.Context // owns all goroutines
+	cancel context.CancelFunc
+
+	taskMu sync.Mutex
+	closed bool
+	tasks  sync.WaitGroup
+
+	mu    sync.Mutex
+	types map[string]*workType
+	live  map[string]*liveUnit
+}
+
+// workType is a type of work: one that was offered, or that there are units of.
+type workType struct {
+	WorkType
+	offered  bool        // once: its worker may be away
+	worker   *Attachment // nil: away
+	queue    []string    // units that wait for a slot, first come first served
+	busy     map[string]struct{}
+	starting int
+}
+
+// liveUnit is what is known of a unit that a worker has, beyond its state.
+type liveUnit struct {
+	stdout, stderr int64
+	ending         bool          // its outputs are being measured
+	stopping       *Attachment   // the worker was told to stop it
+	more           chan struct{} // closed when there is more output; nil: nobody waits
+}
+
+// New opens the units of a node.
+func New(c Config) (*Workceptor, error) {
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	dir, err := fsys.OpenOS(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the units' directory: %w", err)
+	}
+	s, err := store.Open(store.Options{FS: dir, Logger: c.Logger, Reserve: c.Reserve})
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	w := &Workceptor{
+		c: c, log: c.Logger, dir: dir, store: s,
+		types: make(map[string]*workType), live: make(map[string]*liveUnit),
+	}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w, nil
+}
+
+// Start brings the units of before back: those that wait go on waiting, those that
+// run are known again when their worker attaches.
+func (w *Workceptor) Start() error {
+	all := w.store.List()
+	slices.SortFunc(all, func(a, b store.Unit) int { return a.Spec.Created.Compare(b.Spec.Created) })
+	for _, u := range all {
+		if err := w.bringBack(u); err != nil {
+			return err
+		}
+	}
+	w.task(func() { w.store.Run(w.ctx) })
+	w.task(w.expire)
+	return nil
+}
+
+// bringBack takes up a unit where the node has left it.
+func (w *Workceptor) bringBack(u store.Unit) error {
+	switch {
+	case u.State.Final():
+		if u.ReleaseAsked {
+			return w.store.Release(u.ID)
+		}
+	case u.Phase == state.Receiving && u.Spec.Submission == "":
+		// Nobody can send the rest. (The text is that of legacy nodes.)
+		_, err := w.store.Next(w.ctx, u.ID, state.Event{Kind: state.Abandoned, Reason: "Pending at restart"})
+		return err
+	case u.Phase == state.Receiving:
+	case u.Phase == state.Queued:
+		t := w.workType(u.Spec.WorkType)
+		t.queue = append(t.queue, u.ID)
+	default: // Starting, Running
+		w.workType(u.Spec.WorkType).busy[u.ID] = struct{}{}
+	}
+	return nil
+}
+
+// Close ends everything but the units. It waits.
+func (w *Workceptor) Close() error {
+	w.taskMu.Lock()
+	w.closed = true
+	w.taskMu.Unlock()
+	w.cancel()
+	w.tasks.Wait()
+	return errors.Join(w.store.Close(), w.dir.Close())
+}
+
+// task runs f in a goroutine that Close waits for.
+func (w *Workceptor) task(f func()) {
+	w.taskMu.Lock()
+	defer w.taskMu.Unlock()
+	if !w.closed {
+		w.tasks.Go(f)
+	}
+}
+
+// workType returns the entry of a type. The caller holds w.mu, or is alone.
+func (w *Workceptor) workType(name string) *workType {
+	t := w.types[name]
+	if t == nil {
+		t = &workType{WorkType: WorkType{Name: name}, busy: make(map[string]struct{})}
+		w.types[name] = t
+	}
+	return t
+}
+
+// expire releases units that are kept too long.
+func (w *Workceptor) expire() {
+	if w.c.Retention == (Retention{}) {
+		return
+	}
+	tick := time.NewTicker(retentionPause)
+	defer tick.Stop()
+	for {
+		for _, id := range w.c.Retention.Expired(w.store.List(), time.Now()) {
+			if err := w.release(id); err != nil && !gone(err) {
+				w.log.Warn("cannot release a unit that is kept too long", "unit", id, "error", err)
+			}
+		}
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// gone tells whether an error says that a unit is not there any more.
+func gone(err error) bool { return errors.Is(err, ErrUnknownUnit) || errors.Is(err, ErrReleased) }
