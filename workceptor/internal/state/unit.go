@@ -13,6 +13,7 @@ type Spec struct {
 	Params     map[string]string `json:"params,omitempty"`
 	Submission string            `json:"submission,omitempty"` // chosen by the submitter; empty: none
 	Merged     bool              `json:"merged,omitempty"`     // stderr goes where stdout goes
+	Secure     bool              `json:"secure,omitempty"`     // its type wants signatures
 	Created    time.Time         `json:"created"`
 }
 
