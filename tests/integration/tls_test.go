@@ -248,7 +248,7 @@ func TestSlowHandshakesOverTCP(t *testing.T) {
 	defer app.Close()
 	ca := mtlstest.NewCA(t, "ca")
 	ln := startTLSLine(t, ca, app.Addr())
-	const crowd = 300 // more than may wait
+	const crowd = 300
 	var slow []net.Conn
 	for range crowd {
 		c, err := new(net.Dialer).DialContext(ln.ctx, "tcp", lab.Local(ln.port))
