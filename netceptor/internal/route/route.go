@@ -130,8 +130,8 @@ type limits struct{ origins, neighbourOrigins, seen int }
 type neighbour struct {
 	cost   float64
 	legacy bool
-	replay []string  // origins that it has still to be told of
-	told   time.Time // when it last was told what others say of it
+	replay []string            // origins that it has still to be told of
+	denial *wire.RoutingUpdate // of its epoch, by an elder node of its name; nil: none
 }
 
 // origin is what is known of another node by its own updates.
@@ -212,8 +212,12 @@ func (m *Machine) LinkUp(now time.Time, peer string, cost float64, legacy bool) 
 
 // LinkDown removes a neighbour.
 func (m *Machine) LinkDown(now time.Time, peer string) Effects {
-	if _, ok := m.neighbours[peer]; !ok {
+	gone, ok := m.neighbours[peer]
+	if !ok {
 		return Effects{}
+	}
+	if o := m.origins[peer]; o != nil && gone.denial != nil {
+		o.deny(gone.denial) // it is not there any more to be believed instead
 	}
 	delete(m.neighbours, peer)
 	soonest(&m.floodAt, now.Add(FloodDelay))
@@ -324,15 +328,15 @@ func (m *Machine) claimed(now time.Time, u *wire.RoutingUpdate) Effects {
 // take from it alone; but it is told, so that it can deny it.
 func (m *Machine) secondHand(now time.Time, u *wire.RoutingUpdate) Effects {
 	e := Effects{Ignored: IgnoredSecondHand}
-	// Once for each copy; but who still hears of it later has not heard the denial.
-	about := m.neighbours[u.NodeID]
-	if !m.seen.add(now, secondHandMark+u.UpdateID, m.limits.seen) && now.Sub(about.told) < AnswerInterval {
+	if !m.seen.add(now, secondHandMark+u.UpdateID, m.limits.seen) {
 		return e
 	}
-	about.told = now
+	if u.SuspectedDuplicate != 0 {
+		m.neighbours[u.NodeID].denial = u
+	}
 	v := *u
 	v.ForwardingNode = m.config.Self
-	if about.legacy {
+	if m.neighbours[u.NodeID].legacy {
 		v.Ext = nil
 	}
 	e.Send = []Send{{To: []string{u.NodeID}, Update: &v}}
@@ -357,12 +361,20 @@ func (m *Machine) answer(now time.Time) []Send {
 // ID. Of the two the elder is right, and only the elder can say so (Receive has
 // checked that); then what is known goes back to its epoch and sequence.
 func (m *Machine) suspected(from string, o *origin, u *wire.RoutingUpdate) Effects {
-	if o != nil && o.epoch == u.SuspectedDuplicate {
+	if o != nil {
+		o.deny(u)
+	}
+	return Effects{Send: m.pass(u, from)}
+}
+
+// deny goes back to what the elder of two nodes of one name is, if the other is
+// what is known.
+func (o *origin) deny(u *wire.RoutingUpdate) {
+	if o.epoch == u.SuspectedDuplicate {
 		o.epoch, o.sequence = u.UpdateEpoch, u.UpdateSequence
 		o.ext = u.Ext
 		o.update = nil // it is of the duplicate
 	}
-	return Effects{Send: m.pass(u, from)}
 }
 
 // correct handles an update that is older than what is known: it says so to the
