@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -185,19 +186,34 @@ func handOffRefused(s *stand) {
 	for _, code := range []string{wire.CodeDenied, wire.CodeUnsupported, wire.CodeLimit} {
 		m := s.connect(addr)
 		s.handed(s.incoming()).Refuse(wire.NewError(code, "receptor-plugcheck refuses it"))
-		switch again, t := s.core.Opening(quiet); {
-		case again == nil:
-			_ = s.ends(m, "the medium's connection of a hand-off that was refused as "+code)
-		case code == wire.CodeDenied:
-			s.Fatalf("after the error denied: expected nothing more of it, got %s", t)
-		default:
-			if _, twice := again.(*plugtest.HandedOver); twice {
-				s.Fatalf("after the error %s: expected the end or a relay, got another hand-off", code)
-			}
-			s.exchange(pipe{m, s.opened(again)})
+		again, t := s.relayedOrEnded(m)
+		if again == nil {
+			continue
 		}
+		if _, twice := again.(*plugtest.HandedOver); twice || code == wire.CodeDenied {
+			s.Fatalf("after the error %s: expected the end, or a relay where it is allowed, got %s", code, t)
+		}
+		s.exchange(pipe{m, s.opened(again)})
 	}
 	s.exchange(s.open(addr)) // the next one is another matter
+}
+
+// relayedOrEnded waits for what becomes of a hand-off that was refused: the plug
+// opens the object again, or nil: the medium's connection has ended.
+func (s *stand) relayedOrEnded(m *net.TCPConn) (plugtest.Incoming, wire.Type) {
+	for s.ctx.Err() == nil {
+		if o, t := s.core.Opening(quiet); o != nil {
+			return o, t
+		}
+		s.must(m.SetReadDeadline(time.Now().Add(redial)), "set a deadline")
+		_, err := m.Read(make([]byte, 1))
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, 0
+		}
+		s.must(m.SetReadDeadline(time.Time{}), "set a deadline")
+	}
+	s.Fatalf("the medium's connection of a hand-off that was refused: expected that it ends or is relayed, it does not")
+	return nil, 0
 }
 
 func outlives(s *stand) {

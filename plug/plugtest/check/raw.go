@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest"
@@ -39,8 +38,9 @@ func firstOf(c net.Conn) (wire.Preamble, plugtest.RawFrame, error) {
 // core does not do, or does not look at.
 type rawCore struct {
 	*stand
-	conn  net.Conn
-	hello wire.Hello
+	conn   net.Conn
+	hello  wire.Hello
+	frames chan plugtest.RawFrame // that the plug has sent; closed at the end
 }
 
 // attachRaw makes a core and a plug that has been welcomed.
@@ -56,7 +56,7 @@ func (s *stand) attachRaw() *rawCore {
 		}
 	}
 	s.start()
-	r := &rawCore{stand: s, conn: wait(s.trial, conns, "a plug to attach")}
+	r := &rawCore{stand: s, conn: wait(s.trial, conns, "a plug to attach"), frames: make(chan plugtest.RawFrame)}
 	_, f, err := firstOf(r.conn)
 	s.must(err, "the first frame")
 	s.must(f.Close(), "close the probe")
@@ -65,6 +65,7 @@ func (s *stand) attachRaw() *rawCore {
 	s.must(err, "WELCOME")
 	w.Session = "raw"
 	r.send(wire.TypeHello, wire.FlagResponse, f.ID, w)
+	go r.read() // ends with the connection, which the core owns
 	return r
 }
 
@@ -75,18 +76,38 @@ func (r *rawCore) send(t wire.Type, flags wire.Flags, id uint32, body any) {
 	r.must(err, "send "+t.String())
 }
 
-// await reads until a frame comes that ok accepts. ok is false if none comes in time.
-func (r *rawCore) await(within time.Duration, accept func(plugtest.RawFrame) bool) (f plugtest.RawFrame, ok bool) {
-	r.must(r.conn.SetReadDeadline(time.Now().Add(within)), "set a deadline")
+// read passes on what the plug sends, until that ends.
+func (r *rawCore) read() {
+	defer close(r.frames)
 	for {
 		f, err := plugtest.ReadFrame(r.conn)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return f, false
+		if err != nil || f.Close() != nil {
+			return
 		}
-		r.must(err, "read the session")
-		r.must(f.Close(), "close descriptors")
-		if accept(f) {
-			return f, true
+		select {
+		case r.frames <- f:
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+// await waits for a frame that ok accepts. ok is false if none comes in time.
+func (r *rawCore) await(within time.Duration, accept func(plugtest.RawFrame) bool) (f plugtest.RawFrame, ok bool) {
+	timeout := time.After(within)
+	for {
+		select {
+		case f, ok = <-r.frames:
+			if !ok {
+				r.Fatalf("session: expected that it goes on, it has ended")
+			}
+			if accept(f) {
+				return f, true
+			}
+		case <-timeout:
+			return f, false
+		case <-r.ctx.Done():
+			r.Fatalf("waited in vain for a frame")
 		}
 	}
 }
