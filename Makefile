@@ -7,6 +7,7 @@
 #   make lint           formatting, vet, golangci-lint, tidy module files
 #   make cross          compiles for other systems
 #   make release-check  installs every program from a module proxy made of this tree
+#   make soak           an hour of a mixed ring, watched for flaps and leaks
 #   make bench-stream   streams beside raw quic-go and bare loopback
 #   make tidy           the only way to change requirements
 
@@ -19,7 +20,7 @@ MODTOOL := $(GO) run ./tests/tools/cmd/modules
 # Main packages that are installed: neither tests nor examples.
 COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
-.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check bench-stream tidy clean
+.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check soak bench-stream tidy clean
 
 build:
 	@mkdir -p $(BIN)
@@ -62,6 +63,9 @@ cross:
 
 release-check:
 	$(MODTOOL) release-check
+
+soak:
+	$(GO) test -timeout 90m -v -run TestLegacySoak ./tests/integration -soak 1h
 
 bench-stream: build
 	$(GO) run ./tests/integration/cmd/bench-stream -bin $(BIN)

@@ -60,7 +60,11 @@ func (n *Node) requireTLS(conn net.Conn, c *LinkConfig) error {
 // the link speak. It returns false if the link has ended instead.
 func (l *Link) begin() bool {
 	if l.config.secured() {
-		if err := l.handshake(); err != nil {
+		err := l.handshake()
+		if isClosed(l.stop) {
+			return false
+		}
+		if err != nil {
 			l.node.counters.add(countTLS)
 			err = fmt.Errorf("TLS with %s: %w", l.config.Remote, err)
 			if l.config.Dir == "out" { // not so often, and said in full: somebody must mend it

@@ -289,6 +289,9 @@ func TestCloseInHandshake(t *testing.T) {
 	if _, err := far.Write([]byte{0}); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("the connection is left open: %v", err)
 	}
+	if s := n.Status(); s.Counters["tls_failed"] != 0 || len(s.Alarms) > 0 {
+		t.Errorf("counted as a failure: %v, %+v", s.Counters["tls_failed"], s.Alarms)
+	}
 }
 
 // What claims to be a neighbour after a good handshake, but as somebody else, has

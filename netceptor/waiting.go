@@ -7,8 +7,9 @@ import (
 
 // maxWaiting bounds the links of one listener whose other ends have not said who
 // they are: anybody can make those, and each takes a socket and some 20 KB. It is
-// many times what comes at once when a hub restarts, as each waits a round trip.
-const maxWaiting = 256
+// more than comes at once when a hub with hundreds of leaves restarts: else those
+// would push each other out.
+const maxWaiting = 1024
 
 // errWaited is why a link had to make room.
 var errWaited = errors.New("it did not say who it is while many others came")

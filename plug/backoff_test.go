@@ -31,3 +31,41 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 }
+
+// Five hundred that lost the same peer at the same moment: none of their attempts
+// come together. Each twentieth of the time in which the n-th attempts may fall
+// has some of them, and none many times its share.
+func TestBackoffSpreads(t *testing.T) {
+	t.Parallel()
+	const peers, attempts, parts = 500, 6, 20
+	var at [attempts][peers]time.Duration
+	var last [attempts]time.Duration // when the n-th attempt comes at the latest
+	for i := range peers {
+		b := Backoff{Min: 500 * time.Millisecond, Max: 20 * time.Second, Full: true}
+		var now time.Duration
+		for n := range attempts {
+			pause := b.Next()
+			if pause <= 0 || pause > b.bound {
+				t.Fatalf("pause %v, bound %v", pause, b.bound)
+			}
+			now += pause
+			at[n][i] = now
+			last[n] = max(last[n], now)
+		}
+	}
+	for n := range attempts {
+		var counts [parts]int
+		for _, now := range at[n] {
+			counts[min(int(now*parts/last[n]), parts-1)]++
+		}
+		t.Logf("attempt %d, within %v: %v", n+1, last[n], counts)
+		for part, count := range counts {
+			if count > 4*peers/parts {
+				t.Errorf("attempt %d: %d of %d in one twentieth, the %d-th", n+1, count, peers, part)
+			}
+		}
+		if n == 0 && min(counts[0], counts[parts/2], counts[parts-1]) == 0 {
+			t.Errorf("the first attempts leave some of their time out: %v", counts)
+		}
+	}
+}

@@ -2,6 +2,8 @@ package workceptor
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/state"
@@ -65,13 +67,22 @@ func (w *Workceptor) Get(id string) (Status, error) {
 
 // List returns all units, the one that changed last at the end.
 func (w *Workceptor) List() []Status {
-	units := w.store.List()
+	return w.statuses(w.store.List())
+}
+
+// statuses are those of units. Their places in the queues are looked up once for all.
+func (w *Workceptor) statuses(units []store.Unit) []Status {
 	all := make([]Status, 0, len(units))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	positions := w.positions()
+	positions := make(map[string]int)
+	for _, t := range w.types {
+		for i, id := range t.queue {
+			positions[id] = i + 1
+		}
+	}
 	for _, u := range units {
-		all = append(all, w.statusLocked(u, positions))
+		all = append(all, w.statusAt(u, positions[u.ID]))
 	}
 	return all
 }
@@ -83,11 +94,7 @@ func (w *Workceptor) Watch(ctx context.Context, seq uint64, each func(changed []
 	for {
 		units, next, more := w.store.Changes(seq)
 		if len(units) > 0 {
-			changed := make([]Status, 0, len(units))
-			for _, u := range units {
-				changed = append(changed, w.status(u))
-			}
-			if err := each(changed, next); err != nil {
+			if err := each(w.statuses(units), next); err != nil {
 				return err
 			}
 		}
@@ -100,11 +107,11 @@ func (w *Workceptor) Watch(ctx context.Context, seq uint64, each func(changed []
 	}
 }
 
-// WorkTypes are the types that were offered, with what runs and waits.
+// WorkTypes are the types that were offered, with what runs and waits, by name.
 func (w *Workceptor) WorkTypes() []TypeStatus {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var all []TypeStatus
+	all := make([]TypeStatus, 0, len(w.types))
 	for _, t := range w.types {
 		if !t.offered && len(t.busy)+len(t.queue) == 0 {
 			continue
@@ -115,6 +122,7 @@ func (w *Workceptor) WorkTypes() []TypeStatus {
 		}
 		all = append(all, s)
 	}
+	slices.SortFunc(all, func(a, b TypeStatus) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
@@ -131,30 +139,20 @@ type TypeStatus struct {
 func (w *Workceptor) status(u store.Unit) Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	positions := map[string]int{}
-	if u.Phase == state.Queued {
-		positions = w.positions()
+	position := 0
+	if t := w.types[u.Spec.WorkType]; t != nil && u.Phase == state.Queued {
+		position = slices.Index(t.queue, u.ID) + 1
 	}
-	return w.statusLocked(u, positions)
+	return w.statusAt(u, position)
 }
 
-// positions are those of all units in the queues. The caller holds w.mu.
-func (w *Workceptor) positions() map[string]int {
-	at := make(map[string]int)
-	for _, t := range w.types {
-		for i, id := range t.queue {
-			at[id] = i + 1
-		}
-	}
-	return at
-}
-
-func (w *Workceptor) statusLocked(u store.Unit, positions map[string]int) Status {
+// statusAt is a unit at a place in the queue. The caller holds w.mu.
+func (w *Workceptor) statusAt(u store.Unit, position int) Status {
 	if u.Released {
 		return Status{ID: u.ID, Released: true, Submission: u.Spec.Submission}
 	}
 	s := Status{
-		ID: u.ID, State: u.State, Phase: u.Phase, Position: positions[u.ID], Detail: u.Detail, Type: u.Spec.WorkType,
+		ID: u.ID, State: u.State, Phase: u.Phase, Position: position, Detail: u.Detail, Type: u.Spec.WorkType,
 		Params: u.Spec.WithoutSecrets().Params, Submission: u.Spec.Submission, Merged: u.Spec.Merged,
 		CancelAsked: u.CancelAsked, PID: u.PID, Exit: u.Exit, Reason: u.Reason,
 		Created: u.Spec.Created, Started: u.Started, Ended: u.Ended,

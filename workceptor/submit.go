@@ -37,21 +37,21 @@ func (w *Workceptor) Submit(r Request) (*Submission, error) {
 	w.mu.Lock()
 	t := w.types[r.Type]
 	known := t != nil && t.offered
-	var allowed bool
+	var offer WorkType
 	if known {
-		allowed = t.Params
+		offer = t.WorkType
 	}
 	w.mu.Unlock()
 	switch {
 	case !known:
 		return nil, fmt.Errorf("%w %s", ErrUnknownType, r.Type)
-	case r.Params["params"] != "" && !allowed:
+	case r.Params["params"] != "" && !offer.Params:
 		return nil, fmt.Errorf("%w: extra params provided but not allowed", ErrInvalid)
 	case len(r.Submission) > maxSubmission:
 		return nil, fmt.Errorf("%w: a submission's name has at most %d bytes", ErrInvalid, maxSubmission)
 	}
 	u, existing, err := w.store.Create(state.Spec{
-		WorkType: r.Type, Params: r.Params, Submission: r.Submission, Merged: r.Merged,
+		WorkType: r.Type, Params: r.Params, Submission: r.Submission, Merged: r.Merged, Secure: offer.Secure,
 	})
 	if err != nil {
 		return nil, err

@@ -121,27 +121,27 @@ func New(c Config) (*Workceptor, error) {
 func (w *Workceptor) Start() error {
 	all := w.store.List()
 	slices.SortFunc(all, func(a, b store.Unit) int { return a.Spec.Created.Compare(b.Spec.Created) })
-	for _, u := range all {
-		if err := w.bringBack(u); err != nil {
-			return err
-		}
-	}
 	w.task(func() { w.store.Run(w.ctx) })
+	for _, u := range all {
+		w.bringBack(u)
+	}
 	w.task(w.expire)
 	return nil
 }
 
-// bringBack takes up a unit where the node has left it.
-func (w *Workceptor) bringBack(u store.Unit) error {
+// bringBack takes up a unit where the node has left it. A disk that cannot be written
+// yet keeps no node from starting.
+func (w *Workceptor) bringBack(u store.Unit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch {
 	case u.State.Final():
 		if u.ReleaseAsked {
-			return w.store.Release(u.ID)
+			w.task(func() { w.releaseEnded(u.ID) })
 		}
 	case u.Phase == state.Receiving && u.Spec.Submission == "":
 		// Nobody can send the rest. (The text is that of legacy nodes.)
-		_, err := w.store.Next(w.ctx, u.ID, state.Event{Kind: state.Abandoned, Reason: "Pending at restart"})
-		return err
+		w.task(func() { w.happen(u.ID, state.Event{Kind: state.Abandoned, Reason: "Pending at restart"}) })
 	case u.Phase == state.Receiving:
 	case u.Phase == state.Queued:
 		t := w.workType(u.Spec.WorkType)
@@ -149,7 +149,6 @@ func (w *Workceptor) bringBack(u store.Unit) error {
 	default: // Starting, Running
 		w.workType(u.Spec.WorkType).busy[u.ID] = struct{}{}
 	}
-	return nil
 }
 
 // Close ends everything but the units. It waits.
@@ -171,7 +170,7 @@ func (w *Workceptor) task(f func()) {
 	}
 }
 
-// workType returns the entry of a type. The caller holds w.mu, or is alone.
+// workType returns the entry of a type. The caller holds w.mu.
 func (w *Workceptor) workType(name string) *workType {
 	t := w.types[name]
 	if t == nil {

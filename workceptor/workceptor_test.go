@@ -518,8 +518,8 @@ func TestSameSubmissionIsOneUnit(t *testing.T) {
 	}
 	n.close()
 	n.open()
-	if s, err := n.Get(anonymous.Unit.ID); err != nil || s.State != workceptor.Failed || s.Detail != "Pending at restart" {
-		t.Errorf("%+v, %v", s, err)
+	if s := n.untilState(anonymous.Unit.ID, workceptor.Failed); s.Detail != "Pending at restart" {
+		t.Errorf("%+v", s)
 	}
 	given, err := n.Submit(workceptor.Request{Type: "echo"})
 	if err != nil {

@@ -14,9 +14,8 @@ import (
 
 // Client is a loaded ClientProfile. Its methods may be called concurrently.
 type Client struct {
+	loaded
 	profile ClientProfile
-	pins    pins
-	source  *source
 }
 
 // LoadClient reads the files of a profile, for that node. log gets what happens
@@ -25,38 +24,15 @@ func LoadClient(p ClientProfile, node string, log hclog.Logger) (*Client, error)
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{profile: p}
-	var err error
-	if c.pins, err = parsePins(p.PinnedServerCert); err != nil {
-		return nil, err
-	}
-	check := func(m *material) error {
-		if p.SkipReceptorNamesCheck {
-			return nil
-		}
-		return m.checkOwnName(node)
-	}
-	if log != nil {
-		log = log.With("profile", kindClient+" "+p.Name)
-	}
-	c.source, err = newSource(files{p.Cert, p.Key, p.RootCAs, "rootcas"}, check, log)
-	if err != nil {
+	c := &Client{loaded{name: p.Name, relaxed: p.SkipReceptorNamesCheck}, p}
+	if err := c.load(kindClient, files{p.Cert, p.Key, p.RootCAs, "rootcas"}, p.PinnedServerCert, node, log); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// Name is that of the profile.
-func (c *Client) Name() string { return c.profile.Name }
-
-// Relaxed tells whether a neighbour's node ID is not held against its certificate.
-func (c *Client) Relaxed() bool { return c.profile.SkipReceptorNamesCheck }
-
-// Generation changes when the files have.
-func (c *Client) Generation() uint64 { return c.source.get().generation }
-
 // Status is the state of the profile.
-func (c *Client) Status() Status { return c.source.status(c.profile.Name, kindClient, c.Warning()) }
+func (c *Client) Status() Status { return c.source.status(c.name, kindClient, c.Warning()) }
 
 // Warning says what the profile leaves open; empty: nothing.
 func (c *Client) Warning() string {

@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-// The kinds of items that profiles are.
-const (
-	kindServer = "tls-server"
-	kindClient = "tls-client"
-)
-
 const relaxedWarning = "skipreceptornamescheck: on links, who has a certificate may claim any node ID"
 
 // Peer is who is at the other end of a connection, as far as that is proven.

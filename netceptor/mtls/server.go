@@ -14,9 +14,8 @@ import (
 
 // Server is a loaded ServerProfile. Its methods may be called concurrently.
 type Server struct {
+	loaded
 	profile ServerProfile
-	pins    pins
-	source  *source
 }
 
 // LoadServer reads the files of a profile, for that node. log gets what happens
@@ -25,38 +24,15 @@ func LoadServer(p ServerProfile, node string, log hclog.Logger) (*Server, error)
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{profile: p}
-	var err error
-	if s.pins, err = parsePins(p.PinnedClientCert); err != nil {
-		return nil, err
-	}
-	check := func(m *material) error {
-		if p.SkipReceptorNamesCheck {
-			return nil
-		}
-		return m.checkOwnName(node)
-	}
-	if log != nil {
-		log = log.With("profile", kindServer+" "+p.Name)
-	}
-	s.source, err = newSource(files{p.Cert, p.Key, p.ClientCAs, "clientcas"}, check, log)
-	if err != nil {
+	s := &Server{loaded{name: p.Name, relaxed: p.SkipReceptorNamesCheck}, p}
+	if err := s.load(kindServer, files{p.Cert, p.Key, p.ClientCAs, "clientcas"}, p.PinnedClientCert, node, log); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// Name is that of the profile.
-func (s *Server) Name() string { return s.profile.Name }
-
-// Relaxed tells whether a neighbour's node ID is not held against its certificate.
-func (s *Server) Relaxed() bool { return s.profile.SkipReceptorNamesCheck }
-
-// Generation changes when the files have.
-func (s *Server) Generation() uint64 { return s.source.get().generation }
-
 // Status is the state of the profile.
-func (s *Server) Status() Status { return s.source.status(s.profile.Name, kindServer, s.Warning()) }
+func (s *Server) Status() Status { return s.source.status(s.name, kindServer, s.Warning()) }
 
 // Warning says what the profile leaves open; empty: nothing.
 func (s *Server) Warning() string {

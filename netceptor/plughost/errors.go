@@ -32,6 +32,8 @@ func dialError(err error, node, service string) *wire.Error {
 		return wire.NewError(wire.CodeNotFound, "node %q has no service %q", node, service)
 	case errors.Is(err, netceptor.ErrRefused):
 		return wire.NewError(wire.CodeRefused, "service %q on node %q refused the stream", service, node)
+	case errors.Is(err, netceptor.ErrUntrusted):
+		return wire.NewError(wire.CodeRefused, "service %q on node %q: %v", service, node, err)
 	case errors.Is(err, netceptor.ErrTooLong):
 		return wire.NewError(wire.CodeInvalid, "service %q of node %q: the name is longer than 8 bytes", service, node)
 	case errors.Is(err, context.Canceled):

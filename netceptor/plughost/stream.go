@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
@@ -91,15 +92,23 @@ func (g *guest) mayDial(req wire.Dial) error {
 func (g *guest) dialNode(ctx context.Context, req wire.Dial) (*netceptor.Conn, error) {
 	var o netceptor.DialOptions
 	if req.Item != "" {
-		g.host.mu.Lock()
-		it := g.carriedItem(req.Item)
-		g.host.mu.Unlock()
-		if it == nil { // gone just now; its TLS must not be left out
-			return nil, wire.NewError(wire.CodeGone, "item %q is gone", clip(req.Item))
+		var err error
+		if o.TLS, err = g.clientTLS(req.Item); err != nil {
+			return nil, err
 		}
-		o.TLS = it.tls.client
 	}
 	return g.host.node.DialWith(ctx, req.Node, req.Service, o)
+}
+
+// clientTLS is the profile by which the streams of an item are dialled; nil: none.
+func (g *guest) clientTLS(id string) (*mtls.Client, error) {
+	g.host.mu.Lock()
+	defer g.host.mu.Unlock()
+	it := g.carriedItem(id)
+	if it == nil { // gone just now; its TLS must not be left out
+		return nil, wire.NewError(wire.CodeGone, "item %q is gone", clip(id))
+	}
+	return it.tls.client, nil
 }
 
 // dialKey is what pending dials are counted by.

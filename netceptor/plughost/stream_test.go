@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -549,4 +550,35 @@ func TestRemoteClosesEarly(t *testing.T) {
 		t.Error(err)
 	}
 	_ = c.Close()
+}
+
+// Dials read their item's TLS while configurations come and go: never in between,
+// where it is not known yet, and a stream would be dialled without.
+func TestDialWhileItemsChange(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "alpha", Config{})
+	server := Item{Kind: "tcp-server", Params: map[string]any{"port": 1}}
+	r.SetItems([]Item{server})
+	p := plugtest.AttachPlug(t, r.dial, plugtest.PlugOptions{Hello: plugtest.Hello("tcp", tcpServer())})
+	item := p.WaitConfig("the item", func(c wire.Config) bool { return len(c.Items) == 1 }).Items[0].Item
+	var changing sync.WaitGroup
+	done := make(chan struct{})
+	changing.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				r.mu.Lock()
+				r.resolve()
+				r.mu.Unlock()
+			}
+		}
+	})
+	for range 100 {
+		_, err := p.Dial(t.Context(), wire.Dial{Item: item, Node: "nowhere", Service: "svc"})
+		wantError(t, err, wire.CodeUnreachable, "nowhere")
+	}
+	close(done)
+	changing.Wait()
 }

@@ -165,11 +165,11 @@ type Session struct {
 
 	mu       sync.Mutex
 	nextID   uint32
-	calls    map[uint32]*call              // ours, unanswered
+	calls    map[uint32]*call  // ours, unanswered
 	serving  map[uint32]*reply // theirs, unanswered
-	inflight [2]int                        // sizes of serving: requests, opens
-	queue    []frame                       // for the writer
-	queued   int                           // bytes in queue and in the writer's hand
+	inflight [2]int            // sizes of serving: requests, opens
+	queue    []frame           // for the writer
+	queued   int               // bytes in queue and in the writer's hand
 	stats    Stats
 	cancel   context.CancelFunc // of what handlers get; nil: not running
 	stalled  bool

@@ -21,11 +21,11 @@ import (
 	"github.com/project-receptor/receptor/tests/integration/lab"
 )
 
-// Ten thousand connections that are no neighbours, of all sorts and some hundred at
-// a time, while a transfer runs over a link of the same listener: no byte of it is
+// Ten thousand connections that are no neighbours, of all sorts and more at a
+// time than may wait, while a transfer runs over a link of the same listener: no byte of it is
 // lost, a newcomer still gets in, and afterwards nothing is left of them.
 func TestTenThousandJunkConnections(t *testing.T) {
-	const crowd, atOnce = 10_000, 400
+	const crowd, atOnce = 10_000, 1500
 	p, err := plain() // memory is to be that of the programs
 	must(t, err)
 	s := newStandOf(t, p)

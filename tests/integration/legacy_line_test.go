@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/project-receptor/receptor/tests/integration/lab"
@@ -56,8 +57,6 @@ type ring struct {
 	a, c *legacy.Node
 }
 
-var ringNodes = []string{"a", "b", "c", "d"}
-
 func newRing(t *testing.T) *ring {
 	t.Helper()
 	r := &ring{mixed: newMixed(t)}
@@ -76,32 +75,23 @@ func newRing(t *testing.T) *ring {
 // whole waits until all have both their links and the best way to each other.
 func (r *ring) whole() {
 	r.t.Helper()
-	best := r.best()
+	best := bestWays()
 	for _, id := range []string{"b", "d"} {
-		must(r.t, r.WaitStatus(r.ctx, id, func(s *lab.Status) bool { return sameRoutes(s.RoutingTable, best[id]) }))
+		must(r.t, r.WaitStatus(r.ctx, id, func(s *lab.Status) bool { return maps.Equal(s.RoutingTable, best[id]) }))
 	}
 	for _, n := range []*legacy.Node{r.a, r.c} {
-		r.eventually(n.ID()+" has the best ways", func() bool { return sameRoutes(n.Routes(), best[n.ID()]) })
+		r.eventually(n.ID()+" has the best ways", func() bool { return maps.Equal(n.Routes(), best[n.ID()]) })
 	}
 }
 
-// best is the next hop to each node, by node.
-func (r *ring) best() map[string]map[string]string {
+// bestWays are the next hops of each node of a ring to each other.
+func bestWays() map[string]map[string]string {
 	return map[string]map[string]string{
 		"a": {"b": "b", "c": "b", "d": "d"},
 		"b": {"a": "a", "c": "c", "d": "c"},
 		"c": {"a": "b", "b": "b", "d": "d"},
 		"d": {"a": "a", "b": "c", "c": "c"},
 	}
-}
-
-func sameRoutes(got, want map[string]string) bool {
-	for to, hop := range want {
-		if got[to] != hop {
-			return false
-		}
-	}
-	return len(got) == len(want)
 }
 
 func TestLegacyRing(t *testing.T) {

@@ -66,11 +66,17 @@ func newLab(t *testing.T) (*lab.Lab, context.Context) {
 // newLabOf is newLab with other programs.
 func newLabOf(t *testing.T, p lab.Programs) (*lab.Lab, context.Context) {
 	t.Helper()
+	return newLabFor(t, p, patience)
+}
+
+// newLabFor is newLabOf for a test that may take so long.
+func newLabFor(t *testing.T, p lab.Programs, most time.Duration) (*lab.Lab, context.Context) {
+	t.Helper()
 	l, err := lab.New(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), most)
 	t.Cleanup(func() {
 		cancel()
 		if err := l.Close(); err != nil {

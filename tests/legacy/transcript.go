@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -54,6 +55,19 @@ func (t *Transcript) Trace(e Event) {
 	t.events[t.next] = e
 	t.next = (t.next + 1) % len(t.events)
 	t.lost++
+}
+
+// Notes counts the notes in which a text is.
+func (t *Transcript) Notes(text string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for _, e := range t.events {
+		if e.Way == Note && strings.Contains(e.Text, text) {
+			n++
+		}
+	}
+	return n
 }
 
 // WriteTo implements io.WriterTo: a line for each event.

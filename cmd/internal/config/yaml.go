@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v2"
 
@@ -120,7 +121,21 @@ type reader struct {
 }
 
 func (r *reader) errorf(line int, format string, a ...any) {
-	r.errs = append(r.errs, fmt.Errorf("%s: %s", r.place(line), fmt.Sprintf(format, a...)))
+	r.errs = append(r.errs, fmt.Errorf("%s: %s", r.place(line), oneLine(fmt.Sprintf(format, a...))))
+}
+
+// oneLine escapes what would break the line of an error: texts of the file may
+// hold anything.
+func oneLine(s string) string {
+	var b strings.Builder
+	for _, c := range s {
+		if unicode.IsPrint(c) {
+			b.WriteRune(c)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(c), "'"))
+		}
+	}
+	return b.String()
 }
 
 func (r *reader) place(line int) string {

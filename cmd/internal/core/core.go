@@ -19,6 +19,7 @@ import (
 	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/netceptor/plughost"
 	"github.com/project-receptor/receptor/plug/socket"
+	"github.com/project-receptor/receptor/workceptor"
 )
 
 // Options are what a core is made of.
@@ -48,6 +49,7 @@ type Core struct {
 	node    *netceptor.Node
 	host    *plughost.Host
 	control *control.Server
+	work    *workceptor.Workceptor // nil: there is no state directory
 	plugs   net.Listener
 	clients []net.Listener // of the control conversation
 }
@@ -154,6 +156,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 	}
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
 	c.control.Register(control.NodeCommands(c.node, c.tls, c.status)...)
+	c.openWork()
 	return nil
 }
 
@@ -176,11 +179,16 @@ func (c *Core) status() map[string]any {
 // is called once.
 func (c *Core) Run(ctx context.Context) error {
 	if err := c.node.Start(); err != nil {
-		return errors.Join(fmt.Errorf("start node: %w", err), c.closeListeners())
+		return errors.Join(fmt.Errorf("start node: %w", err), c.closeListeners(), c.closeWork())
 	}
 	mesh, err := c.listenMesh()
 	if err != nil {
-		return errors.Join(err, c.closeListeners(), c.node.Close())
+		return errors.Join(err, c.closeListeners(), c.node.Close(), c.closeWork())
+	}
+	if c.work != nil {
+		if err := c.work.Start(); err != nil {
+			return errors.Join(fmt.Errorf("bring back units of work: %w", err), c.closeListeners(), c.node.Close(), c.closeWork())
+		}
 	}
 	items := make([]plughost.Item, len(c.o.Items))
 	for i, item := range c.o.Items {
@@ -235,7 +243,7 @@ func (c *Core) stop(why error, serving *sync.WaitGroup) error {
 	ended := make(chan error, 1)
 	go func() { // ends with the process if it does not in time
 		serving.Wait()
-		ended <- c.node.Close()
+		ended <- errors.Join(c.node.Close(), c.closeWork())
 	}()
 	if errors.Is(why, context.Canceled) {
 		why = nil // as asked

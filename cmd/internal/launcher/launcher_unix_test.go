@@ -207,10 +207,7 @@ func TestLauncherKeepsTheNodeRunning(t *testing.T) {
 	n.wantLog(want)
 	n.until("still up", up)
 
-	kill(t, n.cmd.Process.Pid, syscall.SIGTERM)
-	if status := wait(t, n.cmd); status != statusOK {
-		t.Errorf("exit status %d", status)
-	}
+	n.stop()
 	gone(t, third.core)
 	gone(t, third.Plugs[0].PID)
 	left, err := filepath.Glob(filepath.Join(dir, "run", "*"))
@@ -253,6 +250,25 @@ func (n *testNode) orphan() state {
 	return n.until("without launcher", func(s state) bool { return s.guard == 0 })
 }
 
+// startOrphan starts a node and kills its launcher.
+func startOrphan(t *testing.T) (*testNode, state) {
+	t.Helper()
+	if !canHold {
+		t.Skip("skipped: this system cannot hold processes that are no children")
+	}
+	n := startNode(t, install(t, "receptor", "receptor-core", "receptor-backend-fake"), "--fake-peer", "h:1")
+	return n, n.orphan()
+}
+
+// stop ends the launcher in order.
+func (n *testNode) stop() {
+	n.t.Helper()
+	kill(n.t, n.cmd.Process.Pid, syscall.SIGTERM)
+	if status := wait(n.t, n.cmd); status != statusOK {
+		n.t.Errorf("exit status %d", status)
+	}
+}
+
 // end ends what is left of the node, if no launcher has.
 func (n *testNode) end() {
 	s, err := n.state()
@@ -271,12 +287,7 @@ func (n *testNode) end() {
 // over as if it had never been away.
 func TestNextLauncherFindsItsNode(t *testing.T) {
 	t.Parallel()
-	if !canHold {
-		t.Skip("skipped: this system cannot hold processes that are no children")
-	}
-	dir := install(t, "receptor", "receptor-core", "receptor-backend-fake")
-	n := startNode(t, dir, "--fake-peer", "h:1")
-	first := n.orphan()
+	n, first := startOrphan(t)
 	defer n.end()
 	n.adopt(first.core)
 	found := n.until("watched", func(s state) bool { return up(s) && s.guard == n.cmd.Process.Pid })
@@ -296,10 +307,7 @@ func TestNextLauncherFindsItsNode(t *testing.T) {
 
 	fourth := n.orphan()
 	n.adopt(fourth.core)
-	kill(t, n.cmd.Process.Pid, syscall.SIGTERM)
-	if status := wait(t, n.cmd); status != statusOK {
-		t.Errorf("exit status %d", status)
-	}
+	n.stop()
 	gone(t, fourth.core)
 	gone(t, fourth.Plugs[0].PID)
 }
@@ -308,12 +316,7 @@ func TestNextLauncherFindsItsNode(t *testing.T) {
 // there are not.
 func TestNextLauncherStartsWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	if !canHold {
-		t.Skip("skipped: this system cannot hold processes that are no children")
-	}
-	dir := install(t, "receptor", "receptor-core", "receptor-backend-fake")
-	n := startNode(t, dir, "--fake-peer", "h:1")
-	s := n.orphan()
+	n, s := startOrphan(t)
 	defer n.end()
 	kill(t, s.Plugs[0].PID, syscall.SIGKILL)
 	n.until("without plug", func(s state) bool { return len(s.Plugs) == 0 })
@@ -321,28 +324,20 @@ func TestNextLauncherStartsWhatIsMissing(t *testing.T) {
 	if now := n.until("up", up); now.core != s.core {
 		t.Error("the core was started anew")
 	}
-	kill(t, n.cmd.Process.Pid, syscall.SIGTERM)
-	if status := wait(t, n.cmd); status != statusOK {
-		t.Errorf("exit status %d", status)
-	}
+	n.stop()
 	gone(t, s.core)
 }
 
 // A launcher that wants another node, or other items, leaves what runs alone.
 func TestNextLauncherWantsSomethingElse(t *testing.T) {
 	t.Parallel()
-	if !canHold {
-		t.Skip("skipped: this system cannot hold processes that are no children")
-	}
-	dir := install(t, "receptor", "receptor-core", "receptor-backend-fake")
-	n := startNode(t, dir, "--fake-peer", "h:1")
-	s := n.orphan()
+	n, s := startOrphan(t)
 	defer n.end()
 	for _, other := range []struct {
 		name, id, peer, want string
 	}{
 		{"other items", "n", "h:2", fmt.Sprintf("node n is already running here (core pid %d), with other items: stop it first\n", s.core)},
-		{"other node", "m", "h:1", fmt.Sprintf("node n is already running here (core pid %d): its socket %s is not free for node m\n", s.core, filepath.Join(dir, "run", "plug.sock"))},
+		{"other node", "m", "h:1", fmt.Sprintf("node n is already running here (core pid %d): its socket %s is not free for node m\n", s.core, filepath.Join(n.dir, "run", "plug.sock"))},
 	} {
 		n.args[1] = "id=" + other.id
 		n.args[len(n.args)-1] = other.peer
@@ -373,10 +368,7 @@ func TestNodeWithoutBackends(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, install(t, "receptor", "receptor-core"))
 	n.until("there", func(state) bool { return true })
-	kill(t, n.cmd.Process.Pid, syscall.SIGTERM)
-	if status := wait(t, n.cmd); status != statusOK {
-		t.Errorf("exit status %d", status)
-	}
+	n.stop()
 }
 
 func TestCoreThatCannotStart(t *testing.T) {

@@ -311,6 +311,44 @@ func TestDecideAllocs(t *testing.T) {
 	}
 }
 
+// Whatever a rule says, it is a mistake that is told, or decides as the description
+// says it, for any names.
+func FuzzRule(f *testing.F) {
+	f.Add("alpha", "/a|b/", "/.*/", "web", "alpha", "beta", "Ab3dEf7h", "web")
+	f.Add("", "/", "//", "a/b", "a", "b", "", "a/b")
+	f.Add("/(?i)A+/", "/a\\/", "/\\Qa/", "/[[:alpha:]]/", "aA", "b", "\x00x", "z")
+	f.Fuzz(func(t *testing.T, fromNode, toNode, fromService, toService, n1, n2, s1, s2 string) {
+		if len(fromNode)+len(toNode)+len(fromService)+len(toService) > 64 {
+			return // repetitions in a long expression may cost seconds
+		}
+		r := Rule{fromNode, toNode, fromService, toService, "drop"}
+		w, err := Compile([]Rule{r})
+		_ = r.Warning()
+		if (err != nil) != (r.Validate() != nil) {
+			t.Fatalf("compile says %v, validate %v", err, r.Validate())
+		}
+		if err != nil {
+			return
+		}
+		flow := Flow{n1, n2, s1, s2}
+		want := Verdict{Accept, Default}
+		if holds(r, flow, map[string]*regexp.Regexp{}) {
+			want = Verdict{Drop, 0}
+		}
+		if got := w.Explain(flow); got != want {
+			t.Errorf("%v of %+v: %+v, want %+v", r, flow, got, want)
+		}
+		if len(s1) > 8 || len(s2) > 8 || strings.HasSuffix(s1, "\x00") || strings.HasSuffix(s2, "\x00") {
+			return // no names of services
+		}
+		for range 2 {
+			if got := w.Decide(key(t, flow), nodes(n1, n2), 1); got != want {
+				t.Errorf("%v of %+v: %+v, want %+v", r, flow, got, want)
+			}
+		}
+	})
+}
+
 // BenchmarkDecide decides about flows that are known, and about ones of which
 // each has a new source service.
 func BenchmarkDecide(b *testing.B) {

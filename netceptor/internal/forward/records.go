@@ -19,7 +19,8 @@ const (
 var gathered = sync.Pool{New: func() any { return new([gatherSize]byte) }}
 
 // Records is a connection of TLS that writes many records at once, which
-// crypto/tls does not: it writes each by itself. Out is what TLS was made on.
+// crypto/tls does not: it writes each by itself. Out is what TLS was made on. The
+// handshake is to be over.
 type Records struct {
 	*tls.Conn
 	Out *Gather

@@ -130,7 +130,8 @@ type limits struct{ origins, neighbourOrigins, seen int }
 type neighbour struct {
 	cost   float64
 	legacy bool
-	replay []string // origins that it has still to be told of
+	replay []string  // origins that it has still to be told of
+	told   time.Time // when it last was told what others say of it
 }
 
 // origin is what is known of another node by its own updates.
@@ -323,12 +324,15 @@ func (m *Machine) claimed(now time.Time, u *wire.RoutingUpdate) Effects {
 // take from it alone; but it is told, so that it can deny it.
 func (m *Machine) secondHand(now time.Time, u *wire.RoutingUpdate) Effects {
 	e := Effects{Ignored: IgnoredSecondHand}
-	if !m.seen.add(now, secondHandMark+u.UpdateID, m.limits.seen) {
+	// Once for each copy; but who still hears of it later has not heard the denial.
+	about := m.neighbours[u.NodeID]
+	if !m.seen.add(now, secondHandMark+u.UpdateID, m.limits.seen) && now.Sub(about.told) < AnswerInterval {
 		return e
 	}
+	about.told = now
 	v := *u
 	v.ForwardingNode = m.config.Self
-	if m.neighbours[u.NodeID].legacy {
+	if about.legacy {
 		v.Ext = nil
 	}
 	e.Send = []Send{{To: []string{u.NodeID}, Update: &v}}

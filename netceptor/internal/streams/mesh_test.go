@@ -134,6 +134,7 @@ func (m *testMesh) node(id uint64) *Carrier {
 		},
 		ResetKey: [32]byte{byte(id)},
 		Modern:   func(node uint64) bool { return m.modern && node < 9 },
+		Name:     func(node uint64) string { return fmt.Sprint(node) },
 		Logger:   hclog.NewNullLogger(),
 	})
 	if err != nil {

@@ -186,33 +186,34 @@ func handOffRefused(s *stand) {
 	for _, code := range []string{wire.CodeDenied, wire.CodeUnsupported, wire.CodeLimit} {
 		m := s.connect(addr)
 		s.handed(s.incoming()).Refuse(wire.NewError(code, "receptor-plugcheck refuses it"))
-		again, t := s.relayedOrEnded(m)
-		if again == nil {
-			continue
+		switch again, t := s.openedOrOver(m, "the medium's connection of a hand-off that was refused as "+code); {
+		case again == nil: // it has ended
+		case code == wire.CodeDenied:
+			s.Fatalf("after the error denied: expected nothing more of it, got %s", t)
+		default:
+			if _, twice := again.(*plugtest.HandedOver); twice {
+				s.Fatalf("after the error %s: expected the end or a relay, got another hand-off", code)
+			}
+			s.exchange(pipe{m, s.opened(again)})
 		}
-		if _, twice := again.(*plugtest.HandedOver); twice || code == wire.CodeDenied {
-			s.Fatalf("after the error %s: expected the end, or a relay where it is allowed, got %s", code, t)
-		}
-		s.exchange(pipe{m, s.opened(again)})
 	}
 	s.exchange(s.open(addr)) // the next one is another matter
 }
 
-// relayedOrEnded waits for what becomes of a hand-off that was refused: the plug
-// opens the object again, or nil: the medium's connection has ended.
-func (s *stand) relayedOrEnded(m *net.TCPConn) (plugtest.Incoming, wire.Type) {
+// openedOrOver waits until the plug opens something, or ends the medium's
+// connection, on which nothing is sent before.
+func (s *stand) openedOrOver(m *net.TCPConn, what string) (plugtest.Incoming, wire.Type) {
 	for s.ctx.Err() == nil {
 		if o, t := s.core.Opening(quiet); o != nil {
+			s.must(m.SetReadDeadline(time.Time{}), "take a deadline away")
 			return o, t
 		}
 		s.must(m.SetReadDeadline(time.Now().Add(redial)), "set a deadline")
-		_, err := m.Read(make([]byte, 1))
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := m.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, 0
 		}
-		s.must(m.SetReadDeadline(time.Time{}), "set a deadline")
 	}
-	s.Fatalf("the medium's connection of a hand-off that was refused: expected that it ends or is relayed, it does not")
+	s.Fatalf("%s: expected that it is relayed or ends, it does neither", what)
 	return nil, 0
 }
 

@@ -40,7 +40,8 @@ type rawCore struct {
 	*stand
 	conn   net.Conn
 	hello  wire.Hello
-	frames chan plugtest.RawFrame // that the plug has sent; closed at the end
+	frames chan plugtest.RawFrame // that the plug has sent
+	failed error                  // why there are no more; set before frames is closed
 }
 
 // attachRaw makes a core and a plug that has been welcomed.
@@ -56,7 +57,7 @@ func (s *stand) attachRaw() *rawCore {
 		}
 	}
 	s.start()
-	r := &rawCore{stand: s, conn: wait(s.trial, conns, "a plug to attach"), frames: make(chan plugtest.RawFrame)}
+	r := &rawCore{stand: s, conn: wait(s.trial, conns, "a plug to attach")}
 	_, f, err := firstOf(r.conn)
 	s.must(err, "the first frame")
 	s.must(f.Close(), "close the probe")
@@ -65,23 +66,20 @@ func (s *stand) attachRaw() *rawCore {
 	s.must(err, "WELCOME")
 	w.Session = "raw"
 	r.send(wire.TypeHello, wire.FlagResponse, f.ID, w)
-	go r.read() // ends with the connection, which the core owns
+	s.own(r.conn)
+	r.frames = make(chan plugtest.RawFrame)
+	go r.read()
 	return r
 }
 
-func (r *rawCore) send(t wire.Type, flags wire.Flags, id uint32, body any) {
-	b, err := json.Marshal(body)
-	r.must(err, "encode "+t.String())
-	_, err = r.conn.Write(plugtest.Frame(t, flags, id, string(b)))
-	r.must(err, "send "+t.String())
-}
-
-// read passes on what the plug sends, until that ends.
+// read reads frames until the connection ends, as it does with the check. Whoever
+// waits for one gives up between frames only, and never within one.
 func (r *rawCore) read() {
 	defer close(r.frames)
 	for {
 		f, err := plugtest.ReadFrame(r.conn)
-		if err != nil || f.Close() != nil {
+		if err = errors.Join(err, f.Close()); err != nil {
+			r.failed = err
 			return
 		}
 		select {
@@ -92,22 +90,27 @@ func (r *rawCore) read() {
 	}
 }
 
-// await waits for a frame that ok accepts. ok is false if none comes in time.
+func (r *rawCore) send(t wire.Type, flags wire.Flags, id uint32, body any) {
+	b, err := json.Marshal(body)
+	r.must(err, "encode "+t.String())
+	_, err = r.conn.Write(plugtest.Frame(t, flags, id, string(b)))
+	r.must(err, "send "+t.String())
+}
+
+// await waits for a frame that accept accepts. ok is false if none comes in time.
 func (r *rawCore) await(within time.Duration, accept func(plugtest.RawFrame) bool) (f plugtest.RawFrame, ok bool) {
-	timeout := time.After(within)
+	late := time.After(within)
 	for {
 		select {
-		case f, ok = <-r.frames:
-			if !ok {
-				r.Fatalf("session: expected that it goes on, it has ended")
+		case f, more := <-r.frames:
+			if !more {
+				r.must(r.failed, "read the session")
 			}
 			if accept(f) {
 				return f, true
 			}
-		case <-timeout:
+		case <-late:
 			return f, false
-		case <-r.ctx.Done():
-			r.Fatalf("waited in vain for a frame")
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest"
@@ -309,9 +310,14 @@ func (s *stand) attempts(what string, next func(within time.Duration) bool) {
 	}
 }
 
-// connectNow connects to a listener that must be there.
+// connectNow connects to a listener that must be there. What it takes, and resets
+// in the same moment, does not count.
 func (s *stand) connectNow(addr, when string) *net.TCPConn {
 	c, err := new(net.Dialer).DialContext(s.ctx, "tcp", addr)
+	for errors.Is(err, syscall.ECONNRESET) {
+		s.pause(redial)
+		c, err = new(net.Dialer).DialContext(s.ctx, "tcp", addr)
+	}
 	if err != nil {
 		s.Fatalf("listener %s: expected that it takes connections, got %v", when, err)
 	}

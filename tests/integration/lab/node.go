@@ -101,21 +101,37 @@ func (l *Lab) ctl(ctx context.Context, socket string, args ...string) (string, e
 
 // Status is what the tests look at in receptorctl status --json.
 type Status struct {
-	NodeID       string
-	RoutingTable map[string]string
-	KnownCosts   map[string]map[string]float64 `json:"KnownConnectionCosts"`
-	Epoch        uint64                        `json:"epoch,string"`
-	Links        []Link                        `json:"links"`
-	Counters     map[string]uint64             `json:"counters"`
-	Alarms       []Alarm                       `json:"alarms"`
-	Items        []Item                        `json:"items"`
-	Plugs        []Plug                        `json:"plugs"`
+	NodeID         string
+	RoutingTable   map[string]string
+	KnownCosts     map[string]map[string]float64 `json:"KnownConnectionCosts"`
+	Epoch          uint64                        `json:"epoch,string"`
+	Goroutines     int
+	Advertisements []Advertisement
+	Links          []Link            `json:"links"`
+	Streams        []Stream          `json:"streams"`
+	TLS            []Profile         `json:"tls"`
+	Counters       map[string]uint64 `json:"counters"`
+	Alarms         []Alarm           `json:"alarms"`
+	Items          []Item            `json:"items"`
+	Plugs          []Plug            `json:"plugs"`
 }
 
 // Link is the state of a link.
 type Link struct {
-	Peer, State string
-	Since       time.Time
+	Peer, State, Mode   string
+	Since               time.Time
+	Authentication, TLS string
+}
+
+// Stream is the streams with a node that are alike.
+type Stream struct{ Node, Service, Dir, Authentication, TLS string }
+
+// Profile is a TLS profile.
+type Profile struct {
+	Kind, Name, Err, Warning string
+	Nodes                    []string
+	DaysLeft                 int `json:"days_left"`
+	Loaded                   time.Time
 }
 
 // Alarm is what somebody should look into.
@@ -132,6 +148,28 @@ func (s *Status) Alarm(name string) Alarm {
 		}
 	}
 	return Alarm{}
+}
+
+// Advertisement is a service that a node has told of.
+type Advertisement struct {
+	NodeID, Service string
+	ConnType        int
+	Tags            map[string]string
+	WorkCommands    []struct {
+		WorkType string
+		Secure   bool
+	}
+}
+
+// Advertisement returns what is known of a service, the zero Advertisement if
+// nothing is.
+func (s *Status) Advertisement(node, service string) Advertisement {
+	for _, a := range s.Advertisements {
+		if a.NodeID == node && a.Service == service {
+			return a
+		}
+	}
+	return Advertisement{}
 }
 
 // Item is the state of a configured item.
@@ -152,6 +190,11 @@ func (s *Status) Item(id string) Item {
 		}
 	}
 	return Item{}
+}
+
+// PingAt has the node whose control socket that is ping another once.
+func (l *Lab) PingAt(ctx context.Context, socket, to string) (string, error) {
+	return l.ctl(ctx, socket, "ping", "--count", "1", to)
 }
 
 // badStatus is an answer that makes no sense: waiting will not mend it.

@@ -15,7 +15,7 @@ type Kind string
 // Kinds of events, and the fields of Event that count with each.
 const (
 	Created     Kind = "created"   // in histories only: New makes such a unit
-	Received    Kind = "received"  // the payload is whole: Stdin
+	Received    Kind = "received"  // the payload is whole: Stdin, Payload
 	Handed      Kind = "handed"    // it is about to be given to a worker
 	TakenBack   Kind = "returned"  // the worker has never had it
 	Started     Kind = "started"   // it runs: PID, Handle, Detail
@@ -38,6 +38,8 @@ type Event struct {
 	Release bool
 	Handle  json.RawMessage
 	Exit    Exit
+	// Payload is what is in Stdin, if it is to be kept with the unit. It is not copied.
+	Payload []byte
 	Stdin   Output
 	Stdout  Output
 	Stderr  Output
@@ -78,7 +80,7 @@ func (u Unit) Next(e Event) (Unit, error) {
 func (u Unit) onward(e Event) (next Unit, legal bool) {
 	switch {
 	case e.Kind == Received && u.Phase == Receiving:
-		u.Stdin, u.Phase = e.Stdin, Queued
+		u.Stdin, u.Payload, u.Phase = e.Stdin, e.Payload, Queued
 		return u.changed(e, "Starting Worker"), true
 
 	case e.Kind == Handed && u.Phase == Queued:
@@ -91,7 +93,7 @@ func (u Unit) onward(e Event) (next Unit, legal bool) {
 
 	case e.Kind == Started && (u.Phase == Queued || u.Phase == Starting):
 		u.State, u.Phase, u.Started = Running, "", e.At
-		u.PID, u.Handle = e.PID, slices.Clone(e.Handle)
+		u.PID, u.Handle, u.Payload = e.PID, slices.Clone(e.Handle), nil
 		return u.changed(e, runningText(e)), true
 
 	case e.Kind == Started && u.State == Running && e.PID != 0 && e.PID != u.PID:
@@ -158,7 +160,7 @@ func (u Unit) ended(e Event, s State) Unit {
 	if u.CancelAsked {
 		s = Canceled
 	}
-	u.State, u.Phase, u.PID = s, "", 0
+	u.State, u.Phase, u.PID, u.Payload = s, "", 0, nil
 	u.Reason, u.Ended = e.Reason, e.At
 	u.Stdout, u.Stderr = e.Stdout, e.Stderr
 	return u.changed(e, u.endText(e))

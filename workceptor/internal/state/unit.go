@@ -13,6 +13,7 @@ type Spec struct {
 	Params     map[string]string `json:"params,omitempty"`
 	Submission string            `json:"submission,omitempty"` // chosen by the submitter; empty: none
 	Merged     bool              `json:"merged,omitempty"`     // stderr goes where stdout goes
+	Secure     bool              `json:"secure,omitempty"`     // its type wants signatures
 	Created    time.Time         `json:"created"`
 }
 
@@ -49,6 +50,8 @@ type Unit struct {
 
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
+
+	Payload []byte `json:"payload,omitempty"` // Stdin itself, if it is small, until it runs
 
 	Stdin  Output `json:"stdin"`  // once it has been received
 	Stdout Output `json:"stdout"` // once the unit has ended

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/fsys"
@@ -174,20 +173,12 @@ func (s *Store) writeStatus(u Unit) error {
 	if there, err := fsys.ReadFile(s.o.FS, file); err == nil && bytes.Equal(there, content) {
 		return nil
 	}
-	err = fsys.WriteFile(s.o.FS, file, content)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	// A crash has undone the directory, or it was released just now.
-	if _, err := s.Get(u.ID); err != nil {
+	if _, gone := s.Get(u.ID); gone != nil {
 		return nil //nolint:nilerr // no unit, no status
 	}
-	if err := s.o.FS.Mkdir(u.ID, fsys.DirMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	err = fsys.WriteFile(s.o.FS, file, content)
+	err = s.writeFile(u.ID, statusFile, content)
 	if _, gone := s.Get(u.ID); gone != nil {
-		return s.discard(u.ID)
+		return s.discard(u.ID) // it was released just now, and the directory made again
 	}
 	return err
 }

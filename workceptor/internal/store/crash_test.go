@@ -61,10 +61,12 @@ func (w witness) life(s *Store) error {
 			return err
 		}
 		for i := range n % 3 {
-			if _, err := fmt.Fprintf(payload, "part %d of the payload of %s,", i, u.ID); err != nil {
+			// One is small, the others need files.
+			part := strings.Repeat(fmt.Sprintf("part %d of the payload of %s,", i, u.ID), 1+n%4*40)
+			if _, err := payload.Write([]byte(part)); err != nil {
 				return err
 			}
-			p.payload += fmt.Sprintf("part %d of the payload of %s,", i, u.ID)
+			p.payload += part
 		}
 		if p.unit, err = payload.Commit(ctx); err != nil {
 			p.unit = u
@@ -144,7 +146,7 @@ func (w witness) check(t *testing.T, where string, s *Store) {
 			t.Fatalf("%s: %s ended as\n%+v, and is\n%+v", where, id, was.Unit, u.Unit)
 		case u.Rev < was.Rev, was.CancelAsked && !u.CancelAsked:
 			t.Fatalf("%s: %s went back from\n%+v to\n%+v", where, id, was.Unit, u.Unit)
-		case was.Phase != state.Receiving && len(p.payload) > 0 && read(t, s, id, Stdin) != p.payload:
+		case was.Phase != state.Receiving && u.State == state.Pending && len(p.payload) > 0 && read(t, s, id, Stdin) != p.payload:
 			t.Fatalf("%s: the payload of %s is %q", where, id, read(t, s, id, Stdin))
 		case u.State == state.Succeeded && read(t, s, id, Stdout) != p.output:
 			t.Fatalf("%s: the output of %s is %q", where, id, read(t, s, id, Stdout))
@@ -187,7 +189,8 @@ func TestCrashAnywhere(t *testing.T) {
 			break
 		}
 		points++
-		for seed := range uint64(4) {
+		for i := range 2 {
+			seed := uint64(2*at + i)
 			crashes++
 			where := fmt.Sprintf("crash %d, seed %d", at, seed)
 			after := disk.Restart(seed)

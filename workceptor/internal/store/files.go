@@ -25,8 +25,14 @@ const (
 
 // OpenFile opens Stdin, Stdout or Stderr of a unit. With os.O_CREATE it is made.
 func (s *Store) OpenFile(id, name string, flag int) (fsys.File, error) {
-	if _, err := s.Get(id); err != nil {
+	u, err := s.Get(id)
+	if err != nil {
 		return nil, err
+	}
+	if name == Stdin && u.Payload != nil {
+		if err := s.writeFile(id, name, u.Payload); err != nil {
+			return nil, err
+		}
 	}
 	return s.open(id, name, flag)
 }
@@ -37,10 +43,29 @@ func (s *Store) open(id, name string, flag int) (fsys.File, error) {
 	if flag&os.O_CREATE == 0 || !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
-	if err := s.o.FS.Mkdir(id, fsys.DirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.remakeDir(id); err != nil {
 		return nil, err
 	}
 	return s.o.FS.OpenFile(id+"/"+name, flag, fsys.FileMode)
+}
+
+// writeFile gives a file in a unit's directory its content, likewise.
+func (s *Store) writeFile(id, name string, content []byte) error {
+	err := fsys.WriteFile(s.o.FS, id+"/"+name, content)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := s.remakeDir(id); err != nil {
+		return err
+	}
+	return fsys.WriteFile(s.o.FS, id+"/"+name, content)
+}
+
+func (s *Store) remakeDir(id string) error {
+	if err := s.o.FS.Mkdir(id, fsys.DirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // Measure makes what is in a unit's Stdout or Stderr durable and returns its size and

@@ -15,15 +15,22 @@ import (
 
 // Payload is a payload on its way to a unit's Stdin. It is written to a file of its
 // own: if it comes twice, because a submitter tries again while its first try still
-// hangs, the one that is whole first makes it. One goroutine uses it.
+// hangs, the one that is whole first makes it. A small one goes into the journal
+// instead, with the unit's state: so it needs no syncs of its own. One goroutine uses
+// it.
 type Payload struct {
-	s    *Store
-	u    *unit
-	name string
-	f    fsys.File // nil as long as it is empty
-	hash hash.Hash
-	size int64
+	s     *Store
+	u     *unit
+	name  string
+	small []byte    // all of it, as long as there is no file
+	f     fsys.File // nil as long as it is small
+	hash  hash.Hash
+	size  int64
 }
+
+// maxSmall bounds the payloads that are kept in the journal, and in memory until they
+// are needed.
+const maxSmall = 2 << 10
 
 // Receive begins to receive a unit's payload. It ends with Commit, and Abort does no
 // harm after that.
@@ -38,10 +45,11 @@ func (s *Store) Receive(id string) (*Payload, error) {
 	return &Payload{s: s, u: u, name: Stdin + "." + strconv.Itoa(u.payloads) + ".tmp", hash: sha256.New()}, nil
 }
 
-// Write implements io.Writer. Nothing is kept in memory.
+// Write implements io.Writer. No more than maxSmall is kept in memory.
 func (p *Payload) Write(b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
+	if p.f == nil && len(p.small)+len(b) <= maxSmall {
+		p.small = append(p.small, b...)
+		return p.wrote(b, len(b), nil)
 	}
 	if p.f == nil {
 		f, err := p.s.open(p.u.id, p.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
@@ -49,8 +57,16 @@ func (p *Payload) Write(b []byte) (int, error) {
 			return 0, err
 		}
 		p.f = f
+		if _, err := f.Write(p.small); err != nil {
+			return 0, err
+		}
+		p.small = nil
 	}
 	n, err := p.f.Write(b)
+	return p.wrote(b, n, err)
+}
+
+func (p *Payload) wrote(b []byte, n int, err error) (int, error) {
 	p.hash.Write(b[:n])
 	p.size += int64(n)
 	return n, err
@@ -79,7 +95,9 @@ func (p *Payload) Commit(ctx context.Context) (Unit, error) {
 		}
 		p.f = nil
 	}
-	return p.s.Next(ctx, p.u.id, state.Event{Kind: state.Received, Stdin: state.Output{Size: p.size, SHA256: digest(p.hash)}})
+	return p.s.Next(ctx, p.u.id, state.Event{
+		Kind: state.Received, Stdin: state.Output{Size: p.size, SHA256: digest(p.hash)}, Payload: p.small,
+	})
 }
 
 // claim waits for the right to make the unit's payload; false: it has one.

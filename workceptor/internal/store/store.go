@@ -15,7 +15,7 @@
 //	.journal/            the journal
 //	.trash/ID            released, about to be deleted
 //	ID/status            {"State":2,"Detail":"exit status 0",...}
-//	ID/stdin             the payload, from the moment when it is whole
+//	ID/stdin             the payload, when it is whole; a small one when it is needed
 //	ID/stdout, stderr    what the unit writes
 package store
 

@@ -82,6 +82,13 @@ func next(t *testing.T, s *Store, id string, events ...state.Event) (u Unit) {
 
 func read(t *testing.T, s *Store, id, name string) string {
 	t.Helper()
+	if name == Stdin {
+		f, err := s.OpenFile(id, name, os.O_RDONLY) // which makes a small one
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
 	b, err := fsys.ReadFile(s.o.FS, id+"/"+name)
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +288,7 @@ func TestPayloadThatComesTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := hangs.Write([]byte("first ha")); err != nil {
+	if _, err := hangs.Write(make([]byte, maxSmall+1)); err != nil {
 		t.Fatal(err)
 	}
 	commit(t, s, u.ID, "whole")
@@ -292,7 +299,7 @@ func TestPayloadThatComesTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := gone.Write([]byte("x")); err != nil {
+	if _, err := gone.Write(make([]byte, maxSmall+1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := gone.Abort(); err != nil {
@@ -304,6 +311,36 @@ func TestPayloadThatComesTwice(t *testing.T) {
 	entries, err := s.o.FS.ReadDir(u.ID)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("%v are left, error %v", entries, err)
+	}
+}
+
+func TestSmallAndLargePayloads(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, maxSmall - 1, maxSmall, maxSmall + 1, 3 * maxSmall} {
+		disk := crashfs.New()
+		s := open(t, disk)
+		u := create(t, s, state.Spec{WorkType: "w"})
+		p, err := s.Receive(u.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload := strings.Repeat("payload,", size/8+1)[:size]
+		for at := 0; at < size; at += 700 {
+			if _, err := p.Write([]byte(payload[at:min(size, at+700)])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := p.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, disk.Restart(uint64(size)))
+		next(t, s, u.ID, handed)
+		if size > 0 && read(t, s, u.ID, Stdin) != payload {
+			t.Errorf("%d bytes have become %d", size, len(read(t, s, u.ID, Stdin)))
+		}
+		if v := next(t, s, u.ID, started); v.Payload != nil || size > 0 && read(t, s, u.ID, Stdin) != payload {
+			t.Errorf("%d bytes: once it runs, %d in memory", size, len(v.Payload))
+		}
 	}
 }
 

@@ -83,7 +83,7 @@ func compare(ctx context.Context, l *lab.Lab, size int64, rounds int) error {
 	}
 	var meshes []*mesh
 	for _, mode := range []string{handoff, relay} {
-		m, err := startMesh(ctx, l, mode, ends["sink"].addr, ends["echo"].addr)
+		m, err := startMesh(ctx, l, mode, mode, ends["sink"].addr, ends["echo"].addr)
 		if err != nil {
 			return err
 		}
@@ -94,16 +94,28 @@ func compare(ctx context.Context, l *lab.Lab, size int64, rounds int) error {
 			return err
 		}
 	}
-	for _, m := range meshes {
-		s, err := measureSmall(ctx, m, ends["echo"].PID())
+	echo := ends["echo"]
+	bare := &mesh{mode: "bare TCP", echo: echo.addr} // what the ends do by themselves
+	for _, m := range append([]*mesh{bare}, meshes...) {
+		s, err := measureSmall(ctx, m.echo, m.procs, echo.PID())
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.mode, err)
 		}
-		fmt.Printf("%-8s echo p50 %v p99 %v\n", m.mode, s.p50.Round(time.Microsecond), s.p99.Round(time.Microsecond))
-		fmt.Printf("%-8s new streams %.0f/s, CPU of each: cores %.0f µs, plugs %.0f µs, ends %.0f µs\n",
-			m.mode, s.perSecond, s.perOpen["cores"]*1e6, s.perOpen["plugs"]*1e6, s.perOpen["ends"]*1e6)
-		fmt.Printf("%-8s memory of an open stream, both nodes: cores %.1f kB, plugs %.1f kB\n",
-			m.mode, float64(s.perStream["cores"])/1000, float64(s.perStream["plugs"])/1000)
+		fmt.Printf("%-8s echo p50 %v p99 %v; new streams %.0f/s, CPU of each: cores %.0f µs, plugs %.0f µs, ends %.0f µs\n",
+			m.mode, s.p50.Round(time.Microsecond), s.p99.Round(time.Microsecond), s.perSecond,
+			s.perOpen["cores"]*1e6, s.perOpen["plugs"]*1e6, s.perOpen["ends"]*1e6)
+	}
+	for _, mode := range []string{handoff, relay} {
+		m, err := startMesh(ctx, l, "idle-"+mode, mode, ends["sink"].addr, echo.addr)
+		if err != nil {
+			return err
+		}
+		per, err := memoryPerStream(ctx, m)
+		if err != nil {
+			return fmt.Errorf("memory of open streams, %s: %w", mode, err)
+		}
+		fmt.Printf("%-8s resident memory of an open stream, both nodes: cores %.1f kB, plugs %.1f kB\n",
+			mode, float64(per["cores"])/1000, float64(per["plugs"])/1000)
 	}
 	return nil
 }

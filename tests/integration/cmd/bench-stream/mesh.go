@@ -20,8 +20,8 @@ type mesh struct {
 	procs map[string][]int
 }
 
-// startMesh starts the nodes and waits until they are joined.
-func startMesh(ctx context.Context, l *lab.Lab, mode, sink, echo string) (*mesh, error) {
+// startMesh starts the nodes, whose names end in name, and waits until they are joined.
+func startMesh(ctx context.Context, l *lab.Lab, name, mode, sink, echo string) (*mesh, error) {
 	var ports [3]int
 	for i := range ports {
 		var err error
@@ -30,7 +30,7 @@ func startMesh(ctx context.Context, l *lab.Lab, mode, sink, echo string) (*mesh,
 		}
 	}
 	m := &mesh{mode: mode, sink: lab.Local(ports[1]), echo: lab.Local(ports[2]), procs: map[string][]int{}}
-	near, far := "near-"+mode, "far-"+mode
+	near, far := "near-"+name, "far-"+name
 	items := map[string][]string{
 		near: {
 			"--tcp-listener", "port=" + strconv.Itoa(ports[0]), "bindaddr=127.0.0.1",

@@ -15,11 +15,10 @@ import (
 
 // Of what is measured besides bulk.
 const (
-	echoRounds   = 2000
-	openSeconds  = 3
-	openAtOnce   = 16 // connections that are being made at any time
-	openStreams  = 1000
-	memoryRounds = 1 // exchanges on each open stream, so that all of it is there
+	echoRounds  = 2000
+	openSeconds = 3
+	openAtOnce  = 16 // connections that are being made at any time
+	openStreams = 1000
 )
 
 // small is what is measured of streams that carry little.
@@ -27,21 +26,18 @@ type small struct {
 	p50, p99  time.Duration      // of a byte there and back on an open stream
 	perSecond float64            // new streams, each with a byte there and back
 	perOpen   map[string]float64 // seconds of CPU for a new stream, by group of processes
-	perStream map[string]int64   // bytes of memory for an open stream, by group of processes
 }
 
-// measureSmall measures latency, rate and memory. end is the process that echoes.
-func measureSmall(ctx context.Context, m *mesh, end int) (small, error) {
+// measureSmall measures latency and rate of streams to what echoes at addr, with
+// the processes of procs between. echo is the one that echoes.
+func measureSmall(ctx context.Context, addr string, procs map[string][]int, echo int) (small, error) {
 	var s small
 	var err error
-	if s.p50, s.p99, err = latency(ctx, m.echo); err != nil {
+	if s.p50, s.p99, err = latency(ctx, addr); err != nil {
 		return s, fmt.Errorf("latency: %w", err)
 	}
-	if s.perSecond, s.perOpen, err = openRate(ctx, m, end); err != nil {
+	if s.perSecond, s.perOpen, err = openRate(ctx, addr, procs, echo); err != nil {
 		return s, fmt.Errorf("new streams: %w", err)
-	}
-	if s.perStream, err = memoryPerStream(ctx, m); err != nil {
-		return s, fmt.Errorf("memory of open streams: %w", err)
 	}
 	return s, nil
 }
@@ -87,17 +83,17 @@ func latency(ctx context.Context, addr string) (p50, p99 time.Duration, err erro
 	return took[echoRounds/2], took[echoRounds*99/100], nil
 }
 
-// openRate opens streams as fast as they come, over a warm connection of the
-// mesh, and says what CPU time each takes of whom: the ends are the application
+// openRate opens streams as fast as they come, over warm connections of the mesh,
+// and says what CPU time each takes of whom: the ends are the application
 // that connects, which is this process, and the one that echoes.
-func openRate(ctx context.Context, m *mesh, echo int) (float64, map[string]float64, error) {
+func openRate(ctx context.Context, addr string, procs map[string][]int, echo int) (float64, map[string]float64, error) {
 	groups := map[string][]int{"ends": {os.Getpid(), echo}}
-	maps.Copy(groups, m.procs)
+	maps.Copy(groups, procs)
 	before, err := cpuSeconds(groups)
 	if err != nil {
 		return 0, nil, err
 	}
-	total, err := openMany(ctx, m.echo)
+	total, err := openMany(ctx, addr)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -150,32 +146,36 @@ func openOne(ctx context.Context, addr string) error {
 	return err
 }
 
-// memoryPerStream opens streams, uses each a little, and looks at what the
-// processes have grown by.
+// memoryPerStream opens streams, uses each a little, and says what the resident
+// memory of m's processes has grown by for each, in bytes by group. m is fresh, so
+// that nothing is in memory that was freed before.
 func memoryPerStream(ctx context.Context, m *mesh) (map[string]int64, error) {
-	before, err := m.memory()
-	if err != nil {
-		return nil, err
-	}
-	for range openStreams {
+	var open []net.Conn
+	defer func() {
+		for _, c := range open {
+			_ = c.Close()
+		}
+	}()
+	var before map[string]int64
+	for i := range 1 + openStreams {
 		c, err := dial(ctx, m.echo)
 		if err != nil {
 			return nil, err
 		}
-		defer c.Close() // all at the end
-		for range memoryRounds {
-			if err := ping(c); err != nil {
-				return nil, err
-			}
+		open = append(open, c)
+		if err := ping(c); err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			continue
+		}
+		if before, err = m.memory(); err != nil { // with what is made once
+			return nil, err
 		}
 	}
-	after, err := m.memory()
-	if err != nil {
-		return nil, err
+	per, err := m.memory()
+	for name := range per {
+		per[name] = (per[name] - before[name]) / openStreams
 	}
-	per := map[string]int64{}
-	for name := range after {
-		per[name] = (after[name] - before[name]) / openStreams
-	}
-	return per, nil
+	return per, err
 }

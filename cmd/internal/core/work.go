@@ -1,0 +1,56 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+
+	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/workceptor"
+)
+
+// unitsDir is where units of work are, in the state directory of the node.
+const unitsDir = "units"
+
+// openWork opens the units of work of the node. Without a usable state directory it
+// is a node without any: it still carries what others say to each other.
+func (c *Core) openWork() {
+	cfg := &c.o.Config
+	w, err := workceptor.New(workceptor.Config{
+		Dir:    filepath.Join(cfg.DataDir, cfg.NodeDir(), unitsDir),
+		NodeID: cfg.NodeID,
+		Logger: c.log.Named("work"),
+	})
+	if err != nil {
+		c.log.Warn("no units of work on this node", "error", err)
+		return
+	}
+	c.work = w
+	c.control.Register(workCommand(w.Command()))
+}
+
+// closeWork closes the units. Whoever uses them has ended.
+func (c *Core) closeWork() error {
+	if c.work == nil {
+		return nil
+	}
+	return c.work.Close()
+}
+
+// workCommand joins the command work to the control conversation.
+func workCommand(work *workceptor.Command) control.Command {
+	return control.Command{
+		Name: "work",
+		Plain: func(ctx context.Context, s control.Session, args *string, params map[string]json.RawMessage) (any, error) {
+			return work.Plain(ctx, s, args, params)
+		},
+		Own: func(ctx context.Context, s control.Session, args json.RawMessage, emit func(any) error) (any, error) {
+			result, err := work.Own(ctx, s, args, emit)
+			if e := (*workceptor.CommandError)(nil); errors.As(err, &e) {
+				err = &control.Error{Code: e.Code, Msg: e.Msg}
+			}
+			return result, err
+		},
+	}
+}

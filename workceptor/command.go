@@ -1,0 +1,184 @@
+package workceptor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Session is what the command work needs of the control conversation that it is
+// called in (package netceptor/control has such).
+type Session interface {
+	// Local tells whether the client is on a Unix socket of this node.
+	Local() bool
+	// Hijack gives the connection to the command, after line has been sent. It has
+	// CloseWrite and Reset where its kind has.
+	Hijack(line string) (io.ReadWriteCloser, error)
+}
+
+// Command is the command work of the control conversation, for which Plain and Own
+// are the functions to register.
+type Command struct{ w *Workceptor }
+
+// Command returns the command for the units of w.
+func (w *Workceptor) Command() *Command { return &Command{w: w} }
+
+// Codes of CommandError, beside those that the conversation has.
+const (
+	CodeInvalid  = "invalid"
+	CodeNotFound = "not_found"
+	CodeGone     = "gone"    // released, or nobody has it any more
+	CodeNoRoom   = "no_room" // try again later, or elsewhere
+	CodeDenied   = "denied"
+	CodeInternal = "internal"
+)
+
+// CommandError is an error of our own form.
+type CommandError struct {
+	Code string `json:"code"`
+	Msg  string `json:"msg"`
+}
+
+// Error implements error.
+func (e *CommandError) Error() string { return e.Msg }
+
+// commandError is err with the code for it.
+func commandError(err error) *CommandError {
+	var e *CommandError
+	if errors.As(err, &e) {
+		return e
+	}
+	code := CodeInternal
+	switch {
+	case errors.Is(err, ErrUnknownUnit), errors.Is(err, ErrUnknownType):
+		code = CodeNotFound
+	case errors.Is(err, ErrReleased):
+		code = CodeGone
+	case errors.Is(err, ErrNoRoom):
+		code = CodeNoRoom
+	case errors.Is(err, ErrInvalid):
+		code = CodeInvalid
+	}
+	return &CommandError{Code: code, Msg: err.Error()}
+}
+
+// payloadIdle is how long a client that is not local may be silent in the middle of
+// its payload. Links may be away for a while.
+const payloadIdle = 30 * time.Minute
+
+// idleReader reads from a connection that must not be silent for too long.
+type idleReader struct {
+	io.Reader
+	deadline func(time.Time) error // nil: it may
+}
+
+func newIdleReader(s Session, conn io.Reader) io.Reader {
+	r := idleReader{Reader: conn}
+	if c, ok := conn.(interface{ SetReadDeadline(time.Time) error }); ok && !s.Local() {
+		r.deadline = c.SetReadDeadline
+	}
+	return r
+}
+
+// Read implements io.Reader.
+func (r idleReader) Read(b []byte) (int, error) {
+	if r.deadline != nil {
+		// A connection that cannot have deadlines says so when it is read.
+		_ = r.deadline(time.Now().Add(payloadIdle))
+	}
+	return r.Reader.Read(b)
+}
+
+// drain reads on a little, so that a last word is not overtaken by a reset.
+func drain(conn io.ReadWriteCloser) {
+	const most = 4 << 20
+	if c, ok := conn.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
+		return
+	}
+	if c, ok := conn.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	}
+	_, _ = io.CopyN(io.Discard, conn, most)
+}
+
+// reset aborts a connection: what was sent on it must not look whole.
+func reset(conn io.ReadWriteCloser) {
+	if c, ok := conn.(interface{ Reset() error }); ok {
+		_ = c.Reset()
+		return
+	}
+	_ = conn.Close()
+}
+
+// untilReset returns a context that is done when the client is gone: it says no more,
+// and the end of what it says is not the end of its listening. The function ends
+// that; the connection is closed before.
+func untilReset(ctx context.Context, conn io.Reader) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			cancel()
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		<-read
+	}
+}
+
+// authorize tells whether a request for work of a type may be made.
+func authorize(s Session, secure bool, signature string) error {
+	switch {
+	case !secure && signature != "":
+		return &CommandError{CodeDenied, "work type did not expect a signature"}
+	case !secure || s.Local():
+		return nil
+	case signature == "":
+		return &CommandError{CodeDenied, "could not verify signature: signature is empty"}
+	}
+	return &CommandError{CodeDenied, "could not verify signature: verifying key not specified"}
+}
+
+// authorizeType does that for a type, authorizeUnit for a unit.
+func (c *Command) authorizeType(s Session, typ, signature string) error {
+	c.w.mu.Lock()
+	t := c.w.types[typ]
+	secure := t != nil && t.Secure
+	c.w.mu.Unlock()
+	return authorize(s, secure, signature)
+}
+
+func (c *Command) authorizeUnit(s Session, id, signature string) error {
+	u, err := c.w.store.Get(id)
+	if err != nil {
+		return unknownUnit(id, err)
+	}
+	return authorize(s, u.Spec.Secure, signature)
+}
+
+// unknownUnit is err as clients know it: a released unit is unknown to them.
+func unknownUnit(id string, err error) error {
+	if gone(err) {
+		return fmt.Errorf("%w %s", ErrUnknownUnit, id)
+	}
+	return err
+}
+
+// isLocal tells whether a name is that of this node.
+func (c *Command) isLocal(node string) bool {
+	return node == c.w.c.NodeID || strings.EqualFold(node, "localhost")
+}
+
+// jsonString decodes raw if it is a string; null is none.
+func jsonString(raw json.RawMessage) (s string, ok bool) {
+	if len(raw) == 0 || raw[0] != '"' {
+		return "", false
+	}
+	return s, json.Unmarshal(raw, &s) == nil
+}

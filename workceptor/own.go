@@ -1,0 +1,232 @@
+package workceptor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// ownArgs are the arguments of the command in our own form. Which ones count depends
+// on the subcommand.
+type ownArgs struct {
+	Sub  string `json:"subcommand"`
+	Unit string `json:"unit"`
+
+	Node       string            `json:"node"`
+	Type       string            `json:"type"`
+	Params     map[string]string `json:"params"`
+	Submission string            `json:"submission"`
+	Merged     bool              `json:"merged"`
+
+	Stdout *int64 `json:"stdout"` // where to begin; -1: not at all
+	Stderr *int64 `json:"stderr"`
+	Since  uint64 `json:"since"`
+	Force  bool   `json:"force"`
+
+	Signature string `json:"signature"`
+}
+
+// Own answers our own form.
+func (c *Command) Own(ctx context.Context, s Session, raw json.RawMessage, emit func(any) error) (any, error) {
+	result, err := c.own(ctx, s, raw, emit)
+	if err != nil {
+		return nil, commandError(err)
+	}
+	return result, nil
+}
+
+func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit func(any) error) (any, error) {
+	var a ownArgs
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&a); err != nil {
+		return nil, fmt.Errorf("%w: args: %w", ErrInvalid, err)
+	}
+	switch a.Sub {
+	case "submit":
+		return nil, c.ownSubmit(ctx, s, a)
+	case "list":
+		return map[string]any{"units": c.w.List(), "types": c.w.WorkTypes()}, nil
+	case "watch":
+		return nil, c.ownWatch(ctx, a, emit)
+	case "status", "results", "cancel", "release":
+	default:
+		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel or release", ErrInvalid, a.Sub)
+	}
+	if a.Sub == "status" {
+		u, err := c.w.Get(a.Unit)
+		if err != nil {
+			return nil, fmt.Errorf("%w %.100s", err, a.Unit)
+		}
+		return u, nil
+	}
+	if u, err := c.w.store.Get(a.Unit); err != nil {
+		return nil, fmt.Errorf("%w %.100s", err, a.Unit)
+	} else if err := authorize(s, u.Spec.Secure, a.Signature); err != nil {
+		return nil, err
+	}
+	switch a.Sub {
+	case "results":
+		return nil, c.ownResults(ctx, s, a)
+	case "cancel":
+		ended, err := c.w.Cancel(ctx, a.Unit)
+		return map[string]any{"unit": a.Unit, "ended": ended}, err
+	default:
+		released, err := c.w.Release(ctx, a.Unit, a.Force)
+		return map[string]any{"unit": a.Unit, "released": released}, err
+	}
+}
+
+// ownSubmit takes a payload in frames: one that is cut off never looks whole.
+func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
+	if a.Node != "" && !c.isLocal(a.Node) {
+		return fmt.Errorf("%w: work for other nodes is not taken here yet", ErrInvalid)
+	}
+	if err := c.authorizeType(s, a.Type, a.Signature); err != nil {
+		return err
+	}
+	unit, err := c.w.Submit(Request{Type: a.Type, Params: a.Params, Submission: a.Submission, Merged: a.Merged})
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(map[string]any{"unit": unit.Unit.ID, "existing": unit.Existing, "phase": unit.Unit.Phase, "state": unit.Unit.State})
+	if err != nil {
+		return err
+	}
+	conn, err := s.Hijack(string(line))
+	if err != nil {
+		return errors.Join(err, unit.Abort("the connection was lost"))
+	}
+	defer func() { _ = conn.Close() }()
+	if err := receiveFrames(unit, newIdleReader(s, conn)); err != nil {
+		err = errors.Join(err, unit.Abort("the payload did not arrive whole: "+err.Error()))
+		sendEnd(conn, map[string]any{"error": commandError(err)})
+		drain(conn)
+		return nil
+	}
+	u, err := unit.Commit(ctx)
+	if err != nil {
+		sendEnd(conn, map[string]any{"error": commandError(err)})
+		return nil
+	}
+	sendEnd(conn, map[string]any{"unit": u.brief()})
+	return nil
+}
+
+// receiveFrames copies a payload up to its end.
+func receiveFrames(to io.Writer, from io.Reader) error {
+	buf := make([]byte, frameData)
+	for {
+		typ, data, err := readFrame(from, buf)
+		switch {
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		case typ == frameEnd:
+			return nil
+		case typ != frameStdin:
+			return fmt.Errorf("%w: type %d in a payload", errFrame, typ)
+		}
+		if _, err := to.Write(data); err != nil {
+			return err
+		}
+	}
+}
+
+// ownResults sends what a unit has written, in frames, and at last the unit itself.
+func (c *Command) ownResults(ctx context.Context, s Session, a ownArgs) error {
+	var from From
+	for _, f := range []struct {
+		to    *int64
+		given *int64
+	}{{&from.Stdout, a.Stdout}, {&from.Stderr, a.Stderr}} {
+		if f.given != nil {
+			*f.to = max(*f.given, Skip)
+		}
+	}
+	conn, err := s.Hijack(fmt.Sprintf(`{"unit":%q}`, a.Unit))
+	if err != nil {
+		return err
+	}
+	ctx, ended := untilReset(ctx, conn)
+	defer ended()
+	defer func() { _ = conn.Close() }()
+	var b []byte
+	u, err := c.w.Results(ctx, a.Unit, from, func(chunk Chunk) error {
+		typ := byte(frameStdout)
+		if chunk.Stream == Stderr {
+			typ = frameStderr
+		}
+		b = appendFrame(b[:0], typ, chunk.Data)
+		_, err := conn.Write(b)
+		return err
+	})
+	if err != nil {
+		sendEnd(conn, map[string]any{"error": commandError(err)})
+		return nil
+	}
+	sendEnd(conn, map[string]any{"unit": u.brief()})
+	return nil
+}
+
+// brief is u without what may be long: it fits into a frame.
+func (u Status) brief() Status {
+	u.Params, u.History = nil, nil
+	return u
+}
+
+// sendEnd sends the last frame, of v, which can be marshalled. If that fails, the
+// client is gone.
+func sendEnd(conn io.Writer, v any) {
+	b, _ := json.Marshal(v)
+	_, _ = conn.Write(appendFrame(nil, frameEnd, b))
+}
+
+// watchHeartbeat is how often a watcher hears something: so a client that has gone
+// away is noticed.
+const watchHeartbeat = 30 * time.Second
+
+// ownWatch sends events {"seq":n,"units":[...]} until the client is gone.
+func (c *Command) ownWatch(ctx context.Context, a ownArgs, emit func(any) error) error {
+	type event struct {
+		Seq   uint64   `json:"seq"`
+		Units []Status `json:"units"`
+	}
+	seq := a.Since
+	for {
+		beat, cancel := context.WithTimeout(ctx, watchHeartbeat)
+		err := c.w.Watch(beat, seq, func(changed []Status, next uint64) error {
+			seq = next
+			if a.Unit != "" {
+				changed = only(changed, a.Unit)
+				if len(changed) == 0 {
+					return nil
+				}
+			}
+			return emit(event{seq, changed})
+		})
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if err := emit(event{seq, []Status{}}); err != nil {
+			return err
+		}
+	}
+}
+
+// only returns the units with an ID.
+func only(units []Status, id string) []Status {
+	var some []Status
+	for _, u := range units {
+		if u.ID == id {
+			some = append(some, u)
+		}
+	}
+	return some
+}
