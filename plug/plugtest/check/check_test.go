@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest/check"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -23,7 +24,7 @@ func TestGoodPlugPasses(t *testing.T) {
 			turn <- struct{}{}
 			checks.Go(func() {
 				defer func() { <-turn }()
-				r := check.RunOne(t.Context(), check.Options{Role: role, Start: inProcess(goodPlug(role), nil), Ports: ports}, c)
+				r := check.RunOne(t.Context(), check.Options{Role: role, Start: inProcess(goodPlug(role), nil), Timeout: 3 * time.Minute, Ports: ports}, c)
 				if r.Outcome == check.Fail || r.Outcome == check.Skip && c.ID != "program/describe" {
 					t.Errorf("%s: %v", role, r)
 				}

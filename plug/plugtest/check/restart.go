@@ -80,13 +80,14 @@ func restartListener(s *stand) {
 
 func restartLinks(s *stand) {
 	core := s.attach()
-	it, next := s.dialing(core)
-	p := next()
-	p.core = s.opened(s.incoming())
-	s.exchange(p)
-	core = s.restart()
+	l := s.medium()
+	it := s.item(core.Hello, out, l.Addr().String())
 	s.configure(core, it)
-	p = next()
+	s.exchange(pipe{s.accept(l), s.opened(s.incoming())})
+	core = s.restart()
+	s.dropWaiting(l)
+	s.configure(core, it)
+	p := pipe{medium: s.accept(l)}
 	d := s.incoming()
 	s.isLink(d, core, it, out)
 	p.core = s.opened(d)

@@ -133,7 +133,7 @@ func (s *stand) restart() *plugtest.CoreSession {
 // away kills the core and gives the plug the time to see it.
 func (s *stand) away() {
 	s.core.Kill()
-	s.pause(quiet)
+	s.pause(2 * quiet)
 }
 
 // own has c closed at the check's end, so that nothing waits for it longer.
@@ -240,6 +240,21 @@ func (s *stand) accept(l net.Listener) *net.TCPConn {
 	s.must(err, "wait for the plug to connect")
 	s.own(c)
 	return c.(*net.TCPConn)
+}
+
+// dropWaiting closes connections that wait: those that a plug has made before it
+// saw that its core was gone.
+func (s *stand) dropWaiting(l net.Listener) {
+	tcp := l.(*net.TCPListener)
+	for {
+		s.must(tcp.SetDeadline(time.Now().Add(quiet)), "set a deadline")
+		c, err := l.Accept()
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+	}
+	s.must(tcp.SetDeadline(time.Time{}), "set a deadline")
 }
 
 // bind waits for the BIND of an item.
