@@ -382,7 +382,7 @@ func (m *mesh) routed(from string, e route.Effects) {
 		m.node.alarm(alarmDuplicate, from, e.Duplicate)
 	}
 	m.ignore(from, e.Ignored)
-	if e.Routes || len(e.Learned) > 0 {
+	if e.Routes {
 		m.rebuild()
 	}
 	m.notify()
@@ -439,7 +439,7 @@ func (m *mesh) refused(l *Link, reason error) {
 }
 
 // learn makes a name usable as source and destination. The first name with a hash
-// keeps it. The caller holds mu, and calls rebuild.
+// keeps it. The caller holds mu; what the data path uses follows with the routes.
 func (m *mesh) learn(name string) {
 	hash := wire.NodeHash(name)
 	if known, ok := m.names[hash]; !ok {

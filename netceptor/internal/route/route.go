@@ -92,7 +92,7 @@ type Send struct {
 type Effects struct {
 	Send      []Send
 	Learned   []string // node IDs that may now be used as source or destination
-	Routes    bool     // Routes or Parts has changed
+	Routes    bool     // Routes or Parts has changed, or updates have brought new node IDs since last time
 	Restarted []string // nodes that are known to be a new process: their old streams are dead
 	Duplicate string   // a log line: another node claims our ID
 	Ignored   string   // the update was dropped, for this reason (a counter's name)
@@ -110,6 +110,7 @@ type Machine struct {
 	seen       seenIDs
 	routes     map[string]string
 	parts      map[string]string
+	learned    bool // there are origins that were not there when routes were computed
 
 	// When Tick has what to do; zero: never.
 	floodAt  time.Time
@@ -278,6 +279,7 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 		m.origins[u.NodeID] = o
 		m.firstBy[from]++
 		e.Learned = []string{u.NodeID}
+		m.learned = true
 		soonest(&m.floodAt, now.Add(FloodDelay)) // so that the newcomer learns of us
 		m.planSPF(now)
 	case !o.olderThan(u):
@@ -420,8 +422,8 @@ func (m *Machine) Tick(now time.Time) Effects {
 		m.spfAt = time.Time{}
 		m.lastSPF = now
 		routes, parts := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
-		e.Routes = !maps.Equal(routes, m.routes) || !maps.Equal(parts, m.parts)
-		m.routes, m.parts = routes, parts
+		e.Routes = m.learned || !maps.Equal(routes, m.routes) || !maps.Equal(parts, m.parts)
+		m.routes, m.parts, m.learned = routes, parts, false
 	}
 	return e
 }
