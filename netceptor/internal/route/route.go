@@ -280,7 +280,9 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 		m.firstBy[from]++
 		e.Learned = []string{u.NodeID}
 		m.learned = true
-		soonest(&m.floodAt, now.Add(FloodDelay)) // so that the newcomer learns of us
+		if u.Ext == nil { // so that the newcomer learns of us; one of ours has been told on the way
+			soonest(&m.floodAt, now.Add(FloodDelay))
+		}
 		m.planSPF(now)
 	case !o.olderThan(u):
 		return m.correct(now, from, o, u)
