@@ -3,14 +3,19 @@ package route
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
 
 // A mesh of ours that grows in any order, also from parts that did not know each
-// other: all learn of all at once, though nobody floods because somebody else is new.
+// other, and whose nodes restart: all learn of all at once, though nobody floods
+// because somebody else is new.
 func TestNewcomersAreTold(t *testing.T) {
 	t.Parallel()
+	const soon = 2*FloodDelay + 2*SPFDelay // and not the floods that repair everything
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		m := newMesh(t)
@@ -27,12 +32,85 @@ func TestNewcomersAreTold(t *testing.T) {
 			}
 			m.run(time.Duration(r.IntN(300)) * time.Millisecond)
 		}
-		m.run(2*FloodDelay + SPFDelay) // sooner than the floods that repair everything
-		m.check()
-		for _, n := range m.names() {
-			if got := len(m.nodes[n].Routes()); got != count-1 {
-				t.Fatalf("seed %d: %s has %d routes to %d others", seed, n, got, count-1)
+		check := func(what string) {
+			t.Helper()
+			m.run(soon)
+			m.check()
+			for _, n := range m.names() {
+				if got := len(m.nodes[n].Routes()); got != count-1 {
+					t.Fatalf("seed %d: %s: %s has %d routes to %d others", seed, what, n, got, count-1)
+				}
+			}
+		}
+		check("joined")
+		for range 5 {
+			again := name(r.IntN(count))
+			var peers []string
+			for _, peer := range m.names() {
+				if _, ok := m.links[[2]string{again, peer}]; ok {
+					peers = append(peers, peer)
+				}
+			}
+			m.restart(again, m.nodes[again].config.Epoch+1)
+			for _, peer := range peers {
+				m.run(time.Duration(r.IntN(30)) * time.Millisecond)
+				m.link(again, peer, 1)
+			}
+			check(again + " has restarted")
+		}
+	}
+}
+
+// Who comes is told of what lies behind others, not of what lies behind itself, or
+// nowhere; when that changes, of what then lies behind others.
+func TestReplayOfWhatIsElsewhere(t *testing.T) {
+	t.Parallel()
+	m := newTest()
+	said := func(name string, sequence uint64, peers ...string) *wire.RoutingUpdate {
+		u := of(name, sequence, make(map[string]float64))
+		for _, peer := range peers {
+			u.Connections[peer] = 1
+		}
+		u.Ext = &wire.Ext{V: 1}
+		return u
+	}
+	m.LinkUp(start, "hub", 1, false)
+	m.Receive(start, "hub", said("hub", 1, "me", "x", "y"))
+	m.Receive(start, "hub", said("x", 1, "hub"))
+	m.Receive(start, "hub", said("y", 1, "hub", "side", "known"))
+	m.Receive(start, "hub", said("z", 1, "nobody"))
+	m.Receive(start, "hub", said("known", 1, "y"))
+	now := m.Next()
+	m.Tick(now)
+
+	var got []string
+	note := func(e Effects) {
+		for _, s := range e.Send {
+			if s.Update.NodeID != "me" && slices.Equal(s.To, []string{"hub"}) {
+				got = append(got, s.Update.NodeID)
 			}
 		}
 	}
+	expect := func(when string, want ...string) {
+		t.Helper()
+		for range 3 {
+			now = m.Next()
+			note(m.Tick(now))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s the hub is told of %v, want %v", when, got, want)
+		}
+		got = nil
+	}
+	m.LinkDown(now, "hub")
+	note(m.LinkUp(now, "hub", 1, false))
+	expect("at first", "hub") // itself, should anybody use its name
+	known := said("known", 1, "y")
+	known.UpdateID += " again"
+	note(m.Receive(now, "hub", known))
+	m.LinkUp(now, "side", 1, false)
+	m.Receive(now, "side", said("side", 1, "me", "y"))
+	got = nil
+	m.Receive(now, "hub", said("hub", 2, "me", "x"))
+	expect("with another way", "y")
 }

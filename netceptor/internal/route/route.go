@@ -131,7 +131,7 @@ type limits struct{ origins, neighbourOrigins, seen int }
 type neighbour struct {
 	cost   float64
 	legacy bool
-	replay []string            // origins that it has still to be told of
+	untold map[string]struct{} // origins that it has still to be told of, see replay; may be nil
 	denial *wire.RoutingUpdate // of its epoch, by an elder node of its name; nil: none
 }
 
@@ -196,13 +196,10 @@ func (m *Machine) ownLinks() map[string]float64 {
 // LinkUp adds a neighbour, or renews it. legacy: it must never be sent what legacy
 // nodes do not know.
 func (m *Machine) LinkUp(now time.Time, peer string, cost float64, legacy bool) Effects {
-	n := &neighbour{cost: cost, legacy: legacy}
-	for name, o := range m.origins {
-		if o.update != nil && now.Sub(o.heard) <= ReplayFresh {
-			n.replay = append(n.replay, name)
-		}
+	n := &neighbour{cost: cost, legacy: legacy, untold: make(map[string]struct{})}
+	for name := range m.origins {
+		n.untold[name] = struct{}{}
 	}
-	slices.Sort(n.replay)
 	m.neighbours[peer] = n
 	soonest(&m.floodAt, now.Add(FloodDelay))
 	m.planSPF(now)
@@ -260,6 +257,9 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 	if m.neighbours[u.NodeID] != nil && from != u.NodeID && news {
 		return m.secondHand(now, u)
 	}
+	if o != nil && o.epoch == u.UpdateEpoch && o.sequence == u.UpdateSequence {
+		delete(sender.untold, u.NodeID)
+	}
 	if !m.seen.add(now, u.UpdateID, m.limits.seen) {
 		return Effects{Ignored: IgnoredSeen}
 	}
@@ -297,6 +297,9 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 	o.ext = u.Ext
 	o.update = u
 	o.heard = now
+	for _, n := range m.neighbours {
+		delete(n.untold, u.NodeID)
+	}
 	e.Send = m.pass(u, from)
 	return e
 }
@@ -410,6 +413,16 @@ func (m *Machine) known(to string, o *origin) Send {
 // Tick is called at or after Next.
 func (m *Machine) Tick(now time.Time) Effects {
 	var e Effects
+	if due(m.spfAt, now) {
+		m.spfAt = time.Time{}
+		m.lastSPF = now
+		routes, parts := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
+		e.Routes = m.learned || !maps.Equal(routes, m.routes) || !maps.Equal(parts, m.parts)
+		m.routes, m.parts, m.learned = routes, parts, false
+		if m.replayAt.IsZero() {
+			m.replayAt = now
+		}
+	}
 	if due(m.replayAt, now) {
 		m.replay(now, &e)
 	}
@@ -419,13 +432,6 @@ func (m *Machine) Tick(now time.Time) Effects {
 	if due(m.floodAt, now) {
 		e.Send = append(e.Send, m.flood(now, 0)...)
 		m.forget(now)
-	}
-	if due(m.spfAt, now) {
-		m.spfAt = time.Time{}
-		m.lastSPF = now
-		routes, parts := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
-		e.Routes = m.learned || !maps.Equal(routes, m.routes) || !maps.Equal(parts, m.parts)
-		m.routes, m.parts, m.learned = routes, parts, false
 	}
 	return e
 }
@@ -498,23 +504,39 @@ func plain(u *wire.RoutingUpdate) *wire.RoutingUpdate {
 }
 
 // replay tells new neighbours of a batch of what we know, and plans the next one.
+//
+// Of nodes of ours a neighbour of ours is told only if the way there does not lead
+// over itself: then it hears of them from those that the way leads to, while it
+// would hear the same from each leaf of a hub. That is decided anew whenever routes
+// are computed, until it has said itself that it knows them, or there is news of
+// them, which goes to all.
 func (m *Machine) replay(now time.Time, e *Effects) {
 	m.replayAt = time.Time{}
 	for _, peer := range slices.Sorted(maps.Keys(m.neighbours)) {
 		n := m.neighbours[peer]
-		batch := n.replay[:min(len(n.replay), ReplayBatch)]
-		n.replay = n.replay[len(batch):]
-		for _, name := range batch {
+		var batch []string
+		for name := range n.untold {
 			o := m.origins[name]
-			if o == nil || o.update == nil {
-				continue // gone meanwhile
+			if o == nil || o.update == nil || now.Sub(o.heard) > ReplayFresh {
+				delete(n.untold, name)
+				continue
 			}
-			e.Send = append(e.Send, m.known(peer, o))
+			hop, reached := m.routes[name]
+			if n.legacy || o.ext == nil || name == peer || reached && hop != peer {
+				batch = append(batch, name)
+			}
 		}
-		if len(n.replay) > 0 {
+		slices.Sort(batch)
+		if len(batch) > ReplayBatch {
+			batch = batch[:ReplayBatch]
 			m.replayAt = now.Add(ReplayInterval)
-		} else {
-			n.replay = nil
+		}
+		for _, name := range batch {
+			delete(n.untold, name)
+			e.Send = append(e.Send, m.known(peer, m.origins[name]))
+		}
+		if len(n.untold) == 0 {
+			n.untold = nil
 		}
 	}
 }

@@ -138,11 +138,17 @@ func TestReplay(t *testing.T) {
 	m := newTest()
 	m.LinkUp(start, "a", 1, false)
 	const count = 2*ReplayBatch + 7
-	for i := range count {
-		u := of(fmt.Sprintf("x%04d", i), 1, map[string]float64{"a": 1})
+	links := map[string]float64{"me": 1}
+	for i := range count - 1 {
+		name := fmt.Sprintf("x%04d", i)
+		links[name] = 1
+		u := of(name, 1, map[string]float64{"a": 1})
 		u.Ext = &wire.Ext{V: 1}
 		m.Receive(start, "a", u)
 	}
+	u := of("a", 1, links)
+	u.Ext = &wire.Ext{V: 1}
+	m.Receive(start, "a", u)
 	for _, legacy := range []bool{false, true} {
 		told := make(map[string]bool)
 		now := start
