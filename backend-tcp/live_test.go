@@ -55,7 +55,6 @@ func TestPeerLivesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.EndLink("l1", "")
-	s.WaitItem(peer.Item, wire.StateDegraded)
 	again := core.HandedLink()
 	wantPassed(t, again.Open("l2"), <-accepted)
 }
