@@ -62,7 +62,8 @@ func TestNewcomersAreTold(t *testing.T) {
 }
 
 // Who comes is told of what lies behind others, not of what lies behind itself, or
-// nowhere; when that changes, of what then lies behind others.
+// nowhere; when that changes, of what then lies behind others. One beside a legacy
+// node is told of everything.
 func TestReplayOfWhatIsElsewhere(t *testing.T) {
 	t.Parallel()
 	m := newTest()
@@ -113,4 +114,9 @@ func TestReplayOfWhatIsElsewhere(t *testing.T) {
 	got = nil
 	m.Receive(now, "hub", said("hub", 2, "me", "x"))
 	expect("with another way", "y")
+	legacy := said("old", 1, "hub", "z")
+	legacy.Ext = nil
+	m.Receive(now, "hub", legacy)
+	m.Receive(now, "hub", said("hub", 3, "me", "x", "old"))
+	expect("beside a legacy node, which would tell it of nobody,", "x", "z")
 }

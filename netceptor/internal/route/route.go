@@ -506,14 +506,19 @@ func plain(u *wire.RoutingUpdate) *wire.RoutingUpdate {
 // replay tells new neighbours of a batch of what we know, and plans the next one.
 //
 // Of nodes of ours a neighbour of ours is told only if the way there does not lead
-// over itself: then it hears of them from those that the way leads to, while it
-// would hear the same from each leaf of a hub. That is decided anew whenever routes
-// are computed, until it has said itself that it knows them, or there is news of
-// them, which goes to all.
+// over itself: else it hears of them from those that it leads to, while it would
+// hear the same from each leaf of a hub. That is decided anew whenever routes are
+// computed, until it has said itself that it knows them, or there is news of them,
+// which goes to all.
 func (m *Machine) replay(now time.Time, e *Effects) {
 	m.replayAt = time.Time{}
 	for _, peer := range slices.Sorted(maps.Keys(m.neighbours)) {
 		n := m.neighbours[peer]
+		if len(n.untold) == 0 {
+			n.untold = nil
+			continue
+		}
+		everything := n.legacy || m.besideLegacy(peer)
 		var batch []string
 		for name := range n.untold {
 			o := m.origins[name]
@@ -522,7 +527,7 @@ func (m *Machine) replay(now time.Time, e *Effects) {
 				continue
 			}
 			hop, reached := m.routes[name]
-			if n.legacy || o.ext == nil || name == peer || reached && hop != peer {
+			if everything || o.ext == nil || name == peer || reached && hop != peer {
 				batch = append(batch, name)
 			}
 		}
@@ -535,10 +540,18 @@ func (m *Machine) replay(now time.Time, e *Effects) {
 			delete(n.untold, name)
 			e.Send = append(e.Send, m.known(peer, m.origins[name]))
 		}
-		if len(n.untold) == 0 {
-			n.untold = nil
+	}
+}
+
+// besideLegacy tells whether a neighbour's ways may begin with a legacy node, which
+// tells it of nobody when their link comes up.
+func (m *Machine) besideLegacy(peer string) bool {
+	for far := range m.links(peer) {
+		if o := m.origins[far]; o != nil && o.ext == nil && len(o.links) > 1 {
+			return true
 		}
 	}
+	return false
 }
 
 // forget drops the origins that were not heard for long.
