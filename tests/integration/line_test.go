@@ -52,8 +52,9 @@ func startLine(t *testing.T, target string) *line {
 	return startLineOf(t, programs, target)
 }
 
-// startLineOf is startLine with other programs.
-func startLineOf(t *testing.T, p lab.Programs, target string) *line {
+// startLineOf is startLine with other programs, and with more items of the first
+// node, the middle and the last.
+func startLineOf(t *testing.T, p lab.Programs, target string, more ...[]string) *line {
 	t.Helper()
 	l, ctx := newLabOf(t, p)
 	entry := freePort(t)
@@ -73,7 +74,10 @@ func startLineOf(t *testing.T, p lab.Programs, target string) *line {
 			"--tcp-client", "service=app", "address=" + target,
 		},
 	}
-	for _, a := range args {
+	for i, a := range args {
+		if i < len(more) {
+			a = append(a, more[i]...)
+		}
 		start := func() *lab.Process {
 			p, err := l.Start("receptor", a...)
 			must(t, err)

@@ -114,7 +114,7 @@ type bulk struct {
 	conn  net.Conn
 	stop  chan struct{}
 	done  chan struct{}
-	bytes int64         // that came back; read after done
+	bytes atomic.Int64  // that came back
 	pause time.Duration // the longest time without a byte; read after done
 	err   error         // read after done
 }
@@ -131,9 +131,7 @@ func startBulk(ctx context.Context, t *testing.T, addr string) *bulk {
 	go func() { sent <- b.send(c) }()
 	go func() {
 		defer close(b.done)
-		total, err := b.receive(c)
-		b.err = errors.Join(err, <-sent)
-		b.bytes = total
+		b.err = errors.Join(b.receive(c), <-sent)
 	}()
 	return b
 }
@@ -157,21 +155,21 @@ func (b *bulk) send(c *net.TCPConn) error {
 	}
 }
 
-func (b *bulk) receive(c io.Reader) (total int64, err error) {
+func (b *bulk) receive(c io.Reader) error {
 	src := rand.NewChaCha8([32]byte{})
 	got, want := make([]byte, bulkChunk), make([]byte, bulkChunk)
 	for last := time.Now(); ; {
 		n, err := io.ReadFull(c, got)
 		_, _ = src.Read(want) // never fails
 		if string(got[:n]) != string(want[:n]) {
-			return total, fmt.Errorf("receive: the bytes from %d on are others than were sent", total)
+			return fmt.Errorf("receive: the bytes from %d on are others than were sent", b.bytes.Load())
 		}
-		total += int64(n)
+		b.bytes.Add(int64(n))
 		switch {
 		case n == 0 && errors.Is(err, io.EOF):
-			return total, nil
+			return nil
 		case err != nil:
-			return total, fmt.Errorf("receive after %d bytes: %w", total, err)
+			return fmt.Errorf("receive after %d bytes: %w", b.bytes.Load(), err)
 		}
 		now := time.Now()
 		b.pause = max(b.pause, now.Sub(last))
@@ -187,5 +185,5 @@ func (b *bulk) end(t *testing.T) {
 	if b.err != nil {
 		t.Errorf("bulk stream: %v", b.err)
 	}
-	t.Logf("bulk stream: %d MiB, longest pause %v", b.bytes>>20, b.pause.Round(time.Millisecond))
+	t.Logf("bulk stream: %d MiB, longest pause %v", b.bytes.Load()>>20, b.pause.Round(time.Millisecond))
 }

@@ -49,6 +49,7 @@ type result struct {
 
 func bench(ctx context.Context) error {
 	bin := flag.String("bin", "bin", "directory of the built programs")
+	stall := flag.Bool("stall", false, "only what streams lose while others stand still")
 	size := flag.Int64("size", 1<<30, "bytes of a transfer")
 	rounds := flag.Int("rounds", 5, "transfers of each kind, taking turns; 0: only what streams cost that carry little")
 	flag.Parse()
@@ -59,7 +60,7 @@ func bench(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = compare(ctx, l, *size, *rounds)
+	err = compare(ctx, l, *size, *rounds, *stall)
 	return errors.Join(err, l.Close())
 }
 
@@ -71,9 +72,9 @@ type kind struct {
 	results []result
 }
 
-func compare(ctx context.Context, l *lab.Lab, size int64, rounds int) error {
+func compare(ctx context.Context, l *lab.Lab, size int64, rounds int, onlyStall bool) error {
 	ends := map[string]*role{}
-	for _, name := range []string{"sink", "echo", "quic-sink"} {
+	for _, name := range []string{"sink", "echo", "deaf", "quic-sink"} {
 		r, err := startRole(ctx, name)
 		if err != nil {
 			return err
@@ -83,16 +84,24 @@ func compare(ctx context.Context, l *lab.Lab, size int64, rounds int) error {
 	}
 	var meshes []*mesh
 	for _, mode := range []string{handoff, relay} {
-		m, err := startMesh(ctx, l, mode, mode, ends["sink"].addr, ends["echo"].addr)
+		m, err := startMesh(ctx, l, mode, mode, ends)
 		if err != nil {
 			return err
 		}
 		meshes = append(meshes, m)
 	}
-	if rounds > 0 {
+	if rounds > 0 && !onlyStall {
 		if err := bulk(ctx, meshes, ends, size, rounds); err != nil {
 			return err
 		}
+	}
+	if rounds > 0 {
+		if err := stalls(ctx, meshes, ends["sink"].Process, size, rounds); err != nil {
+			return err
+		}
+	}
+	if onlyStall {
+		return nil
 	}
 	echo := ends["echo"]
 	bare := &mesh{mode: "bare TCP", echo: echo.addr} // what the ends do by themselves
@@ -106,7 +115,7 @@ func compare(ctx context.Context, l *lab.Lab, size int64, rounds int) error {
 			s.perOpen["cores"]*1e6, s.perOpen["plugs"]*1e6, s.perOpen["ends"]*1e6)
 	}
 	for _, mode := range []string{handoff, relay} {
-		m, err := startMesh(ctx, l, "idle-"+mode, mode, ends["sink"].addr, echo.addr)
+		m, err := startMesh(ctx, l, "idle-"+mode, mode, ends)
 		if err != nil {
 			return err
 		}

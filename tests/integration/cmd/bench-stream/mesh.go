@@ -17,30 +17,36 @@ type mesh struct {
 	mode  string // how the plugs carry bytes: hand-off or relay
 	sink  string // address that leads to the sink
 	echo  string // address that leads to the echo
+	deaf  string // address that leads to what never reads
 	procs map[string][]int
 }
 
 // startMesh starts the nodes, whose names end in name, and waits until they are joined.
-func startMesh(ctx context.Context, l *lab.Lab, name, mode, sink, echo string) (*mesh, error) {
-	var ports [3]int
+func startMesh(ctx context.Context, l *lab.Lab, name, mode string, ends map[string]*role) (*mesh, error) {
+	var ports [4]int
 	for i := range ports {
 		var err error
 		if ports[i], err = lab.FreePort(); err != nil {
 			return nil, err
 		}
 	}
-	m := &mesh{mode: mode, sink: lab.Local(ports[1]), echo: lab.Local(ports[2]), procs: map[string][]int{}}
+	m := &mesh{
+		mode: mode, sink: lab.Local(ports[1]), echo: lab.Local(ports[2]), deaf: lab.Local(ports[3]),
+		procs: map[string][]int{},
+	}
 	near, far := "near-"+name, "far-"+name
 	items := map[string][]string{
 		near: {
 			"--tcp-listener", "port=" + strconv.Itoa(ports[0]), "bindaddr=127.0.0.1",
 			"--tcp-server", "port=" + strconv.Itoa(ports[1]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=sink",
 			"--tcp-server", "port=" + strconv.Itoa(ports[2]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=echo",
+			"--tcp-server", "port=" + strconv.Itoa(ports[3]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=deaf",
 		},
 		far: {
 			"--tcp-peer", "address=" + lab.Local(ports[0]),
-			"--tcp-client", "service=sink", "address=" + sink,
-			"--tcp-client", "service=echo", "address=" + echo,
+			"--tcp-client", "service=sink", "address=" + ends["sink"].addr,
+			"--tcp-client", "service=echo", "address=" + ends["echo"].addr,
+			"--tcp-client", "service=deaf", "address=" + ends["deaf"].addr,
 		},
 	}
 	for _, node := range []string{near, far} {
@@ -65,7 +71,12 @@ func startMesh(ctx context.Context, l *lab.Lab, name, mode, sink, echo string) (
 		return nil, err
 	}
 	return m, l.WaitStatus(ctx, far, func(s *lab.Status) bool {
-		return s.Item("tcp-client service=sink").State == "up" && s.Item("tcp-client service=echo").State == "up"
+		for _, service := range []string{"sink", "echo", "deaf"} {
+			if s.Item("tcp-client service="+service).State != "up" {
+				return false
+			}
+		}
+		return true
 	})
 }
 

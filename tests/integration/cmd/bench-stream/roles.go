@@ -23,10 +23,11 @@ import (
 
 // roles are the ends of a transfer: a sink reads to the end and answers with the
 // number of bytes; a source writes that many, ends its direction, checks the
-// answer and prints the seconds it took.
+// answer and prints the seconds it took. The deaf one accepts and never reads.
 var roles = map[string]func(context.Context, []string) error{
 	"sink":        sinkTCP,
 	"echo":        echoTCP,
+	"deaf":        deafTCP,
 	"source":      sourceTCP,
 	"quic-sink":   sinkQUIC,
 	"quic-source": sourceQUIC,
@@ -123,6 +124,14 @@ func echoTCP(ctx context.Context, _ []string) error {
 			return err
 		}
 		return s.CloseWrite()
+	})
+}
+
+// deafTCP keeps what it accepts.
+func deafTCP(ctx context.Context, _ []string) error {
+	return serveTCP(ctx, func(duplex) error {
+		<-ctx.Done()
+		return nil
 	})
 }
 
