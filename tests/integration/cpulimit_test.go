@@ -24,7 +24,7 @@ const (
 // group; where there can be none, each by itself, by signals.
 type cpuLimit interface {
 	add(pid int) error
-	lift() error
+	lift() error // before a process ends
 	fmt.Stringer // how, and what it has done
 }
 

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"os/exec"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -40,21 +39,26 @@ func TestStarvedNodesKeepTheirLinks(t *testing.T) {
 		links[node] = linksOf(s)
 	}
 
-	t.Cleanup(func() { must(t, limit.lift()) })
-	for _, l := range launchers {
-		must(t, limitNode(limit, l))
+	var busy []*exec.Cmd
+	stop := func() {
+		for _, p := range busy {
+			_ = p.Process.Kill()
+			_ = p.Wait() // with that
+		}
+		busy = nil
 	}
-	var busy []func()
+	t.Cleanup(stop)
 	for range busyProcesses {
 		p := exec.Command("sh", "-c", "while :; do :; done")
 		must(t, p.Start())
-		stop := sync.OnceFunc(func() {
-			_ = p.Process.Kill()
-			_ = p.Wait() // with that
-		})
-		t.Cleanup(stop)
+		busy = append(busy, p)
+	}
+	t.Cleanup(func() { must(t, limit.lift()) }) // before what is limited ends: its number may be another's then
+	for _, l := range launchers {
+		must(t, limitNode(limit, l))
+	}
+	for _, p := range busy {
 		must(t, limit.add(p.Process.Pid))
-		busy = append(busy, stop)
 	}
 	var took []time.Duration
 	for start := time.Now(); time.Since(start) < starving; {
@@ -73,10 +77,8 @@ func TestStarvedNodesKeepTheirLinks(t *testing.T) {
 	t.Logf("%d questions answered: p50 %v, p99 %v, the slowest %v", len(took),
 		took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 
-	for _, stop := range busy {
-		stop()
-	}
 	must(t, limit.lift())
+	stop()
 	m.pingsFrom("a", "d", "b", "c")
 	for _, node := range nodes {
 		s, err := m.Status(m.ctx, node)
