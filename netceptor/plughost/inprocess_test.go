@@ -69,6 +69,25 @@ func hesitant() (p *plug.Plug, opened, full chan struct{}) {
 	return p, opened, full
 }
 
+// allOpen waits until a hesitant plug is asked about as many streams as it may be at
+// once, and lets it take them: then all dials must succeed.
+func allOpen(t *testing.T, opened <-chan struct{}, full chan<- struct{}, dialled <-chan error) {
+	t.Helper()
+	for range wire.MaxOpensPerItem {
+		select {
+		case <-opened:
+		case err := <-dialled:
+			t.Fatalf("a dial returned early: %v", err)
+		}
+	}
+	close(full)
+	for range cap(dialled) { // one for each
+		if err := <-dialled; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestPlugInTheHostsProcess(t *testing.T) {
 	t.Parallel()
 	r := newHostOnly(t, "inside", Config{})
@@ -186,19 +205,7 @@ func TestManyStreamsAtOnce(t *testing.T) {
 	r.inside(acceptor)
 	r.itemIs(0, wire.StateUp, "")
 	r.inside(dialler)
-	for range wire.MaxOpensPerItem {
-		select {
-		case <-opened:
-		case err := <-dialled:
-			t.Fatalf("a dial returned early: %v", err)
-		}
-	}
-	close(full)
-	for range streams {
-		if err := <-dialled; err != nil {
-			t.Fatal(err)
-		}
-	}
+	allOpen(t, opened, full, dialled)
 }
 
 // Streams from several nodes wait for one plug, more than it may be asked about
@@ -223,17 +230,5 @@ func TestManyStreamsForOneBind(t *testing.T) {
 			dialled <- err
 		}()
 	}
-	for range wire.MaxOpensPerItem {
-		select {
-		case <-opened:
-		case err := <-dialled:
-			t.Fatalf("a dial returned early: %v", err)
-		}
-	}
-	close(full)
-	for range streams {
-		if err := <-dialled; err != nil {
-			t.Fatal(err)
-		}
-	}
+	allOpen(t, opened, full, dialled)
 }

@@ -202,7 +202,7 @@ func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 		c.serveSession(ctx, f, conn, o)
 		return
 	}
-	d := &DataConn{Opening: o, t: c.t, conn: conn, extra: c.withExtra}
+	d := &DataConn{Opening: o, body: body{c.t, o}, conn: conn, extra: c.withExtra}
 	var presented struct {
 		Session string `json:"session"`
 	}

@@ -12,31 +12,10 @@ import (
 // answer: OpenLink, OpenStream, or Refuse.
 type DataConn struct {
 	*session.Opening
+	body
 
-	t     TB
 	conn  net.Conn
 	extra func(body any) any // adds the core's extra fields
-}
-
-func (d *DataConn) decode(v any) {
-	d.t.Helper()
-	if err := d.Decode(v); err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-// LinkBody returns the body of LINK.
-func (d *DataConn) LinkBody() (b wire.Link) {
-	d.t.Helper()
-	d.decode(&b)
-	return b
-}
-
-// DialBody returns the body of DIAL.
-func (d *DataConn) DialBody() (b wire.Dial) {
-	d.t.Helper()
-	d.decode(&b)
-	return b
 }
 
 // AttachBody returns the body of ATTACH.

@@ -16,8 +16,8 @@ import (
 // for its answer: Open or Refuse.
 type HandedOver struct {
 	*session.Request
+	body
 
-	t      TB
 	conn   net.Conn
 	extra  func(body any) any // adds the core's extra fields
 	answer chan func() (any, error)
@@ -37,7 +37,7 @@ func (s *CoreSession) handedOver(ctx context.Context, r *session.Request) (any, 
 		s.core.breach(fmt.Errorf("%s on the session: %w", r.Type, err))
 		return nil, wire.NewError(wire.CodeInvalid, "%v", err)
 	}
-	h := &HandedOver{Request: r, t: s.t, conn: c, extra: s.core.withExtra, answer: make(chan func() (any, error), 1)}
+	h := &HandedOver{Request: r, body: body{s.t, r}, conn: c, extra: s.core.withExtra, answer: make(chan func() (any, error), 1)}
 	s.core.handed[r.Type] <- h
 	select {
 	case answer := <-h.answer:
@@ -79,27 +79,6 @@ func (s *CoreSession) conn(files []*os.File) (net.Conn, error) {
 		_ = c.Close() // a duplicate
 	}
 	return nil, errors.New("expected a connected stream socket, got something else")
-}
-
-// LinkBody returns the body of LINK.
-func (h *HandedOver) LinkBody() (b wire.Link) {
-	h.t.Helper()
-	h.decode(&b)
-	return b
-}
-
-// DialBody returns the body of DIAL.
-func (h *HandedOver) DialBody() (b wire.Dial) {
-	h.t.Helper()
-	h.decode(&b)
-	return b
-}
-
-func (h *HandedOver) decode(v any) {
-	h.t.Helper()
-	if err := h.Decode(v); err != nil {
-		h.t.Fatal(err)
-	}
 }
 
 // Open answers with the object's name and returns the socket, which is the
