@@ -188,6 +188,34 @@ func TestPayloadThatCannotBeReadAgain(t *testing.T) {
 	}
 }
 
+// Whoever gives up in the middle leaves no unit that waits for ever.
+func TestSubmitGivenUp(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &workertest.Worker{})
+	c := client.Client{Dial: n.dial}
+	ctx, cancel := context.WithCancel(within(t))
+	made := ""
+	_, err := c.Submit(ctx, client.Job{Type: "echo", Payload: endless{}, Progress: func(int64) {
+		made = n.work.List()[0].ID
+		cancel()
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := c.Status(within(t), made); !errors.Is(err, client.ErrGone) {
+		t.Errorf("the unit: %v", err)
+	}
+	// Nor is it waited for a node that does not come back.
+	n.stop()
+	n.start()
+	ctx, cancel = context.WithTimeout(within(t), settle/2)
+	defer cancel()
+	gone := client.Client{Patience: time.Millisecond, Dial: n.dial}
+	if _, err := gone.Submit(ctx, client.Job{Type: "echo", Payload: endless{}, Progress: func(int64) { n.stop() }}); !errors.Is(err, client.ErrLost) {
+		t.Errorf("a node that is gone: %v", err)
+	}
+}
+
 func TestErrorsOfTheNode(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, &workertest.Worker{OnStart: func(s workceptor.Start) error {

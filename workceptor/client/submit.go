@@ -43,28 +43,42 @@ type Job struct {
 // A unit that was refused is no error: it is Failed, and its Detail says why.
 //
 // An error of ctx, or ErrLost, leaves open whether there is a unit: another Submit with
-// the same Submission finds out.
+// the same Submission finds out. With a random one nobody can ask again, and a unit
+// that there is is released, if the node can be told.
 func (c *Client) Submit(ctx context.Context, job Job) (u Status, err error) {
 	ours := job.Submission == ""
 	if ours {
 		job.Submission = newSubmission()
 	}
-	p := newPayload(job.Payload)
+	p, made := newPayload(job.Payload), ""
 	err = c.persist(ctx, func() (progress bool, err error) {
-		u, progress, err = c.submitOnce(ctx, job, p)
-		return progress, err
-	})
-	if e := (*PayloadError)(nil); ours && errors.As(err, &e) {
-		// Nobody else can send the rest of it. If this does not get through either,
-		// the unit is there to see, waiting.
-		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-		defer cancel()
-		if _, rerr := c.Release(ctx, e.Unit, true); rerr != nil && !errors.Is(rerr, ErrGone) {
-			err = errors.Join(err, fmt.Errorf("release unit %s: %w", e.Unit, rerr))
+		unit := ""
+		u, err = c.submitOnce(ctx, job, p, &unit)
+		if unit != "" {
+			made = unit
 		}
+		return unit != "", err
+	})
+	if err != nil && ours && made != "" {
+		err = errors.Join(err, c.withdraw(ctx, made))
 	}
 	return u, err
 }
+
+// withdraw releases a unit that nobody can finish, nor ask for.
+func (c *Client) withdraw(ctx context.Context, unit string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
+	defer cancel()
+	once := Client{Dial: c.Dial, Patience: -1}
+	if _, err := once.Release(ctx, unit, true); err != nil && !errors.Is(err, ErrGone) {
+		return fmt.Errorf("release unit %s: %w", unit, err)
+	}
+	return nil
+}
+
+// withdrawTimeout is what somebody who has given up waits for a node that may not be
+// there.
+const withdrawTimeout = 5 * time.Second
 
 func newSubmission() string {
 	var b [16]byte
@@ -72,11 +86,11 @@ func newSubmission() string {
 	return hex.EncodeToString(b[:])
 }
 
-// submitOnce does it over one connection. It is progress if there is a unit at last.
-func (c *Client) submitOnce(ctx context.Context, job Job, p *payload) (u Status, progress bool, err error) {
+// submitOnce does it over one connection, and notes in *unit what was made.
+func (c *Client) submitOnce(ctx context.Context, job Job, p *payload, unit *string) (u Status, err error) {
 	v, err := c.begin(ctx)
 	if err != nil {
-		return u, false, err
+		return u, err
 	}
 	defer v.close()
 	var made struct {
@@ -87,8 +101,9 @@ func (c *Client) submitOnce(ctx context.Context, job Job, p *payload) (u Status,
 		Sub: "submit", Node: job.Node, Type: job.Type, Params: job.Params, Submission: job.Submission, Merged: job.Merged,
 	}, &made)
 	if err != nil {
-		return u, false, err
+		return u, err
 	}
+	*unit = made.Unit
 	if made.Phase == state.Receiving {
 		err = p.rewind()
 	} else {
@@ -100,7 +115,7 @@ func (c *Client) submitOnce(ctx context.Context, job Job, p *payload) (u Status,
 	if e := (*payloadFault)(nil); errors.As(err, &e) {
 		err = &PayloadError{Unit: made.Unit, Submission: job.Submission, Err: e.error}
 	}
-	return u, true, err
+	return u, err
 }
 
 // upload sends a payload, and reads the answer, which comes before the end of it
