@@ -159,7 +159,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
 	c.control.Register(control.NodeCommands(c.node, c.tls, c.status)...)
 	if c.work != nil {
-		c.control.Register(workCommand(c.work.Command()))
+		c.control.Register(WorkCommand(c.work.Command()))
 	}
 	return nil
 }

@@ -22,6 +22,8 @@ func (c *Core) openWork() {
 		Dir:    filepath.Join(cfg.DataDir, cfg.NodeDir(), unitsDir),
 		NodeID: cfg.NodeID,
 		Logger: c.log.Named("work"),
+
+		Retention: cfg.Retain,
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)
@@ -46,8 +48,8 @@ func (c *Core) closeWork() error {
 	return c.work.Close()
 }
 
-// workCommand joins the command work to the control conversation.
-func workCommand(work *workceptor.Command) control.Command {
+// WorkCommand joins the command work to the control conversation.
+func WorkCommand(work *workceptor.Command) control.Command {
 	return control.Command{
 		Name: "work",
 		Plain: func(ctx context.Context, s control.Session, args *string, params map[string]json.RawMessage) (any, error) {
