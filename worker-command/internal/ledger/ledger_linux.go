@@ -299,7 +299,8 @@ func (l *Ledger) newEntry(s *Start) *entry {
 // mark is what all processes of a unit have in their environment.
 func mark(r unit.Record) string { return TokenVariable + "=" + r.Token }
 
-// have notes durably that there is a unit, and locks it.
+// have notes that there is a unit, and locks it. Its supervisor makes that durable before
+// it runs anything.
 func (l *Ledger) have(e *entry) (*os.File, error) {
 	lock, err := l.root.OpenFile(e.id+unit.RecordSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -307,9 +308,6 @@ func (l *Ledger) have(e *entry) (*os.File, error) {
 	}
 	if _, err = tryLock(lock); err == nil {
 		err = unit.Encode(lock, e.record)
-	}
-	if err == nil {
-		err = errors.Join(lock.Sync(), unit.SyncDir(l.root))
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())

@@ -174,7 +174,12 @@ func (l *Ledger) spawn(e *entry, s *starting) error {
 	if err != nil {
 		return fmt.Errorf("start its supervisor: %w", err)
 	}
-	s.lock.Close() // here
+	// The supervisor does this before it runs anything. Begun here, it takes no time on
+	// top of the supervisor's own start.
+	record := s.lock
+	l.tasks.Go(func() {
+		l.warn("cannot note a unit durably", e, errors.Join(record.Sync(), unit.SyncDir(l.root), record.Close()))
+	})
 	s.lock = nil
 	l.log.Debug("supervisor started", "unit", e.id, "pid", p.Pid)
 	return p.Release() // settle waits for it, whoever its parent is
@@ -380,7 +385,11 @@ func (l *Ledger) lose(e *entry, trace unit.Trace, reason string) error {
 		State: unit.Lost, Boot: l.boot, Job: trace.Job, Ended: time.Now(), Reason: reason,
 		Stdout: r.Stdout, Stderr: r.Stderr,
 	}
-	if err := unit.WriteDurably(l.root, e.id, unit.EndSuffix, end); err != nil {
+	err := unit.Write(l.root, e.id, unit.EndSuffix, end)
+	if err == nil {
+		err = unit.Sync(l.root, e.id, unit.EndSuffix)
+	}
+	if err != nil {
 		return fmt.Errorf("note that it is lost: %w", err)
 	}
 	l.log.Warn("a unit is lost", "unit", e.id, "reason", reason)

@@ -28,42 +28,49 @@ func BootID() (string, error) {
 
 // Find returns the process that has a number now. fs.ErrNotExist: there is none.
 func Find(pid int) (unit.Process, error) {
-	_, start, err := stat(pid)
-	return unit.Process{PID: pid, Start: start}, err
+	s, err := stat(pid)
+	return unit.Process{PID: pid, Start: s.start}, err
 }
 
-// stat reads the parent of a process, and when it was started.
-func stat(pid int) (parent int, start uint64, err error) {
+// status is what the kernel says of a process.
+type status struct {
+	zombie bool // it has ended, and its parent has not asked how
+	parent int
+	start  uint64
+}
+
+func stat(pid int) (status, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	switch {
 	case errors.Is(err, unix.ESRCH): // it ended while it was read
-		return 0, 0, fs.ErrNotExist
+		return status{}, fs.ErrNotExist
 	case err != nil:
-		return 0, 0, err
+		return status{}, err
 	}
 	return parseStat(b)
 }
 
-// parseStat reads what the kernel says of a process: its number, its name in
-// parentheses, which may be anything, and many fields. The parent is the 4th, the
-// start time the 22nd.
-func parseStat(b []byte) (parent int, start uint64, err error) {
+// parseStat reads what the kernel says: the number, the name in parentheses, which may
+// be anything, and many fields. The state is the 3rd, the parent the 4th, the start
+// time the 22nd.
+func parseStat(b []byte) (s status, err error) {
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(fields) < 20 {
-		return 0, 0, fmt.Errorf("the kernel's word on a process is cut off: %.80q", b)
+		return s, fmt.Errorf("the kernel's word on a process is cut off: %.80q", b)
 	}
-	parent, err = strconv.Atoi(fields[1])
-	if err == nil {
-		start, err = strconv.ParseUint(fields[19], 10, 64)
+	s.zombie = fields[0] == "Z" || fields[0] == "X"
+	if s.parent, err = strconv.Atoi(fields[1]); err == nil {
+		s.start, err = strconv.ParseUint(fields[19], 10, 64)
 	}
-	return parent, start, err
+	return s, err
 }
 
-// Signal signals a process if it is still that one, and says whether it was.
+// Signal signals a process if it is still that one, and has not ended, and says
+// whether it was.
 func Signal(p unit.Process, s unix.Signal) (bool, error) {
 	return signal(p, s, func() bool {
-		now, err := Find(p.PID)
-		return err == nil && now == p
+		now, err := stat(p.PID)
+		return err == nil && now.start == p.Start && !now.zombie
 	})
 }
 
@@ -92,14 +99,10 @@ func signal(p unit.Process, s unix.Signal, isIt func() bool) (bool, error) {
 // many there were. Whoever wants to know of those whose parent has ended has to be a
 // subreaper.
 func SignalDescendants(s unix.Signal) (int, error) {
-	type relation struct {
-		parent int
-		unit.Process
-	}
-	all := map[int]relation{}
+	all := map[int]status{}
 	if err := each(func(pid int) {
-		if parent, start, err := stat(pid); err == nil { // else it is gone
-			all[pid] = relation{parent, unit.Process{PID: pid, Start: start}}
+		if s, err := stat(pid); err == nil { // else it is gone
+			all[pid] = s
 		}
 	}); err != nil {
 		return 0, err
@@ -107,8 +110,8 @@ func SignalDescendants(s unix.Signal) (int, error) {
 	self := os.Getpid()
 	n := 0
 	var errs []error
-	for _, r := range all {
-		at := r
+	for pid, p := range all {
+		at := p
 		for depth := 0; at.parent != self && depth < len(all); depth++ {
 			next, ok := all[at.parent]
 			if !ok {
@@ -119,7 +122,7 @@ func SignalDescendants(s unix.Signal) (int, error) {
 		if at.parent != self {
 			continue
 		}
-		was, err := Signal(r.Process, s)
+		was, err := Signal(unit.Process{PID: pid, Start: p.start}, s)
 		if was {
 			n++
 		}

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/signal"
@@ -92,6 +93,12 @@ func (s *supervisor) run() error {
 	self, err := proc.Find(os.Getpid())
 	if err != nil {
 		return err
+	}
+	// (The descriptor stays a number: an os.File would close it some day, and unlock it.)
+	// That there is the unit must be known after the machine's end, too: it would be
+	// run again. The plug has begun with this when it has started this process.
+	if err := errors.Join(unix.Fsync(unit.LockFD), unit.SyncDir(s.dir)); err != nil {
+		return fmt.Errorf("note the unit: %w", err)
 	}
 	trace := unit.Trace{Supervisor: self}
 	if err := unit.Write(s.dir, s.spec.Unit, unit.TraceSuffix, trace); err != nil {
@@ -240,7 +247,9 @@ func (s *supervisor) stopWaiting() {
 	}
 }
 
-// leaveWord leaves durable word of the end, after all output is durable.
+// leaveWord leaves word of the end, after all output is durable, and has plugs know of
+// it. That the word itself is durable they need not wait for: without it the unit is
+// Lost, after the machine's end, for a core that does not know better.
 func (s *supervisor) leaveWord(end unit.End) error {
 	end.Boot, end.Job, end.Began, end.Ended = s.boot, s.job, s.began, time.Now()
 	told := s.teller.now()
@@ -260,13 +269,22 @@ func (s *supervisor) leaveWord(end unit.End) error {
 		}
 	}
 	for {
-		err := unit.WriteDurably(s.dir, s.spec.Unit, unit.EndSuffix, end)
+		err := unit.Write(s.dir, s.spec.Unit, unit.EndSuffix, end)
+		if err == nil {
+			break
+		}
 		if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 			return err
 		}
 		s.teller.change(func(t *unit.Told) { t.Trouble = "word of its end waits: " + err.Error() })
 		time.Sleep(endRetry)
 	}
+	s.teller.stop()
+	err := unit.Sync(s.dir, s.spec.Unit, unit.EndSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it was released already
+	}
+	return err
 }
 
 // reap waits for all that this process has to wait for. main gets how the unit's process

@@ -23,6 +23,7 @@ type teller struct {
 	relays   []*Relay
 	orders   chan unit.Order
 	ended    chan struct{} // closed: it is stopped
+	end      sync.Once
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -46,9 +47,9 @@ func (t *teller) start() {
 	})
 }
 
-// stop closes all connections, by which plugs know that the unit has ended.
+// stop closes all connections, if it has not, by which plugs know that the unit has ended.
 func (t *teller) stop() {
-	close(t.ended)
+	t.end.Do(func() { close(t.ended) })
 	t.listener.Close()
 	t.running.Wait()
 }

@@ -92,15 +92,6 @@ type End struct {
 // Write gives a file of a unit its content: whoever reads it sees the old one or
 // the new one, whole.
 func Write(dir *os.Root, id, suffix string, content any) error {
-	return write(dir, id, suffix, content, false)
-}
-
-// WriteDurably is Write of what must be there even after the end of the machine.
-func WriteDurably(dir *os.Root, id, suffix string, content any) error {
-	return write(dir, id, suffix, content, true)
-}
-
-func write(dir *os.Root, id, suffix string, content any, durable bool) error {
 	if err := CheckID(id); err != nil {
 		return err
 	}
@@ -109,20 +100,23 @@ func write(dir *os.Root, id, suffix string, content any, durable bool) error {
 	if err != nil {
 		return err
 	}
-	err = Encode(f, content)
-	if err == nil && durable {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(Encode(f, content), f.Close()); err != nil {
 		return errors.Join(err, dir.Remove(name+temporary))
 	}
-	if err := dir.Rename(name+temporary, name); err != nil {
+	return dir.Rename(name+temporary, name)
+}
+
+// Sync makes a file of a unit durable. Before, the end of the machine may leave an
+// empty one, or none.
+func Sync(dir *os.Root, id, suffix string) error {
+	f, err := dir.Open(id + suffix)
+	if err != nil {
 		return err
 	}
-	if durable {
-		return SyncDir(dir)
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
 	}
-	return nil
+	return SyncDir(dir)
 }
 
 // SyncDir makes names of the directory durable.
