@@ -46,6 +46,7 @@ type runner struct {
 	mu      sync.Mutex
 	items   map[string]*Item
 	binds   map[string]*binding
+	node    string        // of the core that was attached last
 	core    *attachment   // nil: none
 	changed chan struct{} // closed when core changes
 	closing bool          // no item is started any more
@@ -189,6 +190,9 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 	for _, k := range w.Kinds {
 		r.log.Warn("the core refuses a kind", "kind", k.Kind, "reason", k.Refused)
 	}
+	r.mu.Lock()
+	r.node = w.Node
+	r.mu.Unlock()
 	r.options.OnAttach(w.Node)
 	defer r.options.OnAttach("")
 
