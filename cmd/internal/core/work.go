@@ -27,7 +27,7 @@ func (c *Core) openWork() {
 		return
 	}
 	c.work = w
-	c.control.Register(workCommand(w.Command()))
+	c.control.Register(WorkCommand(w.Command()))
 }
 
 // closeWork closes the units. Whoever uses them has ended.
@@ -38,8 +38,8 @@ func (c *Core) closeWork() error {
 	return c.work.Close()
 }
 
-// workCommand joins the command work to the control conversation.
-func workCommand(work *workceptor.Command) control.Command {
+// WorkCommand joins the command work to the control conversation.
+func WorkCommand(work *workceptor.Command) control.Command {
 	return control.Command{
 		Name: "work",
 		Plain: func(ctx context.Context, s control.Session, args *string, params map[string]json.RawMessage) (any, error) {
