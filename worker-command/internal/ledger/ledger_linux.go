@@ -391,7 +391,7 @@ func (l *Ledger) change(e *entry, f func(*Report)) {
 	l.mu.Lock()
 	before := e.report
 	f(&e.report)
-	report := e.report
+	report, released := e.report, e.released
 	l.mu.Unlock()
 	if report.State != Starting {
 		select {
@@ -400,7 +400,7 @@ func (l *Ledger) change(e *entry, f func(*Report)) {
 			close(e.known) // by the one goroutine of the unit
 		}
 	}
-	if report != before {
+	if report != before && !released {
 		l.o.Report(report)
 	}
 }
