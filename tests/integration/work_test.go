@@ -26,7 +26,7 @@ type workLab struct {
 	t    *testing.T
 	ctx  context.Context
 	node string
-	*client.Client
+	c    *client.Client
 	mark string // in the environment of all units
 }
 
@@ -39,7 +39,7 @@ func newWorkLabFor(t *testing.T, node string, most time.Duration) *workLab {
 	t.Helper()
 	l, ctx := newLabFor(t, programs, most)
 	w := &workLab{Lab: l, t: t, ctx: ctx, node: node, mark: "WORK_TEST=" + l.Dir}
-	w.Client = &client.Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
+	w.c = &client.Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", l.Socket(node))
 	}}
 	t.Cleanup(func() { // before the lab's own
@@ -110,7 +110,7 @@ func pidOfDir(dir string) int {
 // submit submits a unit whose standard input is payload.
 func (w *workLab) submit(typ, payload string) string {
 	w.t.Helper()
-	u, err := w.Submit(w.ctx, client.Job{Type: typ, Payload: strings.NewReader(payload)})
+	u, err := w.c.Submit(w.ctx, client.Job{Type: typ, Payload: strings.NewReader(payload)})
 	must(w.t, err)
 	return u.ID
 }
@@ -119,7 +119,7 @@ func (w *workLab) submit(typ, payload string) string {
 func (w *workLab) results(unit string) (string, client.Status) {
 	w.t.Helper()
 	var out strings.Builder
-	u, err := w.Results(w.ctx, unit, client.From{Stderr: client.Skip}, func(c client.Chunk) error {
+	u, err := w.c.Results(w.ctx, unit, client.From{Stderr: client.Skip}, func(c client.Chunk) error {
 		out.Write(c.Data)
 		return nil
 	})
@@ -130,7 +130,7 @@ func (w *workLab) results(unit string) (string, client.Status) {
 // await waits until a unit is as it should be.
 func (w *workLab) await(unit string, ok func(client.Status) bool) client.Status {
 	w.t.Helper()
-	for e, err := range w.Watch(w.ctx, client.WatchOptions{Unit: unit}) {
+	for e, err := range w.c.Watch(w.ctx, client.WatchOptions{Unit: unit}) {
 		must(w.t, err)
 		for _, u := range e.Units {
 			if ok(u) {
@@ -208,7 +208,7 @@ func TestUnitOutlivesPlugAndCore(t *testing.T) {
 	at := make(chan string, 100) // what was read so far
 	go func() {
 		var out strings.Builder
-		u, err := w.Results(w.ctx, unit, client.From{}, func(c client.Chunk) error {
+		u, err := w.c.Results(w.ctx, unit, client.From{}, func(c client.Chunk) error {
 			out.Write(c.Data)
 			at <- out.String()
 			return nil
@@ -273,14 +273,14 @@ func TestCancelKillsTheTree(t *testing.T) {
 	if n := len(w.units()); n < 3 {
 		t.Fatalf("%d processes", n)
 	}
-	ended, err := w.Cancel(w.ctx, unit)
+	ended, err := w.c.Cancel(w.ctx, unit)
 	if err != nil || !ended {
 		t.Fatal(ended, err)
 	}
 	if left := w.units(); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
-	if u, err := w.Status(w.ctx, unit); err != nil || u.State != client.Canceled {
+	if u, err := w.c.Status(w.ctx, unit); err != nil || u.State != client.Canceled {
 		t.Errorf("%+v, %v", u, err)
 	}
 }
@@ -351,4 +351,3 @@ func TestSupervisorIsMissing(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 }
-
