@@ -106,6 +106,8 @@ type entry struct {
 	record unit.Record
 	known  chan struct{} // closed when the report says how it fares
 
+	supervisor int // number of its process; that of live alone
+
 	// These are the ledger's mutex's.
 	report   Report
 	conn     *net.UnixConn // to its supervisor; nil: none

@@ -61,6 +61,7 @@ func (l *Ledger) live(e *entry, s *starting) {
 	defer func() { letGo() }()
 	var rescue []*os.File
 	defer func() { closeAll(rescue) }()
+	defer l.reap(e)
 	starts := 0
 	for l.ctx.Err() == nil {
 		if s != nil && s.lock != nil {
@@ -79,6 +80,8 @@ func (l *Ledger) live(e *entry, s *starting) {
 		}
 		lock, err := l.settle(e, rescue)
 		switch {
+		case errors.Is(err, errForgotten):
+			return
 		case err != nil:
 			l.log.Error("cannot find out what has become of a unit", "unit", e.id, "error", err)
 			l.pause(settleRetry)
@@ -92,8 +95,24 @@ func (l *Ledger) live(e *entry, s *starting) {
 			l.forgetUnstarted(e)
 			return
 		default: // nothing has run
+			l.reap(e)
 			s.lock = lock
 		}
+	}
+}
+
+// errForgotten says that a unit was released when it had ended, and before its
+// supervisor had.
+var errForgotten = errors.New("the unit is forgotten")
+
+// reap waits for a supervisor that is a child of this process, and about to end.
+func (l *Ledger) reap(e *entry) {
+	for e.supervisor != 0 && l.ctx.Err() == nil {
+		// One that is no child is nothing to wait for, whatever has its number now.
+		if pid, err := unix.Wait4(e.supervisor, nil, unix.WNOHANG, nil); pid != 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+		l.pause(lockRetry)
 	}
 }
 
@@ -182,7 +201,8 @@ func (l *Ledger) spawn(e *entry, s *starting) error {
 	})
 	s.lock = nil
 	l.log.Debug("supervisor started", "unit", e.id, "pid", p.Pid)
-	return p.Release() // settle waits for it, whoever its parent is
+	e.supervisor = p.Pid
+	return p.Release() // live waits for it
 }
 
 // specFile is a file in memory, as there are secrets in it.
@@ -337,6 +357,9 @@ func (l *Ledger) settle(e *entry, rescue []*os.File) (*os.File, error) {
 		return nil, err
 	}
 	lock, err := l.root.OpenFile(e.id+unit.RecordSuffix, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) && l.ended(e) {
+		return nil, errForgotten
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -352,9 +375,8 @@ func (l *Ledger) settleLocked(e *entry, rescue []*os.File) error {
 	var end unit.End
 	var trace unit.Trace
 	traceErr := unit.Read(l.root, e.id, unit.TraceSuffix, &trace)
-	if traceErr == nil {
-		// If it was a child of this process it is a zombie. Else there is no such child.
-		_, _ = unix.Wait4(trace.Supervisor.PID, nil, unix.WNOHANG, nil)
+	if e.supervisor == 0 { // started by an earlier ledger, if by this process
+		e.supervisor = trace.Supervisor.PID
 	}
 	err := unit.Read(l.root, e.id, unit.EndSuffix, &end)
 	switch {
