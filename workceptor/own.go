@@ -52,7 +52,11 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	case "submit":
 		return nil, c.ownSubmit(ctx, s, a)
 	case "list":
-		return map[string]any{"units": c.w.List(), "types": c.w.WorkTypes()}, nil
+		units := c.w.List()
+		for i := range units {
+			units[i].History = nil // most of what there is to say of thousands
+		}
+		return map[string]any{"units": units, "types": c.w.WorkTypes()}, nil
 	case "watch":
 		return nil, c.ownWatch(ctx, a, emit)
 	case "status", "results", "cancel", "release":

@@ -59,8 +59,8 @@ type args struct {
 	Force  bool   `json:"force,omitempty"`
 }
 
-// Listing is all units of a node, the one that changed last at the end, and the types
-// of work that it takes.
+// Listing is all units of a node without their history, the one that changed last at
+// the end, and the types of work that it takes.
 type Listing struct {
 	Units []Status     `json:"units"`
 	Types []TypeStatus `json:"types"`

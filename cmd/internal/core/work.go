@@ -22,6 +22,8 @@ func (c *Core) openWork() {
 		Dir:    filepath.Join(cfg.DataDir, cfg.NodeDir(), unitsDir),
 		NodeID: cfg.NodeID,
 		Logger: c.log.Named("work"),
+
+		Retention: cfg.Retain,
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)

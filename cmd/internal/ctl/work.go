@@ -107,7 +107,7 @@ func (a *app) workListCommand() *cobra.Command {
 		Long: `List the units of a node, as JSON, by their IDs.
 
 With --json it is what only our nodes know: each unit's phase, place in the queue,
-exit, sizes and history, and the types of work with their slots.`,
+exit and sizes, and the types of work with their slots.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.dial(cmd.Context())
