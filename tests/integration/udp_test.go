@@ -2,6 +2,7 @@ package integration
 
 import (
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -133,4 +134,37 @@ func TestUDPLegacyInTheMiddle(t *testing.T) {
 	m.pingsFrom("a", "c", "b")
 	w := &way{m.Lab, m.ctx, lab.Local(entry)}
 	halfClose(t, func(*testing.T, string) *way { return w }, 4<<20)
+}
+
+// Backends over UDP that are killed, ended or taken over, at either end and in the
+// middle of a transfer, cost a moment and no byte.
+func TestUDPBackendsReplacedInTransfer(t *testing.T) {
+	t.Parallel()
+	const size = 32 << 20
+	app, want := serveBulk(t, size)
+	p := startPairOver(t, programs, app.Addr(), "udp", freeUDPPort(t))
+	const near, far = "near receptor-backend-udp", "far receptor-backend-udp"
+	for _, r := range []struct {
+		name string
+		do   func()
+	}{
+		{"killed where links are accepted", func() { p.kill(near) }},
+		{"killed where the link is made", func() { p.kill(far) }},
+		{"ended where links are accepted", func() { p.restart(near) }},
+		{"taken over where links are accepted", func() { p.takeOver(near, "udp-listener") }},
+		{"taken over where the link is made", func() { p.takeOver(far, "udp-peer") }},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			var replacing sync.WaitGroup
+			digest, pause := fetch(t, p.dial(t), size/3, func() { replacing.Go(r.do) })
+			replacing.Wait()
+			if digest != want {
+				t.Errorf("the transfer has digest %s, expected %s", digest, want)
+			}
+			if pause > longestPause {
+				t.Errorf("the transfer stood still for %v", pause)
+			}
+			t.Logf("longest pause %v", pause.Round(time.Millisecond))
+		})
+	}
 }
