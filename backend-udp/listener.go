@@ -26,6 +26,7 @@ const maxSessions = 4096
 // ended, it all starts anew; so a node that does not know of the end learns of it by
 // the greeting, which does not list it.
 type listener struct {
+	ctx     context.Context // of listen
 	it      *plug.Item
 	sock    *socket
 	greeted *greeted
@@ -46,7 +47,7 @@ func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
 	if err != nil {
 		return err
 	}
-	l := &listener{it: it, sock: sock, greeted: newGreeted(time.Now()), flows: make(map[netip.AddrPort]*flow)}
+	l := &listener{ctx: ctx, it: it, sock: sock, greeted: newGreeted(time.Now()), flows: make(map[netip.AddrPort]*flow)}
 	addr := conn.LocalAddr().String()
 	it.Log.Info("listening", "address", addr)
 	it.Up(addr)
@@ -88,15 +89,15 @@ func (l *listener) receive(from netip.AddrPort, b []byte, size int) {
 func (l *listener) admit(from netip.AddrPort, msg []byte) *flow {
 	now := time.Now()
 	greeting := l.it.Greeting()
-	if msg[0] == typeRoute && l.greeted.take(now, from) {
-		return l.begin(from, greeting)
-	}
-	if len(greeting) > unprovenFactor*len(msg) || from.Port() == 0 {
+	switch {
+	case greeting == nil || from.Port() == 0: // there is no core, or one that is too old; nobody can be answered
 		l.it.Count(countUnanswered, 1)
-		return nil
-	}
-	l.greeted.add(now, from)
-	if len(greeting) > 0 { // else there is no core, or one that tells none: the next message is the answer
+	case msg[0] == typeRoute && l.greeted.take(now, from):
+		return l.begin(from, greeting)
+	case len(greeting) > unprovenFactor*len(msg):
+		l.it.Count(countUnanswered, 1)
+	default:
+		l.greeted.add(now, from)
 		l.sock.send(from, [][]byte{greeting})
 	}
 	return nil
@@ -114,7 +115,7 @@ func (l *listener) begin(from netip.AddrPort, greeting []byte) *flow {
 	f.node = nodeOf(greeting)
 	l.flows[from] = f
 	l.carried.Go(func() {
-		_ = carry(context.Background(), l.it, f, plug.LinkInfo{Dir: "in", Local: l.sock.conn.LocalAddr().String(), Remote: from.String()}) // has been logged
+		_ = carry(l.ctx, l.it, f, plug.LinkInfo{Dir: "in", Local: l.sock.conn.LocalAddr().String(), Remote: from.String()}) // has been logged
 	})
 	return f
 }
