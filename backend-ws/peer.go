@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -53,6 +54,8 @@ func (d *dialer) link(ctx context.Context) error {
 func (d *dialer) open(ctx context.Context, info *plug.LinkInfo) (*websocket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, viaproxy.Timeout)
 	defer cancel()
+	stop := func() bool { return true }
+	defer func() { stop() }()
 	dial := func(ctx context.Context, _, address string) (net.Conn, error) {
 		c, err := viaproxy.Dial(ctx, d.params.proxy, address)
 		if err != nil {
@@ -61,6 +64,8 @@ func (d *dialer) open(ctx context.Context, info *plug.LinkInfo) (*websocket.Conn
 		if err := plug.TuneLink(c); err != nil {
 			d.item.Log.Debug("cannot tune a socket", "error", err)
 		}
+		// Who waits for an answer looks at deadlines only.
+		stop = context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 		info.Local, info.Remote = c.LocalAddr().String(), c.RemoteAddr().String()
 		if d.params.proxy != nil {
 			info.Remote = address // which the proxy alone has looked up
@@ -87,6 +92,8 @@ func (d *dialer) open(ctx context.Context, info *plug.LinkInfo) (*websocket.Conn
 	}
 	conn, answer, err := ws.DialContext(ctx, d.params.url.String(), d.params.header)
 	switch {
+	case err == nil && !stop():
+		return nil, errors.Join(context.Cause(ctx), conn.Close())
 	case err == nil:
 		_ = answer.Body.Close() // it is empty
 		return conn, nil

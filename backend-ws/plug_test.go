@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/project-receptor/receptor/plug/plugtest"
+	"github.com/project-receptor/receptor/plug/viaproxy"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -279,5 +280,33 @@ func TestEndsWithItem(t *testing.T) {
 	}
 	if _, err := io.Copy(io.Discard, link); err != nil {
 		t.Error(err)
+	}
+}
+
+// A peer that waits for an answer ends at once when it is to.
+func TestPeerStopsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	for _, scheme := range []string{"ws", "wss"} {
+		core := plugtest.NewCore(t)
+		stop := start(t, core)
+		core.Session().Configure(configured(t, kindPeer, map[string]any{"address": scheme + "://" + l.Addr().String()}, nil))
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		stop()
+		if took := time.Since(begun); took > viaproxy.Timeout/2 {
+			t.Errorf("%s: it took %v", scheme, took)
+		}
+		_ = c.Close()
 	}
 }
