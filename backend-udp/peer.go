@@ -12,25 +12,12 @@ import (
 	"github.com/project-receptor/receptor/plug"
 )
 
-const (
-	// resolveTimeout bounds the look-up of the name, all servers together.
-	resolveTimeout = 15 * time.Second
-
-	// The bounds of the pauses between attempts, of which any part is as likely:
-	// nodes that lost the same peer come back at different times. None waits longer
-	// than legacy nodes do.
-	redialFirst = 500 * time.Millisecond
-	redialMost  = 20 * time.Second
-
-	// settled is how long a link must have lived for the next attempt to be as
-	// prompt as the first: a peer that answers and rejects is not hurried.
-	settled = time.Minute
-)
+// resolveTimeout bounds the look-up of the name, all servers together.
+const resolveTimeout = 15 * time.Second
 
 var (
-	errLinkEnded = errors.New("the link has ended")
-	errNoAnswer  = errors.New("no answer yet")
-	errRefused   = errors.New("nobody listens there: connection refused")
+	errNoAnswer = errors.New("no answer yet")
+	errRefused  = errors.New("nobody listens there: connection refused")
 )
 
 // peer is the socket of a udp-peer and the link over it. The socket stays the same
@@ -62,34 +49,11 @@ func keepLink(ctx context.Context, it *plug.Item, p peerParams) error {
 		failed = d.sock.run(receiving, func(from netip.AddrPort, b []byte, size int) { d.receive(p, from, b, size) })
 		cancel()
 	})
-	d.keep(ctx, p)
+	it.KeepLink(ctx, p.Address, p.Redial, func(ctx context.Context) error { return d.linkOnce(ctx, p) })
 	cancel()
 	stop()
 	receiver.Wait()
 	return errors.Join(failed, conn.Close())
-}
-
-// keep makes links until ctx is done, or one has ended and is not to be made again.
-func (d *peer) keep(ctx context.Context, p peerParams) {
-	backoff := plug.Backoff{Min: redialFirst, Max: redialMost, Full: true}
-	for d.it.Attached(ctx) == nil {
-		started := time.Now()
-		err := d.linkOnce(ctx, p)
-		if ctx.Err() != nil {
-			return
-		}
-		d.it.Degraded(p.Address, err)
-		if !p.Redial {
-			<-ctx.Done()
-			return
-		}
-		if time.Since(started) > settled {
-			backoff.Reset()
-		}
-		if backoff.Wait(ctx) != nil {
-			return
-		}
-	}
 }
 
 // linkOnce makes a link and returns when it has ended, with the reason.
@@ -109,10 +73,7 @@ func (d *peer) linkOnce(ctx context.Context, p peerParams) error {
 	d.mu.Unlock()
 	defer context.AfterFunc(ctx, func() { _ = f.Close() })()
 	local := d.sock.conn.LocalAddr().String()
-	if err := carry(ctx, d.it, f, plug.LinkInfo{Dir: "out", Local: local, Remote: p.Address}); err != nil {
-		return err
-	}
-	return errLinkEnded
+	return carry(ctx, d.it, f, plug.LinkInfo{Dir: "out", Local: local, Remote: p.Address})
 }
 
 // resolve finds the addresses of host:port.

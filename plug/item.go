@@ -63,6 +63,10 @@ func (it *Item) Up(addr string) { it.report(wire.StateUp, addr, nil) }
 // address leaves the one that was reported.
 func (it *Item) Degraded(addr string, err error) { it.report(wire.StateDegraded, addr, err) }
 
+// Carried is done when what the item carries is to end: when it is stopped, and
+// not already when it is to take on nothing new, as the context of Run is.
+func (it *Item) Carried() context.Context { return it.carry }
+
 // Attached waits for a core; its error is that of a context that is done. Loops
 // that accept connections call it before each one, so that connections wait in
 // the backlog while the core is away.

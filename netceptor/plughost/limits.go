@@ -54,6 +54,10 @@ const (
 	// on both nodes.
 	maxDialTimeout = 5 * time.Minute
 
+	// maxNames bounds the node IDs that a plug tells of a certificate: those of hosts
+	// that are many nodes have some. Beyond: limit.
+	maxNames = 256
+
 	// maxResidual bounds what a plug may have read of a link before it hands the
 	// socket over: enough for one look at what it is.
 	maxResidual = 4 << 10

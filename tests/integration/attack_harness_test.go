@@ -36,6 +36,7 @@ type stand struct {
 	ctx      context.Context
 	programs []*lab.Process // of the victim
 	link     string         // the victim's listener
+	ws       string         // its listener for WebSocket
 	entries  []string       // of streams through the mesh
 	plug     *plugtest.FakePlug
 	epoch    uint64 // of the last evil neighbour
@@ -57,18 +58,20 @@ func newStandOver(t *testing.T, p lab.Programs, medium string, link int) *stand 
 	app, err := lab.Serve(lab.Echo)
 	must(t, err)
 	t.Cleanup(app.Close)
-	there, back := freePort(t), freePort(t)
+	ws, there, back := freePort(t), freePort(t), freePort(t)
 	s := &stand{
-		Lab: l, ctx: ctx, link: lab.Local(link), entries: []string{lab.Local(there), lab.Local(back)},
+		Lab: l, ctx: ctx, link: lab.Local(link), ws: lab.Local(ws), entries: []string{lab.Local(there), lab.Local(back)},
 		epoch: uint64(time.Now().Unix()) << 24,
 	}
 	for name, args := range map[string][]string{
 		"receptor-core": {
 			"--node", "id=" + victim, "--" + medium + "-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link), "--" + evilKind, "--control-service", "service=control",
+			"--ws-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(ws), "path=/mesh",
 			"--tcp-server", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(there), "remotenode=" + healthy, "remoteservice=app",
 			"--tcp-client", "service=app", "address=" + app.Addr(),
 		},
 		"receptor-backend-" + medium: {"--socket", l.PlugSocket(victim)},
+		"receptor-backend-ws":        {"--socket", l.PlugSocket(victim)},
 		"receptor-proxy-tcp":         {"--socket", l.PlugSocket(victim)},
 	} {
 		p, err := l.Start(name, args...)
@@ -96,7 +99,8 @@ type medium struct {
 	dial func(t *testing.T) net.Conn
 }
 
-// media are all ways: over the backend's listener, and as a plug.
+// media are all ways: over the backend's listener, and as a plug. What there is
+// over WebSocket besides has a test of its own.
 func (s *stand) media() []medium {
 	return []medium{
 		{"TCP", func(t *testing.T) net.Conn {
