@@ -41,17 +41,15 @@ func keepLink(ctx context.Context, it *plug.Item, p peerParams) error {
 	if d.sock, err = newSocket(conn, it.Count, d.refused); err != nil {
 		return err
 	}
-	receiving, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	var failed error // of receiving
 	var receiver sync.WaitGroup
-	ctx, cancel := context.WithCancel(ctx)
 	receiver.Go(func() {
-		failed = d.sock.run(receiving, func(from netip.AddrPort, b []byte, size int) { d.receive(p, from, b, size) })
-		cancel()
+		defer cancel()
+		failed = d.sock.run(ctx, func(from netip.AddrPort, b []byte, size int) { d.receive(p, from, b, size) })
 	})
 	it.KeepLink(ctx, p.Address, p.Redial, func(ctx context.Context) error { return d.linkOnce(ctx, p) })
 	cancel()
-	stop()
 	receiver.Wait()
 	return errors.Join(failed, conn.Close())
 }
