@@ -63,7 +63,7 @@ const retryPackets = time.Second
 // ServePackets keeps a packet service on the node until ctx is done (then it returns
 // nil) or the core refuses it. Whenever a core is attached opened is called with the
 // service, which returns who gets its datagrams; closed when that has ended, as with
-// the core. The item is up, with the service as its address, once it is there.
+// the core. The state of the item is theirs to tell.
 func (it *Item) ServePackets(ctx context.Context, s PacketService, opened func(*Packets) PacketHandler, closed func()) error {
 	var core *attachment
 	for {
@@ -113,7 +113,6 @@ func (it *Item) servePackets(ctx context.Context, core *attachment, s PacketServ
 	defer writing.Wait()
 	defer context.AfterFunc(ctx, func() { _ = p.conn.Close() })()
 	defer p.conn.Close()
-	it.Up(bound.Service)
 	p.handler = opened(p)
 	defer closed()
 	for {
