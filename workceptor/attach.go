@@ -157,6 +157,8 @@ func (w *Workceptor) report(a *Attachment, r Report) error {
 		return fmt.Errorf("unit %s is not of a type that this worker offers", r.Unit)
 	case u.State.Final():
 		return nil // old news
+	case u.Phase == state.Receiving:
+		return fmt.Errorf("unit %s was given to nobody yet", r.Unit)
 	}
 	switch r.State {
 	case ReportStarting:
