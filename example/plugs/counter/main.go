@@ -66,12 +66,12 @@ func (b *board) count(ctx context.Context, u *workfunc.Unit) error {
 			return err
 		}
 	}
-	defer b.units.Delete(u.Start.Unit)
+	defer b.units.Delete(u.Unit)
 	for n := 1; n <= to; n++ {
 		if _, err := fmt.Fprintln(u, n); err != nil {
 			return err
 		}
-		b.units.Store(u.Start.Unit, fmt.Sprintf("%d of %d", n, to))
+		b.units.Store(u.Unit, fmt.Sprintf("%d of %d", n, to))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
