@@ -47,6 +47,7 @@ type runner struct {
 	mu      sync.Mutex
 	items   map[string]*Item
 	binds   map[string]*binding
+	node    string              // of the core that was attached last
 	work    map[string]*offered // by type
 	core    *attachment         // nil: none
 	changed chan struct{}       // closed when core changes
@@ -193,6 +194,9 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 	for _, k := range w.Kinds {
 		r.log.Warn("the core refuses a kind", "kind", k.Kind, "reason", k.Refused)
 	}
+	r.mu.Lock()
+	r.node = w.Node
+	r.mu.Unlock()
 	r.options.OnAttach(w.Node)
 	defer r.options.OnAttach("")
 
