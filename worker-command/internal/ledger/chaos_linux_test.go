@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -125,7 +124,6 @@ type chaos struct {
 	cmd         *exec.Cmd
 	in          *json.Encoder
 	answers     chan answer
-	stdin       io.Closer
 	plugRunning bool
 }
 

@@ -87,9 +87,10 @@ func newBench(t *testing.T, change ...func(*Options)) *bench {
 			}
 		}
 		b.until("all units are gone", func() bool {
-			b.Ledger.mu.Lock()
-			defer b.Ledger.mu.Unlock()
-			return len(b.Ledger.units) == 0
+			l := b.Ledger
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return len(l.units) == 0
 		})
 		if err := b.Close(); err != nil {
 			t.Error(err)

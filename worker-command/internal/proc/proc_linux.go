@@ -84,7 +84,7 @@ func signal(p unit.Process, s unix.Signal, isIt func() bool) (bool, error) {
 	case err != nil:
 		return false, os.NewSyscallError("pidfd_open", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // it was only to be signalled
+	defer unix.Close(fd)
 	if !isIt() {
 		return false, nil
 	}

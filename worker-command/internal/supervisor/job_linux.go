@@ -53,7 +53,7 @@ func start(s *unit.Spec, stdin, stdout, stderr *os.File) (pid int, err error) {
 		if err != nil {
 			return 0, fmt.Errorf("open the cgroup of the unit: %w", err)
 		}
-		defer unix.Close(fd) //nolint:errcheck // it was only a name
+		defer unix.Close(fd)
 		sys.UseCgroupFD, sys.CgroupFD = true, fd
 	}
 	pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{Dir: s.Directory, Env: s.Env, Files: files, Sys: sys})
