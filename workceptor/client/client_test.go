@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -498,6 +499,35 @@ func TestPatience(t *testing.T) {
 		_, err := c.List(t.Context())
 		if took := time.Since(start); !errors.Is(err, client.ErrLost) || took < c.Patience || took > c.Patience+2*time.Minute || tries < 5 {
 			t.Errorf("%v after %v and %d tries", err, took, tries)
+		}
+	})
+}
+
+// What is silent for longer than the client's patience, and is cut then, is gone on with.
+func TestPatienceBeginsWithTheCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := frame.Append(nil, frame.End, []byte(`{"unit":{"unit":"unit","state":"succeeded"}}`))
+		dials := 0
+		c := client.Client{Patience: time.Minute, Dial: func(context.Context) (io.ReadWriteCloser, error) {
+			dials++
+			first := dials == 1
+			ours, theirs := net.Pipe()
+			go func() {
+				defer theirs.Close()
+				_, _ = io.WriteString(theirs, "Receptor Control, node alpha\n")
+				_, _ = bufio.NewReader(theirs).ReadString('\n')
+				_, _ = io.WriteString(theirs, `{"id":1,"result":{"unit":"unit"}}`+"\n")
+				if first {
+					time.Sleep(time.Hour)
+					return
+				}
+				_, _ = theirs.Write(end)
+			}()
+			return ours, nil
+		}}
+		if u, err := c.Results(t.Context(), "unit", client.From{}, nil); err != nil || u.State != client.Succeeded || dials != 2 {
+			t.Errorf("%+v, %v after %d connections", u, err, dials)
 		}
 	})
 }
