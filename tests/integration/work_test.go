@@ -360,3 +360,53 @@ func TestSupervisorIsMissing(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 }
+
+// What an item says of its units holds for them, and who asks is told.
+func TestUnitsAreConfined(t *testing.T) {
+	t.Parallel()
+	w := newWorkLab(t, "a")
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o755))
+	shell := func(script string) string { return `args=["-c", "` + strings.ReplaceAll(script, `"`, `\"`) + `"]` }
+	args := []string{
+		"--node", "id=a", "--local-only",
+		"--work-command", "worktype=limits", "command=sh", "cgroup=none", `limits={"files": 33, "cputime": "1h", "cpu": 1.5}`, shell("ulimit -n; ulimit -t; exec sleep 1000"),
+		"--work-command", "worktype=slow", "command=sleep", "params=1000", "timeout=200ms", "grace=200ms",
+		"--work-command", "worktype=where", "command=sh", "directory=" + dir, `environment={"COLOR": "red"}`, shell("pwd; echo $COLOR; echo $STATE_DIRECTORY"),
+	}
+	if os.Geteuid() == 0 {
+		args = append(args, "--work-command", "worktype=who", "command=id", "user=54321", "params=-u", "directory=/")
+	}
+	w.start("receptor", args...)
+	w.offered("limits")
+	limited := w.submit("limits", "")
+	u := w.await(limited, running)
+	for u.Stdout.Size < int64(len("33\n3600\n")) {
+		var err error
+		must(t, lab.Pause(w.ctx, pause))
+		u, err = w.c.Status(w.ctx, limited)
+		must(t, err)
+	}
+	if want := fmt.Sprintf("Running: PID %d, limits by rlimit: files, cputime; not applied: cpu", u.PID); u.Detail != want {
+		t.Errorf("detail %q, expected %q", u.Detail, want)
+	}
+	_, err := w.c.Cancel(w.ctx, limited)
+	must(t, err)
+	if out, u := w.results(limited); out != "33\n3600\n" || u.State != client.Canceled {
+		t.Errorf("%q, %+v", out, u)
+	}
+	w.offered("slow")
+	if _, u := w.results(w.submit("slow", "")); u.State != client.Failed || u.Reason != "timeout" || u.Exit == nil || u.Exit.Signal != "SIGTERM" {
+		t.Errorf("%+v", u)
+	}
+	w.offered("where")
+	if out, _ := w.results(w.submit("where", "")); out != dir+"\nred\n\n" {
+		t.Errorf("%q", out)
+	}
+	if os.Geteuid() == 0 {
+		w.offered("who")
+		if out, u := w.results(w.submit("who", "")); out != "54321\n" {
+			t.Errorf("%q, %+v", out, u)
+		}
+	}
+}
