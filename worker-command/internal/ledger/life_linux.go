@@ -213,8 +213,11 @@ func specFile(s *unit.Spec) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(fd), "unit")
 	err = unit.Encode(f, s)
-	if err == nil {
-		_, err = f.Seek(0, 0)
+	if size, sizeErr := f.Seek(0, io.SeekCurrent); err == nil && size > unit.MaxSpec {
+		err = fmt.Errorf("arguments and environment have %d bytes, at most %d can be told", size, unit.MaxSpec)
+	} else if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+		err = errors.Join(sizeErr, err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
