@@ -46,7 +46,7 @@ func (s *stand) open() {
 }
 
 func (s *stand) run(ctx context.Context, u *workfunc.Unit) error {
-	s.runs <- u.StartUnit.Unit
+	s.runs <- u.Unit
 	payload, err := io.ReadAll(u.Stdin)
 	if err != nil {
 		return err
