@@ -375,7 +375,7 @@ func TestUnitsAreConfined(t *testing.T) {
 		"--node", "id=a", "--local-only",
 		"--work-command", "worktype=limits", "command=sh", "cgroup=none", `limits={"files": 33, "cputime": "1h", "cpu": 1.5}`, shell("ulimit -n; ulimit -t; exec sleep 1000"),
 		"--work-command", "worktype=slow", "command=sleep", "params=1000", "timeout=200ms", "grace=200ms",
-		"--work-command", "worktype=where", "command=sh", "directory=" + dir, `environment={"COLOR": "red"}`, shell("pwd; echo $COLOR; echo $STATE_DIRECTORY"),
+		"--work-command", "worktype=where", "command=sh", "directory=" + dir, `environment={"COLOR": "red"}`, shell("pwd; echo $COLOR; echo $STATE_DIRECTORY; grep -E 'Sig(Blk|Ign)' /proc/self/status"),
 	}
 	if os.Geteuid() == 0 {
 		args = append(args, "--work-command", "worktype=who", "command=id", "user=54321", "params=-u", "directory=/")
@@ -403,7 +403,7 @@ func TestUnitsAreConfined(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 	w.offered("where")
-	if out, _ := w.results(w.submit("where", "")); out != dir+"\nred\n\n" {
+	if out, _ := w.results(w.submit("where", "")); out != dir+"\nred\n\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n" {
 		t.Errorf("%q", out)
 	}
 	if os.Geteuid() == 0 {

@@ -141,11 +141,8 @@ func (l *Ledger) forgetUnstarted(e *entry) {
 		l.warn("cannot remove the cgroup of a unit", e, cgroup.Remove(e.record.Cgroup))
 	}
 	l.warn("cannot forget a unit", e, l.forget(e))
-	select {
-	case <-e.known:
-	default:
-		close(e.known)
-	}
+	e.say(e.known)
+	e.say(e.ended)
 }
 
 // spawn starts the supervisor of a unit, which then has its lock.
@@ -207,17 +204,20 @@ func (l *Ledger) spawn(e *entry, s *starting) error {
 
 // specFile is a file in memory, as there are secrets in it.
 func specFile(s *unit.Spec) (*os.File, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > unit.MaxSpec {
+		return nil, fmt.Errorf("arguments and environment are too long: %d bytes, at most %d can be told", len(data), unit.MaxSpec)
+	}
 	fd, err := unix.MemfdCreate("unit", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	f := os.NewFile(uintptr(fd), "unit")
-	err = unit.Encode(f, s)
-	if size, sizeErr := f.Seek(0, io.SeekCurrent); err == nil && size > unit.MaxSpec {
-		err = fmt.Errorf("arguments and environment have %d bytes, at most %d can be told", size, unit.MaxSpec)
-	} else if err == nil {
+	if _, err = f.Write(data); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
-		err = errors.Join(sizeErr, err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
