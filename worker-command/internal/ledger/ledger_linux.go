@@ -349,9 +349,7 @@ func (l *Ledger) Stop(id string, grace time.Duration) error {
 		l.mu.Unlock()
 		return nil
 	}
-	if e.order == nil {
-		l.tasks.Go(func() { l.insist(e, max(grace, 0)+insistAfter) })
-	}
+	l.tasks.Go(func() { l.insist(e, max(grace, 0)+insistAfter) })
 	e.order = &unit.Order{Grace: max(grace, 0)}
 	conn := e.conn
 	l.mu.Unlock()

@@ -62,7 +62,7 @@ func (l *Ledger) live(e *entry, s *starting) {
 	var rescue []*os.File
 	defer func() { closeAll(rescue) }()
 	defer l.reap(e)
-	starts := 0
+	starts, wait := 0, lockRetry
 	for l.ctx.Err() == nil {
 		if s != nil && s.lock != nil {
 			if starts++; starts > maxStarts {
@@ -76,17 +76,23 @@ func (l *Ledger) live(e *entry, s *starting) {
 		}
 		if files := l.follow(e, letGo); files != nil {
 			closeAll(rescue)
-			rescue = files
+			rescue, wait = files, lockRetry
 		}
 		lock, err := l.settle(e, rescue)
 		switch {
 		case errors.Is(err, errForgotten):
 			return
+		case l.ctx.Err() != nil:
+			if lock != nil {
+				lock.Close()
+			}
+			return
 		case err != nil:
 			l.log.Error("cannot find out what has become of a unit", "unit", e.id, "error", err)
 			l.pause(settleRetry)
-		case lock == nil: // it lives
-			l.pause(lockRetry)
+		case lock == nil: // it lives, and is about to end
+			l.pause(wait)
+			wait = min(2*wait, settleRetry)
 		case l.ended(e):
 			lock.Close()
 			return
@@ -370,7 +376,10 @@ func (l *Ledger) settle(e *entry, rescue []*os.File) (*os.File, error) {
 	if err != nil || !locked {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return lock, l.settleLocked(e, rescue)
+	if err := l.settleLocked(e, rescue); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }
 
 // settleLocked is for a unit without a supervisor.
@@ -393,7 +402,9 @@ func (l *Ledger) settleLocked(e *entry, rescue []*os.File) error {
 	case traceErr != nil:
 		l.log.Warn("what ran of a unit cannot be read", "unit", e.id, "error", traceErr)
 	}
-	l.killRest(e, trace)
+	if err := l.killRest(e, trace); err != nil {
+		return err
+	}
 	l.save(e, rescue)
 	if err := l.lose(e, trace, "its supervisor was killed"); err != nil {
 		return err
@@ -442,19 +453,20 @@ func (l *Ledger) cleanUp(e *entry) error {
 }
 
 // killRest kills what is left of a unit whose supervisor is gone, until nothing is
-// found any more.
-func (l *Ledger) killRest(e *entry, trace unit.Trace) {
+// found any more. An error says that it has to be gone on with.
+func (l *Ledger) killRest(e *entry, trace unit.Trace) error {
 	for deadline := time.Now().Add(killTimeout); ; l.pause(lockRetry) {
 		found, err := l.killOnce(e, trace)
 		switch {
+		case l.ctx.Err() != nil:
+			return l.ctx.Err() // the next ledger does
 		case err != nil:
-			l.log.Error("cannot kill what is left of a unit", "unit", e.id, "error", err)
-			return
+			return fmt.Errorf("kill what is left of it: %w", err)
 		case !found:
-			return
-		case time.Now().After(deadline), l.ctx.Err() != nil:
+			return nil
+		case time.Now().After(deadline):
 			l.log.Error("what is left of a unit does not die", "unit", e.id)
-			return
+			return nil
 		}
 	}
 }
