@@ -358,6 +358,7 @@ type roleRule struct {
 	Dial  []string `json:"dial"`
 	Bind  []string `json:"bind"`
 	Types []string `json:"types"`
+	Names []string `json:"names"`
 }
 
 // name is a user or group: a name, or a number with quotes or without.
