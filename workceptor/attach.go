@@ -42,6 +42,8 @@ func (a *Attachment) Offer(offer WorkType) error {
 	}
 	again := t.worker == a
 	t.WorkType, t.worker, t.offered = offer, a, true
+	close(w.offer)
+	w.offer = make(chan struct{})
 	if !again && len(t.busy) > 0 {
 		var ids []string
 		for id := range t.busy {
