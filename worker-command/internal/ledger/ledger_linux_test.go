@@ -583,6 +583,30 @@ func TestUnitThatHasNotRunIsForgotten(t *testing.T) {
 	}
 }
 
+// From the moment that something may have run, nothing of the unit runs again.
+func TestUnitThatMayHaveRunIsLost(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	gone := unit.Process{PID: os.Getpid(), Start: 1}
+	for _, id := range []string{"about", "torn-run", "torn-end"} {
+		b.plant(unit.Record{Unit: id, Type: "test", Boot: b.boot, Token: "t"}, &unit.Trace{Supervisor: gone})
+	}
+	for _, name := range []string{"torn-run.run", "torn-end.end"} {
+		if err := os.WriteFile(filepath.Join(b.options.Dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.reopen()
+	for _, id := range []string{"about", "torn-run", "torn-end"} {
+		if r := b.end(id); r.State != Lost {
+			t.Errorf("%s: %+v", id, r)
+		}
+		if r := b.run(b.prepare(id, "echo again")); r.State != Lost || b.read(id, "stdout") != "" {
+			t.Errorf("%s, started again: %+v, %q", id, r, b.read(id, "stdout"))
+		}
+	}
+}
+
 // A supervisor that is killed before it runs anything is replaced.
 func TestSupervisorThatNeverRan(t *testing.T) {
 	t.Parallel()

@@ -362,7 +362,7 @@ func (l *Ledger) settle(e *entry, rescue []*os.File) (*os.File, error) {
 	err := unit.Read(l.root, e.id, unit.EndSuffix, &end)
 	if err == nil {
 		l.conclude(e, end) // its supervisor is about to end; whoever waits need not wait for that
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	} else if !absent(err) {
 		return nil, err
 	}
 	lock, err := l.root.OpenFile(e.id+unit.RecordSuffix, os.O_RDWR, 0)
@@ -382,6 +382,9 @@ func (l *Ledger) settle(e *entry, rescue []*os.File) (*os.File, error) {
 	return lock, nil
 }
 
+// absent tells of an error whether there is no such word: what is damaged says nothing.
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unit.ErrDamaged) }
+
 // settleLocked is for a unit without a supervisor.
 func (l *Ledger) settleLocked(e *entry, rescue []*os.File) error {
 	var end unit.End
@@ -395,7 +398,7 @@ func (l *Ledger) settleLocked(e *entry, rescue []*os.File) error {
 	case err == nil:
 		l.conclude(e, end)
 		return l.cleanUp(e)
-	case !errors.Is(err, fs.ErrNotExist):
+	case !absent(err):
 		return err
 	case errors.Is(traceErr, fs.ErrNotExist):
 		return nil // it has not run
