@@ -102,18 +102,26 @@ func (g *guest) mayBind(req wire.Bind) error {
 	if req.Bind == "" || len(req.Bind) > maxText {
 		return wire.NewError(wire.CodeInvalid, "BIND needs a name for the bind, of at most %d bytes", maxText)
 	}
-	tags := 0
-	for k, v := range req.Tags {
-		tags += len(k) + len(v)
-	}
-	if tags > maxTags {
-		return wire.NewError(wire.CodeLimit, "the tags of service %q have %d bytes, at most %d are allowed", clip(req.Service), tags, maxTags)
+	if err := checkTags(req.Service, req.Tags); err != nil {
+		return err
 	}
 	if err := g.checkItem(req.Item); err != nil {
 		return err
 	}
 	if rr, _ := g.rule.allowsRole(wire.RoleStream); !rr.allowsBind(req.Service) {
 		return wire.NewError(wire.CodeDenied, "plugs-policy does not allow %s to bind service %q", g.hello.Name, clip(req.Service))
+	}
+	return nil
+}
+
+// checkTags bounds what an advertisement takes.
+func checkTags(service string, tags map[string]string) error {
+	size := 0
+	for k, v := range tags {
+		size += len(k) + len(v)
+	}
+	if size > maxTags {
+		return wire.NewError(wire.CodeLimit, "the tags of service %q have %d bytes, at most %d are allowed", clip(service), size, maxTags)
 	}
 	return nil
 }

@@ -59,8 +59,9 @@ type Host struct {
 	guests     []*guest // attached plugs, in the order in which they came
 	items      []*item
 	binds      map[bindKey]*bind
-	offers     map[string]*offer  // streams that wait for their ATTACH, by object
-	handed     map[string]*handed // by object
+	packets    map[string]*packets // packet services, by object
+	offers     map[string]*offer   // streams that wait for their ATTACH, by object
+	handed     map[string]*handed  // by object
 	kept       map[keptKey]*kept
 	accounts   map[int64]*account
 	lastObject uint64
@@ -93,6 +94,7 @@ func New(c Config) (*Host, error) {
 		handed:    make(map[string]*handed),
 		binds:     make(map[bindKey]*bind),
 		offers:    make(map[string]*offer),
+		packets:   make(map[string]*packets),
 		kept:      make(map[keptKey]*kept),
 		accounts:  make(map[int64]*account),
 		changed:   make(chan struct{}),
