@@ -200,11 +200,13 @@ func (it *item) status() ItemStatus {
 		s.Err = "waiting for " + g.hello.Name + " to report"
 	}
 	if it.kind.Role == wire.RoleLink && ok {
-		host := it.link.TLSHost
+		host, secure := it.link.TLSHost, false
 		if host == "" {
-			host, _, _ = net.SplitHostPort(s.Addr)
+			host, secure = hostIn(s.Addr)
 		}
-		s.Warning = it.tls.warning(host)
+		if !secure || it.tls.profile != nil {
+			s.Warning = it.tls.warning(host)
+		}
 	}
 	if g.stalled && s.State == wire.StateUp {
 		s.State, s.Err = wire.StateDegraded, g.hello.Name+" does not answer"

@@ -21,6 +21,7 @@ import (
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/netceptor/plughost"
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 	"github.com/project-receptor/receptor/workceptor"
@@ -159,7 +160,7 @@ func (s *splitter) defaults() {
 		s.core.NodeID = host
 	}
 	if s.core.DataDir == "" {
-		s.core.DataDir = dataDir()
+		s.core.DataDir = plug.StateRoot() // without one the core warns
 	}
 }
 
@@ -357,6 +358,7 @@ type roleRule struct {
 	Dial  []string `json:"dial"`
 	Bind  []string `json:"bind"`
 	Types []string `json:"types"`
+	Names []string `json:"names"`
 }
 
 // name is a user or group: a name, or a number with quotes or without.
@@ -399,23 +401,4 @@ func parseRules(text string) ([]plughost.Rule, error) {
 		}
 	}
 	return rules, nil
-}
-
-// dataDir is where state is kept where no item says it.
-func dataDir() string {
-	// systemd names the directory that it has made for the service.
-	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); filepath.IsAbs(dir) {
-		return dir
-	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/receptor"
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "receptor")
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "" // the core then warns that it has no state directory
-	}
-	return filepath.Join(home, ".local", "state", "receptor")
 }
