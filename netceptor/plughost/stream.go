@@ -114,13 +114,13 @@ func (g *guest) clientTLS(id string) (*mtls.Client, error) {
 // dialKey is what pending dials are counted by.
 func dialKey(req wire.Dial) string { return "dial " + req.Item }
 
-// checkItem checks the item that a request of role stream names, if any.
-// Callers hold mu.
+// checkItem checks the item that a request of role stream names, if any: one of
+// that role, or of a worker, which may serve and dial as well. Callers hold mu.
 func (g *guest) checkItem(id string) error {
 	if id == "" {
 		return nil
 	}
-	if it := g.carriedItem(id); it == nil || it.kind.Role != wire.RoleStream {
+	if it := g.carriedItem(id); it == nil || it.kind.Role != wire.RoleStream && it.kind.Role != wire.RoleWorker {
 		return wire.NewError(wire.CodeDenied, "%s has no item %q that carries streams", g.hello.Name, clip(id))
 	}
 	return nil

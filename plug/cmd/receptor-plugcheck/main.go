@@ -32,9 +32,9 @@ const usage = `Usage: receptor-plugcheck link|stream|worker --exec PROGRAM [opti
        receptor-plugcheck link|stream|worker --list
 
 Runs the plug PROGRAM once for each check, plays the core to it (and the medium:
-TCP or UDP on loopback, or whoever submits work), and prints a line for each: "ok ID", "FAIL ID: what was
-expected, and what came", or "skip ID: why". Lines with "(hand-off)" are of a
-core that takes sockets.
+TCP or UDP on loopback, or whoever submits work), and prints a line for each: "ok
+ID", "FAIL ID: what was expected, and what came", or "skip ID: why". Lines with
+"(hand-off)" are of a core that takes sockets.
 
 Options:
   --exec PROGRAM         the plug, with its arguments if it needs some; it gets
