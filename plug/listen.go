@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 
 	"github.com/project-receptor/receptor/plug/session"
+	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -31,6 +33,35 @@ func (it *Item) Listen(ctx context.Context, network, address string) (net.Listen
 			return nil, err
 		}
 	}
+	return it.keep(l, key), nil
+}
+
+// ListenUnix opens a Unix socket of the item for applications, as of
+// socket.ListenShared, and keeps it as Listen does. The path stays when the
+// listener is closed: an application that connects while this plug restarts waits.
+func (it *Item) ListenUnix(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
+	key := "unix " + path
+	l := it.takeListener(ctx, key)
+	if l != nil {
+		if !socket.IsSocket(path) { // nobody could find what was kept
+			_ = l.Close()
+			l = nil
+		} else if err := os.Chmod(path, mode); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	if l == nil {
+		fresh, err := socket.ListenShared(path, socket.Options{Mode: mode, Group: -1})
+		if err != nil {
+			return nil, err
+		}
+		l = fresh
+	}
+	return it.keep(l, key), nil
+}
+
+// keep has each core that attaches keep a duplicate of l, until it is closed.
+func (it *Item) keep(l net.Listener, key string) *keptListener {
 	k := &keptListener{Listener: l, done: make(chan struct{})}
 	var keeping context.Context
 	keeping, k.stop = context.WithCancel(context.Background()) // until Close
@@ -38,7 +69,7 @@ func (it *Item) Listen(ctx context.Context, network, address string) (net.Listen
 		defer close(k.done)
 		it.keepListener(keeping, l, key)
 	}()
-	return k, nil
+	return k
 }
 
 // keptListener is a listener of which each core that attaches gets a duplicate.
