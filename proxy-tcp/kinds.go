@@ -5,8 +5,8 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// The kinds of items of this plug. The core reads and speaks tlsclient and
-// tlsserver, which are of the streams through the mesh.
+// The kinds of items of this plug. The core reads all that names TLS, and speaks
+// it: on the streams through the mesh, and with the applications.
 const (
 	kindServer     = "tcp-server"
 	kindClient     = "tcp-client"
@@ -28,6 +28,7 @@ func kinds() []wire.Kind {
 				{Name: "remotenode", Type: schema.TypeNode, Required: true, Help: "node ID of the node to connect to"},
 				{Name: "remoteservice", Type: schema.TypeService, Required: true, Help: "service on that node"},
 				{Name: "tlsclient", Type: schema.TypeString, TLS: wire.TLSClient, Help: "tls-client of the streams to that service (default: encrypted, but nobody has to prove who it is)"},
+				{Name: "tlsserver", Type: schema.TypeString, AppTLS: wire.TLSServer, Help: "tls-server whose TLS the applications speak that connect (default: none)"},
 			},
 		},
 		{
@@ -40,6 +41,7 @@ func kinds() []wire.Kind {
 				{Name: "service", Type: schema.TypeService, Key: true, Required: true, Help: "service name on this node"},
 				{Name: "address", Type: schema.TypeAddress, Required: true, Help: "host:port to connect to"},
 				{Name: "tlsserver", Type: schema.TypeString, TLS: wire.TLSServer, Help: "tls-server of the service (default: encrypted, but nobody has to prove who it is)"},
+				{Name: "tlsclient", Type: schema.TypeString, AppTLS: wire.TLSClient, Help: "tls-client whose TLS is spoken with the address (default: none)"},
 			},
 		},
 		{
