@@ -156,6 +156,15 @@ func (l *Link) Err() error {
 	}
 }
 
+// Greeting returns a message that introduces this node to one that dials it, as
+// each link begins with one: for a medium on which nobody can be sure that who
+// seems to dial does, and no link is made before that is answered.
+func (n *Node) Greeting() []byte {
+	n.mesh.mu.Lock()
+	defer n.mesh.mu.Unlock()
+	return n.mesh.routing.Init().Append(nil)
+}
+
 // Peer is the neighbour's node ID, empty until it is known.
 func (l *Link) Peer() string {
 	l.node.mesh.mu.Lock()

@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// relayBuffer is what one direction of a link is copied with.
+	// relayBuffer is what one direction of a link is copied with, once that has
+	// filled relayQuiet: most links carry little.
 	relayBuffer = 64 << 10
+	relayQuiet  = 4 << 10
 
 	// linkBuffer bounds what waits in a link's data connection, so that control
 	// frames do not wait behind bulk. As fast as eight times as much.
@@ -155,13 +157,16 @@ func farewell(sock net.Conn) {
 // copyBytes copies from src until it ends, in order if ended is nil, or dst has
 // failed. io.Copy would splice, whose pipes are few and can lose what is in them.
 func copyBytes(dst io.Writer, src io.Reader) (ended, failed error) {
-	buf := make([]byte, relayBuffer)
+	buf := make([]byte, relayQuiet)
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
 			if _, err := dst.Write(buf[:n]); err != nil {
 				return nil, err
 			}
+		}
+		if n == len(buf) && n < relayBuffer {
+			buf = make([]byte, relayBuffer)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil, nil

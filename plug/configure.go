@@ -27,6 +27,7 @@ func (r *runner) configure(a *attachment, c wire.Config) wire.ConfigResult {
 		case want[it.ID] != nil:
 			err = "is configured twice"
 		default:
+			it.greet(ci.Greeting) // that of the running one, too: the core may be another
 			want[it.ID] = it
 			continue
 		}

@@ -49,6 +49,8 @@ type runner struct {
 	core    *attachment   // nil: none
 	changed chan struct{} // closed when core changes
 	closing bool          // no item is started any more
+
+	counters counters
 }
 
 // attachment is a session with a core that has told its configuration.
@@ -337,7 +339,7 @@ func (r *runner) tellStatus(a *attachment) {
 }
 
 func (r *runner) status() wire.Status {
-	s := wire.Status{State: wire.StateUp, Items: []wire.ItemStatus{}}
+	s := wire.Status{State: wire.StateUp, Counters: r.counters.read(), Items: []wire.ItemStatus{}}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, it := range r.items {

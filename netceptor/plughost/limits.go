@@ -34,6 +34,9 @@ const (
 	// node of the mesh. Beyond: limit.
 	maxTags = 8 << 10
 
+	// maxCounters bounds the counters of a plug; those beyond are not shown.
+	maxCounters = 64
+
 	// framesPerSecond and framesBurst bound the requests and notifications of a
 	// session. A plug that binds and reports a thousand items at once stays below; one
 	// that asks without end is closed with code limit.

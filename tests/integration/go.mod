@@ -8,6 +8,7 @@ require (
 	github.com/project-receptor/receptor/plug v0.1.0
 	github.com/project-receptor/receptor/tests/legacy v0.0.0
 	github.com/quic-go/quic-go v0.65.0
+	golang.org/x/sys v0.49.0
 )
 
 require (
@@ -18,5 +19,4 @@ require (
 	github.com/minio/highwayhash v1.0.4 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 )

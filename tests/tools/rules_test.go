@@ -87,6 +87,7 @@ var mayImport = []struct {
 	{"netceptor", []string{"netceptor"}, "the mesh is a library without plugs; netceptor/plughost joins the two"},
 	{"netceptor/plughost", []string{"netceptor", "plug"}, "the mesh knows no backend, proxy or command"},
 	{"backend-tcp", []string{"backend-tcp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
+	{"backend-udp", []string{"backend-udp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"backend-ws", []string{"backend-ws", "plug", "netceptor/mtls"}, "as backend-tcp; and TLS lies below HTTP there, so it speaks TLS itself, by the core's profiles"},
 	{"proxy-tcp", []string{"proxy-tcp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"workceptor", []string{"workceptor"}, "units of work are a library without a mesh: it names the few calls that it needs, and cmd joins them"},

@@ -32,13 +32,14 @@ const usage = `Usage: receptor-plugcheck link|stream --exec PROGRAM [options]
        receptor-plugcheck link|stream --list
 
 Runs the plug PROGRAM once for each check, plays the core to it (and the medium:
-TCP on loopback), and prints a line for each: "ok ID", "FAIL ID: what was
+TCP or UDP on loopback), and prints a line for each: "ok ID", "FAIL ID: what was
 expected, and what came", or "skip ID: why". Lines with "(hand-off)" are of a
 core that takes sockets.
 
 Options:
   --exec PROGRAM         the plug, with its arguments if it needs some; it gets
                          --socket PATH and ` + wire.SocketEnv + `
+  --medium tcp|udp       what carries the links; default tcp. Over udp a datagram is a message
   --listen-kind KIND     items that listen; default: the first kind of the role with direction in
   --listen-param N=V     a parameter of these; may be given several times
   --dial-kind KIND       items that connect; default: the first kind of the role with direction out
@@ -135,6 +136,7 @@ func parse(args []string) (command, error) {
 	f := flag.NewFlagSet("receptor-plugcheck", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.exec, "exec", "", "")
+	f.StringVar(&c.Medium, "medium", check.MediumTCP, "")
 	f.StringVar(&c.Listen.Kind, "listen-kind", "", "")
 	f.StringVar(&c.Dial.Kind, "dial-kind", "", "")
 	f.Func("listen-param", "", setParam(c.Listen.Params))
@@ -171,6 +173,8 @@ func parse(args []string) (command, error) {
 		return c, fmt.Errorf("unknown argument %q", f.Arg(0))
 	case c.Role != wire.RoleLink && c.Role != wire.RoleStream:
 		return c, fmt.Errorf("role: expected link or stream, got %q", c.Role)
+	case c.Medium != check.MediumTCP && (c.Medium != check.MediumUDP || c.Role != wire.RoleLink):
+		return c, fmt.Errorf("--medium: expected tcp, or for links udp, got %q", c.Medium)
 	case c.handoff && c.relay:
 		return c, errors.New("--handoff and --no-handoff: expected one of them at most")
 	case len(check.Checks(c.Role, c.Mode, c.Pattern)) == 0:

@@ -84,7 +84,7 @@ func linkBackOff(s *stand) {
 	l := s.medium()
 	it := s.item(core.Hello, out, l.Addr().String())
 	go func() {
-		for {
+		for !s.datagrams() {
 			c, err := l.Accept()
 			if err != nil {
 				return // at the end of the check

@@ -4,7 +4,7 @@
 // "link/relay-bytes", in groups.
 //
 // Each check has a core and a process of its own, so that none depends on
-// another. The medium is TCP on loopback: an item of direction "in" listens for
+// another. The medium is TCP on loopback, or UDP: an item of direction "in" listens for
 // connections, one of direction "out" makes them; what their parameters mean is
 // taken from the types, or from Options.
 package check
@@ -59,7 +59,8 @@ type Item struct {
 
 // Options say what is checked, and how.
 type Options struct {
-	Role string // "link" or "stream"
+	Role   string // "link" or "stream"
+	Medium string // MediumUDP, of links; else MediumTCP
 
 	// Start runs the plug, to attach to the core at socket. Whatever ends ctx
 	// may kill it.
@@ -112,6 +113,8 @@ type Check struct {
 	Handoff bool   // the core grants descriptors; some rules are checked with and without
 	About   string // the rule, in a line
 	run     func(*stand)
+
+	connected bool // it is about a medium with connections
 }
 
 // Checks returns those for a role and a mode that pattern names, in the order in
@@ -216,6 +219,12 @@ func RunOne(ctx context.Context, o Options, c Check) Result {
 	if o.Ports == nil {
 		o.Ports = new(Ports)
 	}
-	outcome, detail := try(ctx, o.Timeout, func(t *trial) { c.run(&stand{trial: t, o: &o, handoff: c.Handoff}) })
+	outcome, detail := try(ctx, o.Timeout, func(t *trial) {
+		s := &stand{trial: t, o: &o, handoff: c.Handoff}
+		if c.connected && s.datagrams() {
+			s.skip("the medium has no connections")
+		}
+		c.run(s)
+	})
 	return Result{ID: c.ID, Handoff: c.Handoff, Outcome: outcome, Detail: detail}
 }
