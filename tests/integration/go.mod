@@ -7,6 +7,7 @@ require (
 	github.com/project-receptor/receptor/netceptor v0.1.0
 	github.com/project-receptor/receptor/plug v0.1.0
 	github.com/project-receptor/receptor/tests/legacy v0.0.0
+	github.com/project-receptor/receptor/workceptor v0.1.0
 	github.com/quic-go/quic-go v0.65.0
 	golang.org/x/sys v0.49.0
 )

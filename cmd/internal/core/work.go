@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/workceptor"
 )
 
@@ -21,13 +22,22 @@ func (c *Core) openWork() {
 		Dir:    filepath.Join(cfg.DataDir, cfg.NodeDir(), unitsDir),
 		NodeID: cfg.NodeID,
 		Logger: c.log.Named("work"),
+
+		Retention: cfg.Retain,
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)
 		return
 	}
 	c.work = w
-	c.control.Register(workCommand(w.Command()))
+}
+
+// workers is who has work for plugs; nil: nobody.
+func (c *Core) workers() plug.WorkerHost {
+	if c.work == nil {
+		return nil
+	}
+	return c.work.Plugs()
 }
 
 // closeWork closes the units. Whoever uses them has ended.
@@ -38,8 +48,8 @@ func (c *Core) closeWork() error {
 	return c.work.Close()
 }
 
-// workCommand joins the command work to the control conversation.
-func workCommand(work *workceptor.Command) control.Command {
+// WorkCommand joins the command work to the control conversation.
+func WorkCommand(work *workceptor.Command) control.Command {
 	return control.Command{
 		Name: "work",
 		Plain: func(ctx context.Context, s control.Session, args *string, params map[string]json.RawMessage) (any, error) {
