@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -238,8 +237,7 @@ func (s *stand) connect(addr string) mediumConn {
 	for {
 		c, err := new(net.Dialer).DialContext(s.ctx, "tcp", addr)
 		if err == nil {
-			s.own(c)
-			return c.(*net.TCPConn)
+			return s.overTCP(c, true)
 		}
 		if s.ctx.Err() != nil {
 			s.Fatalf("connect to the plug's listener at %s: %v", addr, err)
@@ -252,7 +250,16 @@ func (s *stand) connect(addr string) mediumConn {
 func (s *stand) accept(l net.Listener) mediumConn {
 	c, err := l.Accept()
 	s.must(err, "wait for the plug to connect")
+	return s.overTCP(c, false)
+}
+
+// overTCP is the medium's end of what runs over a connection that it has made, or
+// accepted.
+func (s *stand) overTCP(c net.Conn, made bool) mediumConn {
 	s.own(c)
+	if t, ok := c.(*net.TCPConn); ok && s.o.Medium == MediumWS {
+		return s.webSocket(t, made)
+	}
 	return c.(mediumConn)
 }
 
@@ -306,7 +313,11 @@ func (s *stand) has(h wire.Hello, dir string) bool {
 
 // listens tells whether somebody listens at addr.
 func (s *stand) listens(addr string) bool {
-	c, err := net.DialTimeout(cmp.Or(s.o.Medium, MediumTCP), addr, quiet)
+	network := MediumTCP
+	if s.datagrams() {
+		network = MediumUDP
+	}
+	c, err := net.DialTimeout(network, addr, quiet)
 	if err != nil {
 		return false
 	}
@@ -358,6 +369,5 @@ func (s *stand) connectNow(addr, when string) mediumConn {
 	if err != nil {
 		s.Fatalf("listener %s: expected that it takes connections, got %v", when, err)
 	}
-	s.own(c)
-	return c.(*net.TCPConn)
+	return s.overTCP(c, true)
 }
