@@ -32,17 +32,24 @@ func TestOurPlugsConform(t *testing.T) {
 		"link/back-pressure", "link/end-by-medium", "descriptors/one-socket", "descriptors/hand-off-bytes", "descriptors/let-go",
 		"descriptors/refused", "descriptors/outlives", "descriptors/takeover", "descriptors/closed", "descriptors/closed-early", "descriptors/live",
 	}
+	noHandoff := []string{ // what is relayed is not handed over
+		"descriptors/one-socket", "descriptors/hand-off-bytes", "descriptors/let-go", "descriptors/refused", "descriptors/outlives",
+		"descriptors/closed", "descriptors/closed-early", "descriptors/live",
+	}
 	for program, c := range map[string]struct {
 		role, medium string
 		skips        []string
+		more         []string
 	}{
-		"receptor-backend-tcp": {"link", check.MediumTCP, nil},
-		"receptor-backend-udp": {"link", check.MediumUDP, noStream},
-		"receptor-proxy-tcp":   {"stream", check.MediumTCP, nil},
+		"receptor-backend-tcp": {"link", check.MediumTCP, nil, nil},
+		"receptor-backend-udp": {"link", check.MediumUDP, noStream, nil},
+		"receptor-backend-ws":  {"link", check.MediumWS, noHandoff, []string{"--dial-param", "address=ws://@ADDR@"}},
+		"receptor-proxy-tcp":   {"stream", check.MediumTCP, nil, nil},
 	} {
 		t.Run(program, func(t *testing.T) {
 			t.Parallel()
-			status, out, log := plugcheck(t, c.role, "--medium", c.medium, "--parallel", "8", "--json", "--verbose", "--exec", programs.Path(program))
+			args := append([]string{c.role, "--medium", c.medium, "--parallel", "8", "--json", "--verbose", "--exec", programs.Path(program)}, c.more...)
+			status, out, log := plugcheck(t, args...)
 			if status != 0 || strings.Contains(log, "DATA RACE") {
 				t.Errorf("exit status %d\n%s\n%s", status, out, log)
 			}
