@@ -120,16 +120,16 @@ func (w *Workceptor) recover(a *Attachment, ids []string) {
 	}
 	for _, k := range known {
 		if !told[k.Unit] {
-			w.forgotten(k.Unit)
+			w.forgotten(a, k.Unit)
 		}
 	}
 }
 
 // forgotten is for a unit that its worker does not know.
-func (w *Workceptor) forgotten(id string) {
+func (w *Workceptor) forgotten(a *Attachment, id string) {
 	u, err := w.store.Get(id)
 	switch {
-	case err != nil:
+	case err != nil, w.attachment(u.Spec.WorkType) != a: // not its worker any more
 	case u.Phase == state.Starting: // it never got there: the worker would know
 		if u, ok := w.happen(id, state.Event{Kind: state.TakenBack}); ok && u.Phase == state.Queued {
 			w.putBack(u)
@@ -159,6 +159,8 @@ func (w *Workceptor) report(a *Attachment, r Report) error {
 		return fmt.Errorf("unit %s is not of a type that this worker offers", r.Unit)
 	case u.State.Final():
 		return nil // old news
+	case u.Phase == state.Receiving:
+		return fmt.Errorf("unit %s was given to nobody yet", r.Unit)
 	}
 	switch r.State {
 	case ReportStarting:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,12 +49,14 @@ type stand struct {
 	handoff  bool // the core grants descriptors
 	core     *plugtest.FakeCore
 	kill     func() // ends the plug that was run last, as kill -9 would
-	services int    // handed out so far
+	services int    // handed out so far, and units
+	temp     string // a directory of the check's own; empty: none yet
 }
 
 // prepare makes the core, which start starts. grant changes how it welcomes;
 // nil: not at all.
 func (s *stand) prepare(grant func(*wire.Welcome) error) {
+	s.dir() // is there for longer than the plug
 	s.core = plugtest.NewStopped(s.trial)
 	s.core.FDPass = s.handoff
 	s.core.Welcome = func(h wire.Hello) (wire.Welcome, error) {
@@ -147,10 +150,7 @@ func (s *stand) datagrams() bool { return s.o.Medium == MediumUDP }
 
 // item makes an item of direction dir whose medium is at addr.
 func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
-	use := s.o.Listen
-	if dir == out {
-		use = s.o.Dial
-	}
+	use := s.use(dir)
 	var kind *wire.Kind
 	for i := range h.Kinds {
 		k := &h.Kinds[i]
@@ -168,10 +168,12 @@ func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 	s.services++
 	_, port, err := net.SplitHostPort(addr)
 	s.must(err, "split "+addr)
-	fill := strings.NewReplacer("@PORT@", port, "@ADDR@", addr, "@NODE@", farNode, "@SERVICE@", "check"+strconv.Itoa(s.services))
+	name := "check" + strconv.Itoa(s.services)
+	fill := strings.NewReplacer("@PORT@", port, "@ADDR@", addr, "@NODE@", farNode, "@SERVICE@", name, "@DIR@", filepath.Join(s.dir(), name))
 	raw := map[string]any{}
 	byType := map[string]string{
 		schema.TypePort: "@PORT@", schema.TypeAddress: "@ADDR@", schema.TypeNode: "@NODE@", schema.TypeService: "@SERVICE@",
+		schema.TypePath: "@DIR@",
 	}
 	for _, p := range kind.Params {
 		if v, ok := byType[p.Type]; ok && p.Required {
@@ -195,6 +197,18 @@ func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 		it.Greeting = greetingMsg
 	}
 	return it
+}
+
+// use is how items of a direction are to be made; those of a worker have none.
+func (s *stand) use(dir string) Item {
+	switch dir {
+	case in:
+		return s.o.Listen
+	case out:
+		return s.o.Dial
+	default:
+		return s.o.Work.Item
+	}
 }
 
 // freeAddr is a loopback address that nobody listens on.
@@ -292,10 +306,7 @@ func paramOfType(h wire.Hello, it wire.ConfigItem, typ string) string {
 
 // has says whether the plug has a kind for a direction.
 func (s *stand) has(h wire.Hello, dir string) bool {
-	named := s.o.Listen.Kind
-	if dir == out {
-		named = s.o.Dial.Kind
-	}
+	named := s.use(dir).Kind
 	for _, k := range h.Kinds {
 		if k.Role == s.o.Role && (k.Dir == dir || named == k.Kind) {
 			return true
