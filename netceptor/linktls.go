@@ -127,6 +127,11 @@ func (l *Link) checkName(peer string) error {
 	return nil
 }
 
+// proven tells whether a certificate says who the neighbour is.
+func (l *Link) proven(peer string) bool {
+	return l.shown.Proven && !l.config.relaxed() && l.shown.Check(peer) == nil
+}
+
 // relaxed tells whether a certificate need not name the node that shows it.
 func (c *LinkConfig) relaxed() bool {
 	return c.TLSServer != nil && c.TLSServer.Relaxed() || c.TLSClient != nil && c.TLSClient.Relaxed()
