@@ -73,7 +73,7 @@ func (m *mesh) init(n *Node) {
 		Ext:   &wire.Ext{V: 1, Caps: []string{wire.CapMux}},
 		NewID: newName,
 
-		Key:       n.config.Key,
+		Key:       n.config.SigningKey,
 		Temporary: n.config.TemporaryKey,
 	})
 	m.adverts = advert.New(n.config.NodeID)

@@ -134,7 +134,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Logger:            c.log.Named("mesh"),
 		Epoch:             id.epoch,
 		StatelessResetKey: id.resetKey,
-		Key:               id.signKey,
+		SigningKey:        id.signKey,
 		TemporaryKey:      !id.kept,
 		Version:           c.o.Version,
 		MaxIdle:           cfg.MaxIdle,
