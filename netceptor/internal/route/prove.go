@@ -87,23 +87,18 @@ func (m *Machine) holds(now time.Time, name string, o *origin) bool {
 // whatever was known.
 func (m *Machine) Admit(now time.Time, u *wire.RoutingUpdate, proven bool) string {
 	o := m.origins[u.NodeID]
-	if o != nil && proven && string(u.Key()) != string(o.proof.key) {
-		o.proof = proof{}
-	}
-	if o == nil || !m.holds(now, u.NodeID, o) {
-		if u.Key() != nil && !u.Verify() {
-			return IgnoredSignature
-		}
-		return ""
-	}
-	// Held to its key even where it says nothing new: it is about to be a neighbour.
+	other := o != nil && string(u.Key()) != string(o.proof.key)
+	held := other && !proven && m.holds(now, u.NodeID, o)
 	switch {
-	case u.Key() == nil:
+	case held && u.Key() == nil:
 		return IgnoredUnsigned
-	case string(u.Key()) != string(o.proof.key):
+	case held:
 		return IgnoredKey
-	case !u.Verify():
+	case u.Key() != nil && !u.Verify():
 		return IgnoredSignature
+	}
+	if other {
+		o.proof = proof{} // as a neighbour it would be held to a temporary key again
 	}
 	return ""
 }

@@ -219,6 +219,25 @@ func TestTemporaryKey(t *testing.T) {
 	}
 }
 
+// The next run may come back to where its key was held, and be a neighbour there.
+func TestTemporaryKeyOfANeighbour(t *testing.T) {
+	t.Parallel()
+	m := newTest()
+	run := func(u far) (admitted, ignored string) {
+		u.links, u.temporary = map[string]float64{"me": 1}, true
+		admitted = m.Admit(start, u.update(), false)
+		m.LinkUp(start, "far", 1, false)
+		u.sequence++
+		return admitted, m.Receive(start, "far", u.update()).Ignored
+	}
+	for epoch := range uint64(3) {
+		if admitted, ignored := run(far{epoch: 1 + epoch, sequence: 1, key: byte(1 + epoch)}); admitted+ignored != "" {
+			t.Errorf("run %d: refused for %q, ignored for %q", epoch, admitted, ignored)
+		}
+		m.LinkDown(start, "far")
+	}
+}
+
 func TestAdmitByKey(t *testing.T) {
 	t.Parallel()
 	broken := func(u *wire.RoutingUpdate) { u.UpdateSequence++ }
