@@ -256,11 +256,11 @@ func TestPeerWithoutRedial(t *testing.T) {
 	if err := peer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if st := s.WaitItem(it.Item, wire.StateDegraded); st.Err != errLinkEnded.Error() {
+	if st := s.WaitItem(it.Item, wire.StateDegraded); st.Err != "the link has ended" {
 		t.Errorf("status %+v", st)
 	}
 	// It would come within half a second; then the state would be up again.
-	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(redialFirst)); err != nil {
+	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(time.Second / 2)); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := l.Accept(); err == nil {

@@ -11,17 +11,21 @@ import (
 
 // Attachment is a worker that is here. Its methods may be called concurrently.
 type Attachment struct {
-	w      *Workceptor
-	worker Worker
-	name   string
-	ctx    context.Context // done when the worker is away
-	cancel context.CancelFunc
+	w       *Workceptor
+	worker  Worker
+	name    string
+	ctx     context.Context // done when the worker is away
+	cancel  context.CancelFunc
+	forgets chan struct{} // a token for each unit that the worker is told to forget
 }
+
+// maxForgets bounds those at a time. Of the others a worker tells again.
+const maxForgets = 64
 
 // Attach takes in a worker, whose name is for people. It gets work of the types that
 // it offers, until Detach.
 func (w *Workceptor) Attach(name string, worker Worker) *Attachment {
-	a := &Attachment{w: w, worker: worker, name: name}
+	a := &Attachment{w: w, worker: worker, name: name, forgets: make(chan struct{}, maxForgets)}
 	a.ctx, a.cancel = context.WithCancel(w.ctx)
 	return a
 }
@@ -38,6 +42,8 @@ func (a *Attachment) Offer(offer WorkType) error {
 	}
 	again := t.worker == a
 	t.WorkType, t.worker, t.offered = offer, a, true
+	close(w.offer)
+	w.offer = make(chan struct{})
 	if !again && len(t.busy) > 0 {
 		var ids []string
 		for id := range t.busy {
@@ -48,6 +54,16 @@ func (a *Attachment) Offer(offer WorkType) error {
 	}
 	w.schedule(t)
 	return nil
+}
+
+// Withdraw ends an offer: there is no more work of that type for the worker. The units
+// that it has go on.
+func (a *Attachment) Withdraw(name string) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	if t := a.w.types[name]; t != nil && t.worker == a {
+		t.worker, t.offered = nil, false
+	}
 }
 
 // Detach ends an attachment. The units that the worker has go on.
@@ -64,7 +80,8 @@ func (a *Attachment) Detach() {
 
 // Report takes what the worker tells of a unit. Units that are not there any more
 // are released at the worker: so it may tell of all that it has when it attaches.
-func (a *Attachment) Report(r Report) { a.w.report(a, r) }
+// An error says that the worker cannot tell this.
+func (a *Attachment) Report(r Report) error { return a.w.report(a, r) }
 
 // attachment is the worker of a type, or nil.
 func (w *Workceptor) attachment(typ string) *Attachment {
@@ -99,20 +116,20 @@ func (w *Workceptor) recover(a *Attachment, ids []string) {
 	told := make(map[string]bool)
 	for _, r := range reports {
 		told[r.Unit] = true
-		w.report(a, r)
+		w.take(a, r)
 	}
 	for _, k := range known {
 		if !told[k.Unit] {
-			w.forgotten(k.Unit)
+			w.forgotten(a, k.Unit)
 		}
 	}
 }
 
 // forgotten is for a unit that its worker does not know.
-func (w *Workceptor) forgotten(id string) {
+func (w *Workceptor) forgotten(a *Attachment, id string) {
 	u, err := w.store.Get(id)
 	switch {
-	case err != nil:
+	case err != nil, w.attachment(u.Spec.WorkType) != a: // not its worker any more
 	case u.Phase == state.Starting: // it never got there: the worker would know
 		if u, ok := w.happen(id, state.Event{Kind: state.TakenBack}); ok && u.Phase == state.Queued {
 			w.putBack(u)
@@ -122,18 +139,28 @@ func (w *Workceptor) forgotten(id string) {
 	}
 }
 
+// take is report for an answer of the worker's.
+func (w *Workceptor) take(a *Attachment, r Report) {
+	if err := w.report(a, r); err != nil {
+		w.log.Warn("what a worker tells of a unit is not taken", "worker", a.name, "error", err)
+	}
+}
+
 // report takes what a worker tells of a unit.
-func (w *Workceptor) report(a *Attachment, r Report) {
+func (w *Workceptor) report(a *Attachment, r Report) error {
 	u, err := w.store.Get(r.Unit)
 	switch {
 	case gone(err):
-		w.forget(a, r.Unit)
-		return
+		w.forgetTold(a, r.Unit)
+		return nil
+	case err != nil:
+		return err
 	case w.attachment(u.Spec.WorkType) != a:
-		w.log.Warn("a worker tells of a unit that is not its own", "worker", a.name, "unit", r.Unit)
-		return
+		return fmt.Errorf("unit %s is not of a type that this worker offers", r.Unit)
 	case u.State.Final():
-		return // old news
+		return nil // old news
+	case u.Phase == state.Receiving:
+		return fmt.Errorf("unit %s was given to nobody yet", r.Unit)
 	}
 	switch r.State {
 	case ReportStarting:
@@ -147,8 +174,9 @@ func (w *Workceptor) report(a *Attachment, r Report) {
 	case ReportRefused:
 		w.happen(u.ID, state.Event{Kind: state.Refused, Reason: r.Reason})
 	default:
-		w.log.Warn("a worker tells of a unit what makes no sense", "worker", a.name, "unit", r.Unit, "state", string(r.State))
+		return fmt.Errorf("unit %s: unknown state %q", r.Unit, r.State)
 	}
+	return nil
 }
 
 // runs notes that a unit runs, and how far its output has got.
@@ -160,8 +188,8 @@ func (w *Workceptor) runs(a *Attachment, u store.Unit, r Report) {
 		u, ok = w.happen(u.ID, state.Event{Kind: state.Started, PID: r.PID, Detail: r.Detail, Handle: r.Handle})
 	case r.PID != 0 && r.PID != u.PID:
 		u, ok = w.happen(u.ID, state.Event{Kind: state.Started, PID: r.PID, Detail: r.Detail})
-	case r.Detail != "" && r.Detail != u.Detail && r.PID == 0:
-		u, ok = w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: r.Detail})
+	case r.PID == u.PID && state.RunningText(r.PID, r.Detail) != u.Detail:
+		u, ok = w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: state.RunningText(r.PID, r.Detail)})
 	}
 	if !ok || u.State != state.Running {
 		return

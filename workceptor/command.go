@@ -34,6 +34,7 @@ const (
 	CodeGone     = "gone"    // released, or nobody has it any more
 	CodeNoRoom   = "no_room" // try again later, or elsewhere
 	CodeDenied   = "denied"
+	CodeCanceled = "canceled" // the node is stopping
 	CodeInternal = "internal"
 )
 
@@ -62,6 +63,8 @@ func commandError(err error) *CommandError {
 		code = CodeNoRoom
 	case errors.Is(err, ErrInvalid):
 		code = CodeInvalid
+	case errors.Is(err, context.Canceled):
+		code = CodeCanceled
 	}
 	return &CommandError{Code: code, Msg: err.Error()}
 }

@@ -2,6 +2,7 @@ package workceptor
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/state"
@@ -23,6 +24,9 @@ const (
 // when it can be. A unit that has ended is fine.
 func (w *Workceptor) Cancel(ctx context.Context, id string) (ended bool, err error) {
 	u, err := w.askEnd(ctx, id, false)
+	if errors.Is(err, errGoneNow) {
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -34,6 +38,8 @@ func (w *Workceptor) Cancel(ctx context.Context, id string) (ended bool, err err
 func (w *Workceptor) Release(ctx context.Context, id string, force bool) (released bool, err error) {
 	u, err := w.askEnd(ctx, id, true)
 	switch {
+	case errors.Is(err, errGoneNow):
+		return true, nil
 	case err != nil:
 		return false, err
 	case force || u.State.Final():
@@ -45,10 +51,18 @@ func (w *Workceptor) Release(ctx context.Context, id string, force bool) (releas
 	return w.await(ctx, u, func(_ store.Unit, err error) bool { return gone(err) })
 }
 
+// errGoneNow says that a unit was there, and was released meanwhile.
+var errGoneNow = errors.New("the unit has just been released")
+
 // askEnd has the wish for a unit's end written down, and passes it on.
 func (w *Workceptor) askEnd(ctx context.Context, id string, release bool) (store.Unit, error) {
+	if u, err := w.store.Get(id); err != nil {
+		return u, err
+	}
 	u, err := w.store.Next(ctx, id, state.Event{Kind: state.CancelAsked, Release: release})
 	switch {
+	case gone(err):
+		return u, errGoneNow
 	case err != nil:
 		return u, err
 	case u.State.Final():
@@ -141,13 +155,29 @@ func (w *Workceptor) releaseEnded(id string) {
 	}
 }
 
+// forgetTold has a worker forget a unit that it tells of and that is gone. It may tell
+// of any number.
+func (w *Workceptor) forgetTold(a *Attachment, id string) {
+	select {
+	case a.forgets <- struct{}{}:
+	default:
+		return // it will tell of this one again
+	}
+	w.task(func() {
+		defer func() { <-a.forgets }()
+		w.tellForget(a, id)
+	})
+}
+
 // forget has a worker forget a unit.
 func (w *Workceptor) forget(a *Attachment, id string) {
-	w.task(func() {
-		ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
-		defer cancel()
-		if err := a.worker.Release(ctx, id); err != nil && a.ctx.Err() == nil {
-			w.log.Warn("a worker did not release a unit; it will when it tells of it again", "worker", a.name, "unit", id, "error", err)
-		}
-	})
+	w.task(func() { w.tellForget(a, id) })
+}
+
+func (w *Workceptor) tellForget(a *Attachment, id string) {
+	ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
+	defer cancel()
+	if err := a.worker.Release(ctx, id); err != nil && a.ctx.Err() == nil {
+		w.log.Warn("a worker did not release a unit; it will when it tells of it again", "worker", a.name, "unit", id, "error", err)
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/project-receptor/receptor/workceptor/internal/frame"
 )
 
 // ownArgs are the arguments of the command in our own form. Which ones count depends
@@ -50,7 +52,11 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	case "submit":
 		return nil, c.ownSubmit(ctx, s, a)
 	case "list":
-		return map[string]any{"units": c.w.List(), "types": c.w.WorkTypes()}, nil
+		units := c.w.List()
+		for i := range units {
+			units[i].History = nil // most of what there is to say of thousands
+		}
+		return map[string]any{"units": units, "types": c.w.WorkTypes()}, nil
 	case "watch":
 		return nil, c.ownWatch(ctx, a, emit)
 	case "status", "results", "cancel", "release":
@@ -86,6 +92,7 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	if a.Node != "" && !c.isLocal(a.Node) {
 		return fmt.Errorf("%w: work for other nodes is not taken here yet", ErrInvalid)
 	}
+	c.w.awaitOffer(ctx, a.Type)
 	if err := c.authorizeType(s, a.Type, a.Signature); err != nil {
 		return err
 	}
@@ -113,24 +120,24 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 		sendEnd(conn, map[string]any{"error": commandError(err)})
 		return nil
 	}
-	sendEnd(conn, map[string]any{"unit": u.brief()})
+	sendEnd(conn, map[string]any{"unit": u.Brief()})
 	return nil
 }
 
 // receiveFrames copies a payload up to its end.
 func receiveFrames(to io.Writer, from io.Reader) error {
-	buf := make([]byte, frameData)
+	buf := make([]byte, frame.MaxData)
 	for {
-		typ, data, err := readFrame(from, buf)
+		typ, data, err := frame.Read(from, buf)
 		switch {
 		case errors.Is(err, io.EOF):
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return err
-		case typ == frameEnd:
+		case typ == frame.End:
 			return nil
-		case typ != frameStdin:
-			return fmt.Errorf("%w: type %d in a payload", errFrame, typ)
+		case typ != frame.Stdin:
+			return fmt.Errorf("%w: type %d in a payload", frame.ErrFrame, typ)
 		}
 		if _, err := to.Write(data); err != nil {
 			return err
@@ -158,11 +165,11 @@ func (c *Command) ownResults(ctx context.Context, s Session, a ownArgs) error {
 	defer func() { _ = conn.Close() }()
 	var b []byte
 	u, err := c.w.Results(ctx, a.Unit, from, func(chunk Chunk) error {
-		typ := byte(frameStdout)
+		typ := byte(frame.Stdout)
 		if chunk.Stream == Stderr {
-			typ = frameStderr
+			typ = frame.Stderr
 		}
-		b = appendFrame(b[:0], typ, chunk.Data)
+		b = frame.Append(b[:0], typ, chunk.Data)
 		_, err := conn.Write(b)
 		return err
 	})
@@ -170,21 +177,15 @@ func (c *Command) ownResults(ctx context.Context, s Session, a ownArgs) error {
 		sendEnd(conn, map[string]any{"error": commandError(err)})
 		return nil
 	}
-	sendEnd(conn, map[string]any{"unit": u.brief()})
+	sendEnd(conn, map[string]any{"unit": u.Brief()})
 	return nil
-}
-
-// brief is u without what may be long: it fits into a frame.
-func (u Status) brief() Status {
-	u.Params, u.History = nil, nil
-	return u
 }
 
 // sendEnd sends the last frame, of v, which can be marshalled. If that fails, the
 // client is gone.
 func sendEnd(conn io.Writer, v any) {
 	b, _ := json.Marshal(v)
-	_, _ = conn.Write(appendFrame(nil, frameEnd, b))
+	_, _ = conn.Write(frame.Append(nil, frame.End, b))
 }
 
 // watchHeartbeat is how often a watcher hears something: so a client that has gone

@@ -542,8 +542,12 @@ func TestWorkersKeepToTheirTypes(t *testing.T) {
 	if err := other.Offer(workceptor.WorkType{Name: "echo"}); err == nil || !strings.Contains(err.Error(), "offered by test") {
 		t.Errorf("two workers offer a type: %v", err)
 	}
-	other.Report(workceptor.Report{Unit: u.ID, State: workceptor.ReportExited})
-	other.Report(workceptor.Report{Unit: "../etc/x", State: workceptor.ReportExited})
+	if err := other.Report(workceptor.Report{Unit: u.ID, State: workceptor.ReportExited}); err == nil {
+		t.Error("a worker may tell of a unit that is not its own")
+	}
+	if err := other.Report(workceptor.Report{Unit: "../etc/x", State: workceptor.ReportExited}); err != nil {
+		t.Errorf("of a unit that there is not: %v", err)
+	}
 	if s, err := n.Get(u.ID); err != nil || s.State != workceptor.Running {
 		t.Errorf("%s, %v", s.State, err)
 	}
@@ -569,4 +573,35 @@ func TestRetentionIsEnforced(t *testing.T) {
 	if s, err := n.Get(ids[2]); err != nil || s.State != workceptor.Succeeded {
 		t.Errorf("%+v, %v", s, err)
 	}
+}
+
+// A worker that tells of a unit which was given to nobody yet is not believed, and the
+// unit runs as if it had said nothing.
+func TestReportTooEarly(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &workertest.Worker{})
+	s, err := n.Submit(workceptor.Request{Type: "echo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := s.Unit.ID
+	n.worker.Detach()
+	a, err := n.worker.Attach(n.Workceptor, n.types...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []workceptor.ReportState{
+		workceptor.ReportStarting, workceptor.ReportRunning, workceptor.ReportExited, workceptor.ReportRefused, workceptor.ReportLost,
+	} {
+		if err := a.Report(workceptor.Report{Unit: id, State: state, PID: 1}); err == nil {
+			t.Errorf("a unit whose payload is not there is %s", state)
+		}
+	}
+	if _, err := s.Write([]byte("payload")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.untilState(id, workceptor.Succeeded)
 }

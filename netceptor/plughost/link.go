@@ -107,6 +107,10 @@ func (g *guest) linkItem(req wire.Link) (*item, netceptor.LinkConfig, error) {
 	c := it.link
 	c.Item, c.Dir = it.id, req.Dir
 	c.Local, c.Remote, c.Medium = clip(req.Local), clip(req.Remote), clip(req.Medium)
+	var err error
+	if c.MediumTLS, err = it.tls.medium(req, g.rule); err != nil {
+		return nil, netceptor.LinkConfig{}, err
+	}
 	return it, c, nil
 }
 

@@ -33,9 +33,14 @@ type Rule struct {
 
 // RoleRule narrows a role.
 type RoleRule struct {
-	Max  int      // objects at once in a session; 0: the host's limit
-	Dial []string // role stream: "node/service" patterns; empty: all
-	Bind []string // role stream: service patterns; empty: all
+	Max   int      // objects at once in a session; 0: the host's limit
+	Dial  []string // role stream: "node/service" patterns; empty: all
+	Bind  []string // role stream: service patterns; empty: all
+	Types []string // role worker: patterns for types of work; empty: all
+
+	// Names are patterns for node IDs, role link: by whose certificates, which the
+	// plug alone has seen, a neighbour has proven to be that node. Empty: none.
+	Names []string
 }
 
 // Validate names the rule and the field that is wrong. That a user or group
@@ -64,10 +69,22 @@ func (r *Rule) validate() error {
 		if role.Max < 0 {
 			return fmt.Errorf("roles.%s.max: %d, expected 0 or more", name, role.Max)
 		}
+		if name != wire.RoleLink && len(role.Names) > 0 {
+			return fmt.Errorf("roles.%s.names: only the role link has neighbours", name)
+		}
+		if err := checkPatterns("roles."+name+".names", role.Names); err != nil {
+			return err
+		}
 		if name != wire.RoleStream && len(role.Dial) > 0 {
 			return fmt.Errorf("roles.%s.dial: only the role stream dials", name)
 		}
 		if err := checkPatterns("roles."+name+".bind", role.Bind); err != nil {
+			return err
+		}
+		if name != wire.RoleWorker && len(role.Types) > 0 {
+			return fmt.Errorf("roles.%s.types: only the role worker has types of work", name)
+		}
+		if err := checkPatterns("roles."+name+".types", role.Types); err != nil {
 			return err
 		}
 		for _, d := range role.Dial {
@@ -200,6 +217,12 @@ func (r *Rule) allowsRole(role string) (RoleRule, bool) {
 	return rr, ok
 }
 
+// allowsName reports whether a plug is believed that a neighbour has proven to be
+// that node. Of root and the core's own user no plug could be kept from saying so.
+func (r *Rule) allowsName(node string) bool {
+	return r == &everything || slices.ContainsFunc(r.Roles[wire.RoleLink].Names, func(p string) bool { return matches(p, node) })
+}
+
 func (r *Rule) allowsKind(kind string) bool {
 	return len(r.Kinds) == 0 || slices.ContainsFunc(r.Kinds, func(p string) bool { return matches(p, kind) })
 }
@@ -213,6 +236,10 @@ func (r RoleRule) allowsDial(node, service string) bool {
 
 func (r RoleRule) allowsBind(service string) bool {
 	return len(r.Bind) == 0 || slices.ContainsFunc(r.Bind, func(p string) bool { return matches(p, service) })
+}
+
+func (r RoleRule) allowsType(name string) bool {
+	return len(r.Types) == 0 || slices.ContainsFunc(r.Types, func(p string) bool { return matches(p, name) })
 }
 
 // matchAny is matches, where an empty pattern matches everything.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,8 +29,18 @@ const (
 	ControlName = "control.sock"
 )
 
-// ErrLocked is returned by Listen when another process holds the socket.
-var ErrLocked = errors.New("socket is in use by another process")
+// ErrLocked is returned by Listen and Lock when another process holds what they want.
+var ErrLocked = errors.New("in use by another process")
+
+// Lock takes the lock that is the file path, which it makes if it is not there, until
+// Close or the end of the process. It does not wait: ErrLocked.
+func Lock(path string) (io.Closer, error) {
+	l, err := acquire(path)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
 
 var safeName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,39}$`)
 
@@ -162,7 +173,7 @@ func Listen(path string, o Options) (net.Listener, error) {
 	}
 	l, err := replace(path, o)
 	if err != nil {
-		return nil, fmt.Errorf("make socket %s: %w", path, errors.Join(err, lock.release()))
+		return nil, fmt.Errorf("make socket %s: %w", path, errors.Join(err, lock.Close()))
 	}
 	return &listener{UnixListener: l, path: path, lock: lock}, nil
 }

@@ -25,11 +25,18 @@ func TestAttacksOfAControlClient(t *testing.T) {
 	for _, id := range []string{
 		"../../trav", "..", ".", "", "/tmp/trav", "a\x00b", "..%2f..%2ftrav", "a/../../trav", `..\trav`, "trav\u202e", strings.Repeat("a", 10<<10), "unknown1",
 	} {
-		for _, verb := range []string{"status", "cancel", "release", "force-release", "results", "submit"} {
+		for _, verb := range []string{"status", "cancel", "release", "force-release", "results", "submit", "list"} {
+			if verb == "list" && id == "" {
+				continue // which is all units
+			}
 			lines = append(lines,
 				fmt.Sprintf("work %s %s", verb, id),
-				fmt.Sprintf(`{"command":"work","subcommand":%q,"unitid":%s}`, verb, quoted(t, id)),
+				fmt.Sprintf(`{"command":"work","subcommand":%q,"unitid":%s,"startpos":0}`, verb, quoted(t, id)),
 				fmt.Sprintf(`{"v":1,"command":"work %s","args":{"unit":%s}}`, verb, quoted(t, id)))
+		}
+		for _, sub := range []string{`"status"`, `"cancel"`, `"release","force":true`, `"results","stdout":-1`, `"submit","type":"x","submission":` + quoted(t, id)} {
+			args := fmt.Sprintf(`{"subcommand":%s,"unit":%s}`, sub, quoted(t, id))
+			lines = append(lines, fmt.Sprintf(`{"v":1,"command":"work","args":%s}`, args))
 		}
 		lines = append(lines, "connect "+healthy+" "+id+"toolong/..", "traceroute "+id+"/..")
 	}

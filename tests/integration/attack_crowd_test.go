@@ -168,6 +168,12 @@ func startTransfer(t *testing.T, entry string) *transfer {
 	t.Helper()
 	conn, err := lab.DialWait(t.Context(), entry)
 	must(t, err)
+	return transferOver(t, conn)
+}
+
+// transferOver is startTransfer on a connection that leads to an echo.
+func transferOver(t *testing.T, conn *net.TCPConn) *transfer {
+	t.Helper()
 	t.Cleanup(func() { conn.Close() })
 	x := &transfer{conn: conn, stop: make(chan struct{}), there: sha256.New(), back: sha256.New(), errs: make(chan error, 2)}
 	go func() {

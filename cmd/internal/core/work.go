@@ -5,13 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/workceptor"
 )
 
 // unitsDir is where units of work are, in the state directory of the node.
 const unitsDir = "units"
+
+// workersIn is what workers have to come when the node starts: they try every 5 s at
+// most. Until then whoever submits work of an unknown type waits, and is not told that
+// there is none.
+const workersIn = 6 * time.Second
 
 // openWork opens the units of work of the node. Without a usable state directory it
 // is a node without any: it still carries what others say to each other.
@@ -21,13 +28,23 @@ func (c *Core) openWork() {
 		Dir:    filepath.Join(cfg.DataDir, cfg.NodeDir(), unitsDir),
 		NodeID: cfg.NodeID,
 		Logger: c.log.Named("work"),
+
+		Retention: cfg.Retain,
+		Early:     workersIn,
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)
 		return
 	}
 	c.work = w
-	c.control.Register(workCommand(w.Command()))
+}
+
+// workers is who has work for plugs; nil: nobody.
+func (c *Core) workers() plug.WorkerHost {
+	if c.work == nil {
+		return nil
+	}
+	return c.work.Plugs()
 }
 
 // closeWork closes the units. Whoever uses them has ended.
@@ -38,8 +55,8 @@ func (c *Core) closeWork() error {
 	return c.work.Close()
 }
 
-// workCommand joins the command work to the control conversation.
-func workCommand(work *workceptor.Command) control.Command {
+// WorkCommand joins the command work to the control conversation.
+func WorkCommand(work *workceptor.Command) control.Command {
 	return control.Command{
 		Name: "work",
 		Plain: func(ctx context.Context, s control.Session, args *string, params map[string]json.RawMessage) (any, error) {

@@ -63,9 +63,10 @@ func begin(ctx context.Context, conn net.Conn, in *bufio.Reader, timeout time.Du
 }
 
 // Through turns the conversation into one with another node of the mesh, over its
-// control service. The client is of no use afterwards.
-func (c *Client) Through(ctx context.Context, node string) (*Client, error) {
-	if err := openPipe(c, node, controlService); err != nil {
+// control service, by that TLS client profile of the first node. The client is of no
+// use afterwards.
+func (c *Client) Through(ctx context.Context, node, tls string) (*Client, error) {
+	if err := openPipe(c, node, controlService, tls); err != nil {
 		return nil, fmt.Errorf("reach the control service of %s: %w", node, err)
 	}
 	other, err := begin(ctx, c.conn, c.in, c.timeout)

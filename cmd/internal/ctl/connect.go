@@ -36,7 +36,7 @@ func (a *app) connect(ctx context.Context, node, service string, raw bool) (err 
 		return err
 	}
 	defer c.Close()
-	if err := openPipe(c, node, service); err != nil {
+	if err := openPipe(c, node, service, ""); err != nil {
 		return err
 	}
 	atTerminal := isTerminal(a.Stdin)
@@ -57,16 +57,20 @@ func (a *app) connect(ctx context.Context, node, service string, raw bool) (err 
 	return err
 }
 
-// openPipe makes a pipe of the conversation.
-func openPipe(c *Client, node, service string) error {
-	_, err := c.Call("connect", map[string]any{"node": node, "service": service}, nil)
+// openPipe makes a pipe of the conversation, by a TLS client profile if there is one.
+func openPipe(c *Client, node, service, tls string) error {
+	args := map[string]any{"node": node, "service": service}
+	if tls != "" {
+		args["tls"] = tls
+	}
+	_, err := c.Call("connect", args, nil)
 	if !errors.Is(err, errLegacy) {
 		return err
 	}
-	if strings.Contains(node+service, " ") {
+	if strings.Contains(node+service+tls, " ") {
 		return usagef("a legacy node cannot connect to names with spaces")
 	}
-	answer, err := c.Plain(fmt.Sprintf("connect %s %s ", node, service))
+	answer, err := c.Plain(fmt.Sprintf("connect %s %s %s", node, service, tls))
 	if err == nil && answer != "Connecting" {
 		err = fmt.Errorf("unexpected answer %.60q", answer)
 	}

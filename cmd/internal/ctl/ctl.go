@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug/socket"
 )
 
@@ -64,6 +65,7 @@ func (a *app) run(args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(a.ctx)
 	var usage *usageError
+	var detached *detachedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -71,6 +73,9 @@ func (a *app) run(args []string) int {
 		return exitUsage
 	case errors.Is(err, errObstacle): // as the answer says
 		return exitError
+	case errors.As(err, &detached):
+		_, _ = fmt.Fprintf(a.Stderr, "\n%s\n", detached.text)
+		return exitOK
 	case a.ctx.Err() != nil && !errors.Is(err, errStillWaiting):
 		_, _ = fmt.Fprintln(a.Stderr)
 		return exitOK
@@ -79,6 +84,13 @@ func (a *app) run(args []string) int {
 		return exitUsage
 	}
 	a.error(err.Error())
+	var failed *unitError
+	if errors.As(err, &failed) {
+		_, _ = fmt.Fprintln(a.Stderr) // as the legacy client does
+	}
+	if errors.As(err, new(*submitError)) {
+		return exitSubmit
+	}
 	return exitError
 }
 
@@ -91,6 +103,8 @@ func (a *app) command() *cobra.Command {
 		Version:       a.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// An option may be there twice: of the program, and of a command.
+		TraverseChildren: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("No such command '%s'.", args[0])
@@ -108,7 +122,7 @@ func (a *app) command() *cobra.Command {
 	f.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for an answer; 0: for ever")
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	a.tls.register(root)
-	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.explainCommand(), a.versionCommand())
+	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.explainCommand(), a.workCommand(), a.versionCommand())
 	return root
 }
 
@@ -120,7 +134,8 @@ whose control socket is found. It may be a legacy node, too.
 Exit codes:
   0  success; also when interrupted
   1  error: no node, an ERROR answer, time is up; explain: something is in the way
-  2  usage error, or a ping that was not answered`
+  2  usage error, or a ping that was not answered
+The commands below work have codes of their own.`
 
 // params wants exactly these parameters.
 func params(names ...string) cobra.PositionalArgs {
@@ -137,15 +152,21 @@ func params(names ...string) cobra.PositionalArgs {
 
 // dial begins the conversation.
 func (a *app) dial(ctx context.Context) (*Client, error) {
-	address, err := a.address()
-	if err != nil {
-		return nil, err
-	}
-	client, err := a.tls.client(address.network == "tls", a.Getenv)
+	address, client, err := a.where()
 	if err != nil {
 		return nil, err
 	}
 	return Dial(ctx, address, client, a.timeout)
+}
+
+// where is the node that is meant, and how to speak TLS there.
+func (a *app) where() (Address, *mtls.Client, error) {
+	address, err := a.address()
+	if err != nil {
+		return Address{}, nil, err
+	}
+	client, err := a.tls.client(address.network == "tls", a.Getenv)
+	return address, client, err
 }
 
 func (a *app) address() (Address, error) {
@@ -168,10 +189,15 @@ func usagef(format string, args ...any) error {
 }
 
 // error reports an error, in red on a terminal.
-func (a *app) error(text string) {
-	text = "ERROR: " + printable(strings.ReplaceAll(text, "\n", " "))
+func (a *app) error(text string) { a.report("ERROR: "+text, "\x1b[31m") }
+
+// warn reports what does not stop us, in magenta on a terminal.
+func (a *app) warn(text string) { a.report("Warning: "+text, "\x1b[35m") }
+
+func (a *app) report(text, colour string) {
+	text = printable(strings.ReplaceAll(text, "\n", " "))
 	if f, ok := a.Stderr.(*os.File); ok && isTerminal(f) && a.Getenv("NO_COLOR") == "" {
-		text = "\x1b[31m" + text + "\x1b[0m"
+		text = colour + text + "\x1b[0m"
 	}
 	_, _ = fmt.Fprintln(a.Stderr, text) // nobody is left to be told
 }

@@ -41,7 +41,7 @@ func (a *app) explain(ctx context.Context, from, node, service string) error {
 	}
 	defer c.Close()
 	if from != "" && from != c.Node {
-		other, err := c.Through(ctx, from)
+		other, err := c.Through(ctx, from, "")
 		if err != nil {
 			return err
 		}

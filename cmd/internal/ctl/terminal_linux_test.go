@@ -3,6 +3,7 @@ package ctl
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -72,5 +73,29 @@ func TestRawMode(t *testing.T) {
 	}
 	if *after != *before {
 		t.Errorf("terminal was %+v, is %+v", *before, *after)
+	}
+}
+
+// A bar is shown where somebody sees it, and where it is not in the way.
+func TestProgressOnTerminal(t *testing.T) {
+	t.Parallel()
+	_, terminal := openTerminal(t)
+	file, err := os.Create(filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, tc := range []struct {
+		stderr *os.File
+		json   bool
+		want   bool
+	}{{terminal, false, true}, {terminal, true, false}, {file, false, false}} {
+		a := &app{Env: Env{Stderr: tc.stderr, Stdout: file}, json: tc.json}
+		if p := a.progress(isFile(a.Stdout)); (p != nil) != tc.want {
+			t.Errorf("%+v: %v", tc, p)
+		}
+	}
+	if a := (&app{Env: Env{Stderr: terminal, Stdout: terminal}}); a.progress(isFile(a.Stdout)) != nil {
+		t.Error("a bar in the middle of what is printed")
 	}
 }

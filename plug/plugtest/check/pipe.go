@@ -17,7 +17,7 @@ import (
 
 // pipe is a link or a stream through the plug.
 type pipe struct {
-	medium *net.TCPConn
+	medium mediumConn
 	core   net.Conn // of a stream: *recordconn.Conn
 }
 
@@ -66,6 +66,9 @@ func (s *stand) opened(o plugtest.Incoming) net.Conn {
 		}
 	}
 	s.own(c)
+	if s.datagrams() {
+		s.begin(o, c)
+	}
 	return c
 }
 
@@ -93,7 +96,7 @@ type answer struct {
 }
 
 // offer sends ACCEPT and waits for the plug at the medium.
-func (s *stand) offer(core *plugtest.CoreSession, bind, object string, l net.Listener) (*net.TCPConn, <-chan answer) {
+func (s *stand) offer(core *plugtest.CoreSession, bind, object string, l net.Listener) (mediumConn, <-chan answer) {
 	done := make(chan answer, 1)
 	go func() { done <- s.sendAccept(core, bind, object) }()
 	return s.accept(l), done
@@ -196,6 +199,10 @@ func checkBulk(r io.Reader, seed byte, size int) error {
 
 // carryBulk checks that a pipe carries much, both ways at once.
 func (s *stand) carryBulk(p pipe) {
+	if s.datagrams() {
+		s.carryMessages(p)
+		return
+	}
 	errs := make(chan error, 4)
 	say := func(what string, err error) {
 		if err != nil {

@@ -84,10 +84,11 @@ func (l *Lab) PlugSocket(node string) string { return filepath.Join(l.Dir, "run"
 
 // Ctl runs receptorctl against a node and returns its standard output.
 func (l *Lab) Ctl(ctx context.Context, node string, args ...string) (string, error) {
-	return l.ctl(ctx, l.Socket(node), args...)
+	return l.CtlAt(ctx, l.Socket(node), args...)
 }
 
-func (l *Lab) ctl(ctx context.Context, socket string, args ...string) (string, error) {
+// CtlAt is Ctl of the node whose control socket that is.
+func (l *Lab) CtlAt(ctx context.Context, socket string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, l.Programs.Path("receptorctl"), append([]string{"--socket", socket}, args...)...)
 	cmd.Env = l.Env()
 	var stderr strings.Builder
@@ -179,6 +180,17 @@ type Item struct{ Item, Kind, State, Addr, Err, Plug string }
 type Plug struct {
 	Name, Program string
 	PID           int
+	Counters      map[string]uint64
+}
+
+// Plug returns an attached plug, the zero Plug if there is none of that name.
+func (s *Status) Plug(name string) Plug {
+	for _, p := range s.Plugs {
+		if p.Name == name {
+			return p
+		}
+	}
+	return Plug{}
 }
 
 // Item returns the item whose identity starts with that, the zero Item if there
@@ -194,7 +206,7 @@ func (s *Status) Item(id string) Item {
 
 // PingAt has the node whose control socket that is ping another once.
 func (l *Lab) PingAt(ctx context.Context, socket, to string) (string, error) {
-	return l.ctl(ctx, socket, "ping", "--count", "1", to)
+	return l.CtlAt(ctx, socket, "ping", "--count", "1", to)
 }
 
 // badStatus is an answer that makes no sense: waiting will not mend it.
@@ -207,7 +219,7 @@ func (l *Lab) Status(ctx context.Context, node string) (*Status, error) {
 
 // StatusAt asks the node whose control socket that is.
 func (l *Lab) StatusAt(ctx context.Context, socket string) (*Status, error) {
-	out, err := l.ctl(ctx, socket, "status", "--json")
+	out, err := l.CtlAt(ctx, socket, "status", "--json")
 	if err != nil {
 		return nil, err
 	}

@@ -188,9 +188,20 @@ func (s *Store) sweep() error {
 	return nil
 }
 
-// foreign tells whether a directory that no record speaks of has a status file: a
-// legacy node's unit has one, a unit of ours that nobody was told of does not.
+// foreign tells whether a directory that no record speaks of is somebody else's: a
+// legacy node's unit has a status, a unit of ours that nobody was told of does not.
+// Nothing is opened there: it could be a pipe, and be read for ever.
 func (s *Store) foreign(id string) bool {
-	b, err := fsys.ReadFile(s.o.FS, id+"/"+statusFile)
-	return err == nil && len(b) > 0
+	entries, err := s.o.FS.ReadDir(id)
+	if err != nil {
+		return true // whatever it is, it stays
+	}
+	for _, e := range entries {
+		if e.Name() != statusFile {
+			continue
+		}
+		info, err := e.Info()
+		return err != nil || !info.Mode().IsRegular() || info.Size() > 0
+	}
+	return false
 }

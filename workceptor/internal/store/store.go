@@ -143,6 +143,8 @@ func Open(o Options) (*Store, error) {
 		wake:  make(chan struct{}, 1),
 		units: make(map[string]*unit), submissions: make(map[string]*unit),
 		recent: list.New(), more: make(chan struct{}), stale: make(map[string]struct{}),
+		// Beyond all of an earlier run: nobody makes a million changes a second for long.
+		seq: uint64(max(0, o.Now().UnixMicro())),
 	}
 	if err := s.replay(); err != nil {
 		return nil, fmt.Errorf("open unit store: %w", err)

@@ -542,8 +542,41 @@ func TestChangesAndWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-more
-	if changed, _, _ = s.Changes(seq); len(changed) != 1 || !changed[0].Released || changed[0].ID != b.ID {
+	if changed, seq, _ = s.Changes(seq); len(changed) != 1 || !changed[0].Released || changed[0].ID != b.ID {
 		t.Errorf("at last: %v", changed)
+	}
+	// Whoever watched an earlier run is not told less.
+	if changed, _, _ = s.Changes(seq + 1); len(changed) != 2 {
+		t.Errorf("after what is yet to come: %v", changed)
+	}
+}
+
+// Whoever asks a node that was restarted for what is new is told of all that is there:
+// its numbers are beyond those of before.
+func TestChangesAfterRestart(t *testing.T) {
+	t.Parallel()
+	disk, now := crashfs.New(), t0
+	reopen := func() *Store {
+		s, err := Open(Options{FS: disk, Now: func() time.Time { return now }, Reserve: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := reopen()
+	var a Unit
+	for range 10 {
+		a = create(t, s, state.Spec{})
+	}
+	_, seq, _ := s.Changes(0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Second)
+	s = reopen()
+	commit(t, s, a.ID, "") // counted from 0, only this would be new
+	if changed, _, _ := s.Changes(seq); len(changed) != 10 {
+		t.Errorf("%d units of 10", len(changed))
 	}
 }
 

@@ -50,10 +50,14 @@ func (s *Store) Watch(id string) (Unit, <-chan struct{}, error) {
 // Changes returns the units that have changed after seq, in the order of their last
 // change, with the seq to ask for next, and a channel that is closed when there is
 // more. 0 is the beginning: all units. Who is slow misses nothing but what was
-// overtaken: a unit comes once, as it is, with its history.
+// overtaken: a unit comes once, as it is, with its history. A seq of an earlier run is
+// the beginning, too, even if the clock was set back since.
 func (s *Store) Changes(seq uint64) (changed []Unit, next uint64, more <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if seq > s.seq {
+		seq = 0
+	}
 	e := s.recent.Back()
 	for ; e != nil && e.Value.(*unit).seq > seq; e = e.Prev() {
 		changed = append(changed, e.Value.(*unit).view())

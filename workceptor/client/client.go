@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/project-receptor/receptor/workceptor/internal/state"
+)
+
+// Client has work for a node. Its methods may be called concurrently.
+type Client struct {
+	// Dial opens a connection to the control service of the node. Each call has one
+	// of its own, and closes it.
+	Dial func(ctx context.Context) (io.ReadWriteCloser, error)
+
+	// Patience is how long a call goes on trying to reach a node that is away. 0: as
+	// long as its context lasts; negative: it does not try twice.
+	Patience time.Duration
+
+	// Lost, if it is not nil, is told why a call tries again.
+	Lost func(err error)
+}
+
+// Status is a unit as the node sees it.
+type Status = state.Status
+
+// State is where a unit is in its life; TypeStatus is a type of work.
+type (
+	State      = state.State
+	TypeStatus = state.TypeStatus
+)
+
+// States of a unit.
+const (
+	Pending   = state.Pending
+	Running   = state.Running
+	Succeeded = state.Succeeded
+	Failed    = state.Failed
+	Canceled  = state.Canceled
+	Lost      = state.Lost
+)
+
+// args are the arguments of the command work in our own form.
+type args struct {
+	Sub  string `json:"subcommand"`
+	Unit string `json:"unit,omitempty"`
+
+	Node       string            `json:"node,omitempty"`
+	Type       string            `json:"type,omitempty"`
+	Params     map[string]string `json:"params,omitempty"`
+	Submission string            `json:"submission,omitempty"`
+	Merged     bool              `json:"merged,omitempty"`
+
+	Stdout int64  `json:"stdout,omitempty"` // 0 is the beginning, as if it was not there
+	Stderr int64  `json:"stderr,omitempty"`
+	Since  uint64 `json:"since,omitempty"`
+	Force  bool   `json:"force,omitempty"`
+}
+
+// Listing is all units of a node without their history, the one that changed last at
+// the end, and the types of work that it takes.
+type Listing struct {
+	Units []Status     `json:"units"`
+	Types []TypeStatus `json:"types"`
+}
+
+// List returns all units.
+func (c *Client) List(ctx context.Context) (l Listing, err error) {
+	err = c.ask(ctx, args{Sub: "list"}, &l)
+	return l, err
+}
+
+// Status returns a unit.
+func (c *Client) Status(ctx context.Context, unit string) (u Status, err error) {
+	err = c.ask(ctx, args{Sub: "status", Unit: unit}, &u)
+	return u, err
+}
+
+// Cancel has a unit end, and waits for that a little. Without ended its worker is
+// away or slow, and the wish is kept. A unit that has ended is fine.
+func (c *Client) Cancel(ctx context.Context, unit string) (ended bool, err error) {
+	var a struct{ Ended bool }
+	err = c.ask(ctx, args{Sub: "cancel", Unit: unit}, &a)
+	return a.Ended, err
+}
+
+// Release has a unit end, if it has not, and the node forget it with all its files.
+// Without released that has still to happen, as with Cancel. With force it is
+// forgotten at once, whatever becomes of it. A unit that is gone is ErrGone or
+// ErrNotFound.
+func (c *Client) Release(ctx context.Context, unit string, force bool) (released bool, err error) {
+	var a struct{ Released bool }
+	again := false
+	err = c.persist(ctx, func(*try) error {
+		err := c.askOnce(ctx, args{Sub: "release", Unit: unit, Force: force}, &a)
+		if again && errors.Is(err, ErrGone) {
+			a.Released, err = true, nil // by the try whose answer was lost
+		}
+		again = true
+		return err
+	})
+	return a.Released, err
+}
+
+// ask asks a question that may be asked twice.
+func (c *Client) ask(ctx context.Context, a args, result any) error {
+	return c.persist(ctx, func(*try) error { return c.askOnce(ctx, a, result) })
+}
+
+func (c *Client) askOnce(ctx context.Context, a args, result any) error {
+	v, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	return v.call(a, result)
+}
+
+const (
+	// firstPause precedes the next try when there was progress before. It doubles
+	// up to lastPause: a node that restarts is back within about a second, and one
+	// that does not come back is asked by all of its clients.
+	firstPause = 10 * time.Millisecond
+	lastPause  = 2 * time.Second
+)
+
+// try is what has come of one of several.
+type try struct {
+	answered bool // the node was there
+	progress bool // and something is better than before
+}
+
+// persist tries until it succeeds, or fails in a way that another try does not mend.
+// Patience begins anew when the node was there, be it in silence; the pauses, when
+// there was progress.
+func (c *Client) persist(ctx context.Context, once func(*try) error) error {
+	pause, since := firstPause, time.Now()
+	for {
+		var t try
+		err := once(&t)
+		if t.answered {
+			since = time.Now()
+		}
+		if t.progress {
+			pause = firstPause
+		}
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case c.Patience < 0 || !errors.As(err, new(*lostError)):
+			return err
+		case c.Patience > 0 && time.Since(since) >= c.Patience:
+			return err
+		}
+		if c.Lost != nil {
+			c.Lost(err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastPause)
+	}
+}

@@ -1,0 +1,75 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that a node answers with, for errors.Is.
+var (
+	ErrNotFound = errors.New("no such unit or work type")
+	ErrGone     = errors.New("the unit has been released")
+	ErrNoRoom   = errors.New("the node has no room for new work")
+	ErrDenied   = errors.New("not allowed")
+	ErrInvalid  = errors.New("invalid request")
+)
+
+// Errors of the client itself.
+var (
+	// ErrLegacy says that the node does not know our own form of the conversation.
+	ErrLegacy = errors.New("the node speaks only the legacy forms")
+	// ErrLost says that the node could not be reached, or answered no more.
+	ErrLost = errors.New("the node cannot be reached")
+	// ErrDamaged says that what was received is not what the unit has written.
+	ErrDamaged = errors.New("the results are damaged")
+)
+
+// Error is what a node answered instead of a result.
+type Error struct {
+	Code string `json:"code"` // docs/control.md and docs/work.md have them
+	Msg  string `json:"msg"`
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Msg }
+
+// Is has the codes be those of the errors above.
+func (e *Error) Is(target error) bool { return target != nil && target == codes[e.Code] }
+
+var codes = map[string]error{
+	"not_found": ErrNotFound,
+	"gone":      ErrGone,
+	"no_room":   ErrNoRoom,
+	"denied":    ErrDenied,
+	"invalid":   ErrInvalid,
+}
+
+// codeCanceled is the answer of a node that is stopping: the next one may do it.
+const codeCanceled = "canceled"
+
+// PayloadError says that a payload did not get to the node whole, and cannot be sent
+// again. The unit waits for it, if its submission was chosen by the caller, who may
+// submit again with a fresh payload.
+type PayloadError struct {
+	Unit, Submission string
+	Err              error
+}
+
+// Error implements error.
+func (e *PayloadError) Error() string {
+	return fmt.Sprintf("payload of unit %s: %v", e.Unit, e.Err)
+}
+
+// Unwrap returns what was wrong.
+func (e *PayloadError) Unwrap() error { return e.Err }
+
+// lostError is a conversation that was cut, or did not begin: it may be held again.
+type lostError struct{ err error }
+
+func lost(doing string, err error) error { return &lostError{fmt.Errorf("%s: %w", doing, err)} }
+
+// Error implements error.
+func (e *lostError) Error() string { return ErrLost.Error() + ": " + e.err.Error() }
+
+// Unwrap has it be ErrLost.
+func (e *lostError) Unwrap() []error { return []error{ErrLost, e.err} }

@@ -1,0 +1,46 @@
+package state
+
+import "time"
+
+// Status is a unit, as our own form shows it. It holds no secrets.
+type Status struct {
+	ID       string `json:"unit"`
+	Released bool   `json:"released,omitempty"` // then there is nothing else
+
+	State       State             `json:"state,omitempty"`
+	Phase       Phase             `json:"phase,omitempty"`    // of a pending one
+	Position    int               `json:"position,omitempty"` // in the queue, from 1
+	Detail      string            `json:"detail,omitempty"`
+	Type        string            `json:"type,omitempty"`
+	Worker      string            `json:"worker,omitempty"` // that has it; empty: it is away
+	Params      map[string]string `json:"params,omitempty"`
+	Submission  string            `json:"submission,omitempty"`
+	Merged      bool              `json:"merged,omitempty"`
+	CancelAsked bool              `json:"cancel_asked,omitempty"`
+	PID         int               `json:"pid,omitempty"`
+	Exit        *Exit             `json:"exit,omitempty"`
+	Reason      string            `json:"reason,omitempty"`
+	Created     time.Time         `json:"created,omitzero"`
+	Started     time.Time         `json:"started,omitzero"`
+	Ended       time.Time         `json:"ended,omitzero"`
+	Stdin       Output            `json:"stdin"`
+	Stdout      Output            `json:"stdout"` // as far as it has got; the digest comes with the end
+	Stderr      Output            `json:"stderr"`
+	History     []Change          `json:"history,omitempty"`
+}
+
+// Brief is u without what may be long: it fits into a frame.
+func (u Status) Brief() Status {
+	u.Params, u.History = nil, nil
+	return u
+}
+
+// TypeStatus is a type of work.
+type TypeStatus struct {
+	Name   string `json:"type"`
+	Worker string `json:"worker,omitempty"` // empty: it is away
+	Slots  int    `json:"slots,omitempty"`
+	Busy   int    `json:"busy"`
+	Queued int    `json:"queued"`
+	Secure bool   `json:"secure,omitempty"`
+}
