@@ -42,6 +42,8 @@ func (a *Attachment) Offer(offer WorkType) error {
 	}
 	again := t.worker == a
 	t.WorkType, t.worker, t.offered = offer, a, true
+	close(w.offer)
+	w.offer = make(chan struct{})
 	if !again && len(t.busy) > 0 {
 		var ids []string
 		for id := range t.busy {
@@ -186,8 +188,8 @@ func (w *Workceptor) runs(a *Attachment, u store.Unit, r Report) {
 		u, ok = w.happen(u.ID, state.Event{Kind: state.Started, PID: r.PID, Detail: r.Detail, Handle: r.Handle})
 	case r.PID != 0 && r.PID != u.PID:
 		u, ok = w.happen(u.ID, state.Event{Kind: state.Started, PID: r.PID, Detail: r.Detail})
-	case r.Detail != "" && r.Detail != u.Detail && r.PID == 0:
-		u, ok = w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: r.Detail})
+	case r.PID == u.PID && state.RunningText(r.PID, r.Detail) != u.Detail:
+		u, ok = w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: state.RunningText(r.PID, r.Detail)})
 	}
 	if !ok || u.State != state.Running {
 		return

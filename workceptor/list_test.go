@@ -37,6 +37,36 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// Units that are released while others are about to be started in their place: each
+// release is one, whoever has got there first.
+func TestReleaseWhileUnitsStart(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &workertest.Worker{Run: blocking(nil)}, workceptor.WorkType{Name: "echo", Slots: 1})
+	ids := make(chan string, 300)
+	for range cap(ids) {
+		s, err := n.Submit(workceptor.Request{Type: "echo"})
+		if err == nil {
+			_, err = s.Commit(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids <- s.Unit.ID
+	}
+	close(ids)
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for id := range ids {
+				if released, err := n.Release(t.Context(), id, false); err != nil || !released {
+					t.Errorf("unit %s: %v, %v", id, released, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 // BenchmarkList lists 10,000 units, in both forms, as what is sent.
 func BenchmarkList(b *testing.B) {
 	const units = 10_000

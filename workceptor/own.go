@@ -92,6 +92,7 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	if a.Node != "" && !c.isLocal(a.Node) {
 		return fmt.Errorf("%w: work for other nodes is not taken here yet", ErrInvalid)
 	}
+	c.w.awaitOffer(ctx, a.Type)
 	if err := c.authorizeType(s, a.Type, a.Signature); err != nil {
 		return err
 	}

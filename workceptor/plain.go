@@ -212,6 +212,7 @@ func (c *Command) plainSubmit(ctx context.Context, s Session, r plainRequest) er
 	case r.ttl != "":
 		return errors.New("ttl option is intended for remote work only")
 	}
+	c.w.awaitOffer(ctx, r.typ)
 	if err := c.authorizeType(s, r.typ, r.signature); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func kinds() []wire.Kind {
 			{Name: "timeout", Type: schema.TypeDuration, Help: "units that take longer are ended (default: none)"},
 			{Name: "grace", Type: schema.TypeDuration, Help: "what a unit has to end by itself before it is killed (default: what the core says, 10s)"},
 			{Name: "limits", Type: schema.TypeMap, Help: `limits of a unit, such as {"memory": "512M", "pids": 100}; see the manual`},
-			{Name: "cgroup", Type: schema.TypeString, Help: "directory of the cgroup that is delegated to this program (default: found by itself; none: use no cgroup)"},
+			{Name: "cgroup", Type: schema.TypeString, Help: "directory of the cgroup that is delegated to this program (default: the one that systemd has delegated; none: use no cgroup)"},
 			{Name: "statedir", Type: schema.TypePath, Help: "directory for what is kept of units (default: worker-command in the node's state directory)"},
 			{Name: "supervisor", Type: schema.TypePath, Help: "path of receptor-work-supervisor (default: beside this program)"},
 		},

@@ -167,10 +167,13 @@ func TestWorkByTheLegacyCommandLine(t *testing.T) {
 	t.Parallel()
 	w := newWorkLab(t, "a")
 	w.start("receptor", "--node", "id=a", "--local-only", "--work-command", "worktype=cat", "command=cat",
-		"--work-command", "worktype=echo", "command=echo", "params=one 'two  three'", "allowruntimeparams=true")
+		"--work-command", "worktype=echo", "command=echo", "params=one 'two  three'", "allowruntimeparams=true",
+		"--work-command", "worktype=shout", "command=tr", "params=a-z A-Z")
 	w.offered("cat")
 	w.offered("echo")
+	w.offered("shout")
 	for want, args := range map[string][]string{
+		"HELLO":                   {"shout", "--payload-literal", "hello"}, // as in the README
 		"hello\nworld\n":          {"cat", "--payload-literal", "hello\nworld\n"},
 		"one two  three four 5\n": {"echo", "--no-payload", "--param", `params="four" 5`},
 	} {
@@ -358,5 +361,141 @@ func TestSupervisorIsMissing(t *testing.T) {
 	unit := w.submit("true", "")
 	if _, u := w.results(unit); u.State != client.Succeeded {
 		t.Errorf("%+v", u)
+	}
+}
+
+// What an item says of its units holds for them, and who asks is told.
+func TestUnitsAreConfined(t *testing.T) {
+	t.Parallel()
+	w := newWorkLab(t, "a")
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o755))
+	shell := func(script string) string { return `args=["-c", "` + strings.ReplaceAll(script, `"`, `\"`) + `"]` }
+	args := []string{
+		"--node", "id=a", "--local-only",
+		"--work-command", "worktype=limits", "command=sh", "cgroup=none", `limits={"files": 33, "cputime": "1h", "cpu": 1.5}`, shell("ulimit -n; ulimit -t; exec sleep 1000"),
+		"--work-command", "worktype=slow", "command=sleep", "params=1000", "timeout=200ms", "grace=200ms",
+		"--work-command", "worktype=where", "command=sh", "directory=" + dir, `environment={"COLOR": "red"}`, shell("pwd; echo $COLOR; echo $STATE_DIRECTORY; grep -E 'Sig(Blk|Ign)' /proc/self/status"),
+	}
+	if os.Geteuid() == 0 {
+		args = append(args, "--work-command", "worktype=who", "command=id", "user=54321", "params=-u", "directory=/")
+	}
+	w.start("receptor", args...)
+	w.offered("limits")
+	limited := w.submit("limits", "")
+	u := w.await(limited, running)
+	for u.Stdout.Size < int64(len("33\n3600\n")) {
+		var err error
+		must(t, lab.Pause(w.ctx, pause))
+		u, err = w.c.Status(w.ctx, limited)
+		must(t, err)
+	}
+	if want := fmt.Sprintf("Running: PID %d, limits by rlimit: files, cputime; not applied: cpu", u.PID); u.Detail != want {
+		t.Errorf("detail %q, expected %q", u.Detail, want)
+	}
+	_, err := w.c.Cancel(w.ctx, limited)
+	must(t, err)
+	if out, u := w.results(limited); out != "33\n3600\n" || u.State != client.Canceled {
+		t.Errorf("%q, %+v", out, u)
+	}
+	w.offered("slow")
+	if _, u := w.results(w.submit("slow", "")); u.State != client.Failed || u.Reason != "timeout" || u.Exit == nil || u.Exit.Signal != "SIGTERM" {
+		t.Errorf("%+v", u)
+	}
+	w.offered("where")
+	if out, _ := w.results(w.submit("where", "")); out != dir+"\nred\n\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n" {
+		t.Errorf("%q", out)
+	}
+	if os.Geteuid() == 0 {
+		w.offered("who")
+		if out, u := w.results(w.submit("who", "")); out != "54321\n" {
+			t.Errorf("%q, %+v", out, u)
+		}
+	}
+}
+
+// An item that is configured otherwise is another item, and its units are the same.
+func TestUnitOutlivesItsItem(t *testing.T) {
+	t.Parallel()
+	w := newWorkLab(t, "a")
+	core := func(more ...string) *lab.Process {
+		return w.start("receptor-core", append([]string{"--node", "id=a", "--local-only", "--work-command", "worktype=sh", "command=sh", "allowruntimeparams=true"}, more...)...)
+	}
+	first := core()
+	w.start("receptor-worker-command", "--socket", w.PlugSocket("a"))
+	w.offered("sh")
+	files := t.TempDir()
+	u, err := w.c.Submit(w.ctx, client.Job{Type: "sh", Params: map[string]string{"args": `["-c", "until [ -e ` + files + `/go ]; do sleep 0.01; done; echo $COLOR.; exit 4"]`}})
+	must(t, err)
+	w.await(u.ID, running)
+	supervisor := w.supervisors()[u.ID]
+	first.Kill()
+	core(`environment={"COLOR": "red"}`)
+	w.offered("sh")
+	if u, err := w.c.Status(w.ctx, u.ID); err != nil || !running(u) || supervisor == 0 || w.supervisors()[u.ID] != supervisor {
+		t.Errorf("%+v, %v", u, err)
+	}
+	must(t, os.WriteFile(filepath.Join(files, "go"), nil, 0o600))
+	if out, u := w.results(u.ID); out != ".\n" || u.State != client.Failed || u.Exit == nil || u.Exit.Code != 4 {
+		t.Errorf("%q, %+v", out, u)
+	}
+	next, err := w.c.Submit(w.ctx, client.Job{Type: "sh", Params: map[string]string{"args": `["-c", "echo $COLOR."]`}})
+	must(t, err)
+	if out, _ := w.results(next.ID); out != "red.\n" {
+		t.Errorf("%q", out)
+	}
+}
+
+// The jobs' user can open neither the node's files nor those of the worker of another
+// user, and gets its units' all the same.
+func TestWorkerUnderItsOwnUser(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("skipped: needs root, to start programs as different users")
+	}
+	const jobUser = 64005
+	w := newWorkLab(t, "hand")
+	h := &byHand{Lab: w.Lab, ctx: w.ctx, link: freePort(t), entry: freePort(t)}
+	h.prepare(t)
+	must(t, os.WriteFile(h.config, fmt.Appendf(nil, `---
+- node:
+    id: hand
+- local-only: {}
+- plugs-policy:
+    socket: %s
+    group: "%d"
+    mode: "0660"
+    rules:
+      - {user: "%d", kinds: [work-command], roles: {worker: {types: ["job*"]}}}
+- work-command: {worktype: job, command: sh, params: -c "id -u; cat; cat %s"}
+- work-command: {worktype: other, command: sh}
+`, h.socket(), plugGroup, jobUser, filepath.Join(h.Dir, "state", "hand", "units")), 0o644))
+	state := filepath.Join(h.Dir, "jobs")
+	must(t, os.Mkdir(state, 0o700))
+	must(t, os.Chown(state, jobUser, jobUser))
+	h.start(t, "core")
+	_, err := h.StartAs(func(c *exec.Cmd) {
+		as(jobUser)(c)
+		c.Env = append(c.Env, w.mark, "STATE_DIRECTORY="+state)
+	}, "receptor-worker-command", "--socket", h.socket())
+	must(t, err)
+	control := filepath.Join(filepath.Dir(h.socket()), "control.sock")
+	w.c.Dial = func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", control)
+	}
+	for {
+		s, err := h.StatusAt(w.ctx, control)
+		if err == nil && s.Item("work-command worktype=job").State == "up" && s.Item("work-command worktype=other").State == "failed" {
+			if got := s.Item("work-command worktype=other").Err; !strings.Contains(got, "denied") {
+				t.Errorf("a type that the policy does not give: %s", got)
+			}
+			break
+		}
+		must(t, lab.Pause(w.ctx, pause))
+	}
+	u, err := w.c.Submit(w.ctx, client.Job{Type: "job", Payload: strings.NewReader("payload\n")})
+	must(t, err)
+	if out, u := w.results(u.ID); out != strconv.Itoa(jobUser)+"\npayload\n" || u.State != client.Failed {
+		t.Errorf("%q, %+v", out, u)
 	}
 }

@@ -15,8 +15,8 @@ type Client struct {
 	// of its own, and closes it.
 	Dial func(ctx context.Context) (io.ReadWriteCloser, error)
 
-	// Patience is how long a call goes on trying to reach the node. 0: as long as
-	// its context lasts; negative: it does not try twice.
+	// Patience is how long a call goes on trying to reach a node that is away. 0: as
+	// long as its context lasts; negative: it does not try twice.
 	Patience time.Duration
 
 	// Lost, if it is not nil, is told why a call tries again.
@@ -93,20 +93,20 @@ func (c *Client) Cancel(ctx context.Context, unit string) (ended bool, err error
 func (c *Client) Release(ctx context.Context, unit string, force bool) (released bool, err error) {
 	var a struct{ Released bool }
 	again := false
-	err = c.persist(ctx, func() (bool, error) {
+	err = c.persist(ctx, func(*try) error {
 		err := c.askOnce(ctx, args{Sub: "release", Unit: unit, Force: force}, &a)
 		if again && errors.Is(err, ErrGone) {
 			a.Released, err = true, nil // by the try whose answer was lost
 		}
 		again = true
-		return false, err
+		return err
 	})
 	return a.Released, err
 }
 
 // ask asks a question that may be asked twice.
 func (c *Client) ask(ctx context.Context, a args, result any) error {
-	return c.persist(ctx, func() (bool, error) { return false, c.askOnce(ctx, a, result) })
+	return c.persist(ctx, func(*try) error { return c.askOnce(ctx, a, result) })
 }
 
 func (c *Client) askOnce(ctx context.Context, a args, result any) error {
@@ -126,12 +126,26 @@ const (
 	lastPause  = 2 * time.Second
 )
 
+// try is what has come of one of several.
+type try struct {
+	answered bool // the node was there
+	progress bool // and something is better than before
+}
+
 // persist tries until it succeeds, or fails in a way that another try does not mend.
-// Progress has it begin anew with its patience.
-func (c *Client) persist(ctx context.Context, try func() (progress bool, err error)) error {
+// Patience begins anew when the node was there, be it in silence; the pauses, when
+// there was progress.
+func (c *Client) persist(ctx context.Context, once func(*try) error) error {
 	pause, since := firstPause, time.Now()
 	for {
-		progress, err := try()
+		var t try
+		err := once(&t)
+		if t.answered {
+			since = time.Now()
+		}
+		if t.progress {
+			pause = firstPause
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -139,8 +153,6 @@ func (c *Client) persist(ctx context.Context, try func() (progress bool, err err
 			return context.Cause(ctx)
 		case c.Patience < 0 || !errors.As(err, new(*lostError)):
 			return err
-		case progress:
-			pause, since = firstPause, time.Now()
 		case c.Patience > 0 && time.Since(since) >= c.Patience:
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor/control"
 	"github.com/project-receptor/receptor/plug"
@@ -13,6 +14,11 @@ import (
 
 // unitsDir is where units of work are, in the state directory of the node.
 const unitsDir = "units"
+
+// workersIn is what workers have to come when the node starts: they try every 5 s at
+// most. Until then whoever submits work of an unknown type waits, and is not told that
+// there is none.
+const workersIn = 6 * time.Second
 
 // openWork opens the units of work of the node. Without a usable state directory it
 // is a node without any: it still carries what others say to each other.
@@ -24,6 +30,7 @@ func (c *Core) openWork() {
 		Logger: c.log.Named("work"),
 
 		Retention: cfg.Retain,
+		Early:     workersIn,
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)

@@ -79,13 +79,9 @@ func (a *app) controller() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	patience := a.timeout
-	if patience == 0 {
-		patience = 1<<63 - 1
-	}
 	told := time.Time{}
 	return &client.Client{
-		Patience: patience,
+		Patience: a.timeout,
 		Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 			return address.dial(ctx, tls)
 		},

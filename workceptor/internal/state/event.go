@@ -94,11 +94,11 @@ func (u Unit) onward(e Event) (next Unit, legal bool) {
 	case e.Kind == Started && (u.Phase == Queued || u.Phase == Starting):
 		u.State, u.Phase, u.Started = Running, "", e.At
 		u.PID, u.Handle, u.Payload = e.PID, slices.Clone(e.Handle), nil
-		return u.changed(e, runningText(e)), true
+		return u.changed(e, RunningText(e.PID, e.Detail)), true
 
 	case e.Kind == Started && u.State == Running && e.PID != 0 && e.PID != u.PID:
 		u.PID = e.PID
-		return u.changed(e, runningText(e)), true
+		return u.changed(e, RunningText(e.PID, e.Detail)), true
 
 	case e.Kind == Detailed && (u.Phase == Starting || u.State == Running) && e.Detail != u.Detail:
 		return u.changed(e, e.Detail), true

@@ -80,6 +80,9 @@ const (
 
 	// orderTimeout bounds giving an order to a supervisor, which only has to take it.
 	orderTimeout = 5 * time.Second
+
+	// insistAfter is what a supervisor has to end a unit when its grace is over.
+	insistAfter = 5 * time.Second
 )
 
 // Ledger is the units of a worker. Its methods may be called concurrently.
@@ -105,6 +108,7 @@ type entry struct {
 	id     string
 	record unit.Record
 	known  chan struct{} // closed when the report says how it fares
+	ended  chan struct{} // closed when it says how it has ended, or nothing has run
 
 	supervisor int // number of its process; that of live alone
 
@@ -220,7 +224,7 @@ func (l *Ledger) scan() error {
 
 // find takes up a unit from what is on the disk.
 func (l *Ledger) find(id string) error {
-	e := &entry{id: id, known: make(chan struct{}), report: Report{Unit: id, State: Starting}}
+	e := newEntry(unit.Record{Unit: id, Boot: l.boot})
 	if err := unit.Read(l.root, id, unit.RecordSuffix, &e.record); err != nil {
 		// It was being written, and nothing has run; or something else damaged it. The
 		// other files know.
@@ -242,6 +246,11 @@ func (l *Ledger) find(id string) error {
 	}
 	if e.record.Boot != l.boot {
 		return errors.Join(l.lose(e, unit.Trace{}, "the machine was restarted while it ran"), l.cleanUp(e))
+	}
+	// A supervisor that does not answer must not keep others from being told of.
+	var trace unit.Trace
+	if err := unit.Read(l.root, id, unit.TraceSuffix, &trace); err == nil && trace.Job.PID != 0 {
+		l.change(e, func(r *Report) { r.State, r.PID = Running, trace.Job.PID })
 	}
 	l.tasks.Go(func() { l.live(e, nil) })
 	return nil
@@ -267,7 +276,8 @@ func (l *Ledger) Start(ctx context.Context, s Start) (Report, error) {
 		}
 		return l.await(ctx, e), nil
 	}
-	e = l.newEntry(&s)
+	l.complete(&s.Spec, s.Stderr == nil)
+	e = newEntry(s.Spec.Record)
 	l.units[id] = e
 	l.tasks.Add(1)
 	l.mu.Unlock()
@@ -282,20 +292,22 @@ func (l *Ledger) Start(ctx context.Context, s Start) (Report, error) {
 	return l.await(ctx, e), nil
 }
 
-// newEntry makes a unit of what is to be run, and completes that.
-func (l *Ledger) newEntry(s *Start) *entry {
+func newEntry(r unit.Record) *entry {
+	return &entry{
+		id: r.Unit, record: r, known: make(chan struct{}), ended: make(chan struct{}),
+		report: Report{Unit: r.Unit, State: Starting, Detail: r.Detail},
+	}
+}
+
+// complete adds to what is to be run what makes it a unit of this ledger.
+func (l *Ledger) complete(s *unit.Spec, merged bool) {
 	token := make([]byte, 16)
 	rand.Read(token) // never fails
-	s.Spec.Boot, s.Spec.Token = l.boot, hex.EncodeToString(token)
-	s.Spec.Merged = s.Stderr == nil
+	s.Boot, s.Token, s.Merged = l.boot, hex.EncodeToString(token), merged
 	if l.o.Cgroups != nil {
-		s.Spec.Cgroup = l.o.Cgroups.Unit(s.Spec.Unit)
+		s.Cgroup = l.o.Cgroups.Unit(s.Unit)
 	}
-	s.Spec.Env = append(slices.Clone(s.Spec.Env), mark(s.Spec.Record))
-	return &entry{
-		id: s.Spec.Unit, record: s.Spec.Record, known: make(chan struct{}),
-		report: Report{Unit: s.Spec.Unit, State: Starting, Detail: s.Spec.Detail},
-	}
+	s.Env = append(slices.Clone(s.Env), mark(s.Record))
 }
 
 // mark is what all processes of a unit have in their environment.
@@ -333,14 +345,36 @@ func (l *Ledger) await(ctx context.Context, e *entry) Report {
 func (l *Ledger) Stop(id string, grace time.Duration) error {
 	l.mu.Lock()
 	e := l.units[id]
-	if e == nil || e.report.State.final() {
+	if e == nil || l.closed || e.report.State.final() {
 		l.mu.Unlock()
 		return nil
 	}
+	l.tasks.Go(func() { l.insist(e, max(grace, 0)+insistAfter) })
 	e.order = &unit.Order{Grace: max(grace, 0)}
 	conn := e.conn
 	l.mu.Unlock()
 	return give(conn, e.order) // without a supervisor it is given when there is one
+}
+
+// insist kills the supervisor of a unit that should have ended, and has not: it is stuck,
+// or somebody has stopped it. Its unit goes with it.
+func (l *Ledger) insist(e *entry, after time.Duration) {
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-e.ended:
+		return
+	case <-l.ctx.Done():
+		return
+	}
+	var trace unit.Trace
+	err := unit.Read(l.root, e.id, unit.TraceSuffix, &trace)
+	if err == nil {
+		l.log.Warn("a supervisor does not end its unit; killing it", "unit", e.id, "pid", trace.Supervisor.PID)
+		_, err = proc.Signal(trace.Supervisor, unix.SIGKILL)
+	}
+	l.warn("cannot kill a supervisor that does not end its unit", e, err)
 }
 
 // Release has a unit forgotten, and killed if it runs.
@@ -396,14 +430,22 @@ func (l *Ledger) change(e *entry, f func(*Report)) {
 	report, released := e.report, e.released
 	l.mu.Unlock()
 	if report.State != Starting {
-		select {
-		case <-e.known:
-		default:
-			close(e.known) // by the one goroutine of the unit
-		}
+		e.say(e.known)
+	}
+	if report.State.final() {
+		e.say(e.ended)
 	}
 	if report != before && !released {
 		l.o.Report(report)
+	}
+}
+
+// say closes a channel of the unit, if it is open. Only what looks after the unit does.
+func (*entry) say(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
 	}
 }
 

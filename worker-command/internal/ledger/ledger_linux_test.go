@@ -250,10 +250,13 @@ func number(t *testing.T, s string) int {
 	return n
 }
 
+// descriptors are what ls says of its own, which has one for the directory.
+const descriptors = "0\n1\n2\n3\n"
+
 func TestUnitRuns(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	s := b.prepare("good", "cat; echo err >&2; exit 3")
+	s := b.prepare("good", "cat; echo err >&2; (exec ls /proc/self/fd) > good.fds; exit 3")
 	if err := os.WriteFile(b.file("good", "stdin"), []byte("in\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -264,6 +267,9 @@ func TestUnitRuns(t *testing.T) {
 	}
 	if out, errs := b.read("good", "stdout"), b.read("good", "stderr"); out != "in\n" || errs != "err\n" {
 		t.Errorf("stdout %q, stderr %q", out, errs)
+	}
+	if fds, err := os.ReadFile(b.file("good", "fds")); err != nil || string(fds) != descriptors {
+		t.Errorf("descriptors of the unit: %q, %v", fds, err)
 	}
 	// A second start of it, whenever it comes, runs nothing.
 	for range 2 {
@@ -302,7 +308,7 @@ func TestPlugsComeAndGo(t *testing.T) {
 	var want string
 	for i := 1; i <= 3; i++ {
 		b.reopen()
-		if r := b.Recover(t.Context(), []string{"long", "unheard-of"}); len(r) != 1 || r[0].State != Running || r[0].Stdout != int64(len(want)) {
+		if r := b.Recover(t.Context(), []string{"long", "unheard-of"}); len(r) != 1 || r[0].State != Running {
 			t.Fatalf("found again: %+v", r)
 		}
 		if err := os.WriteFile(b.file("long", "go"), []byte("word\n"), 0o600); err != nil {
@@ -577,6 +583,30 @@ func TestUnitThatHasNotRunIsForgotten(t *testing.T) {
 	}
 }
 
+// From the moment that something may have run, nothing of the unit runs again.
+func TestUnitThatMayHaveRunIsLost(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	gone := unit.Process{PID: os.Getpid(), Start: 1}
+	for _, id := range []string{"about", "torn-run", "torn-end"} {
+		b.plant(unit.Record{Unit: id, Type: "test", Boot: b.boot, Token: "t"}, &unit.Trace{Supervisor: gone})
+	}
+	for _, name := range []string{"torn-run.run", "torn-end.end"} {
+		if err := os.WriteFile(filepath.Join(b.options.Dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.reopen()
+	for _, id := range []string{"about", "torn-run", "torn-end"} {
+		if r := b.end(id); r.State != Lost {
+			t.Errorf("%s: %+v", id, r)
+		}
+		if r := b.run(b.prepare(id, "echo again")); r.State != Lost || b.read(id, "stdout") != "" {
+			t.Errorf("%s, started again: %+v, %q", id, r, b.read(id, "stdout"))
+		}
+	}
+}
+
 // A supervisor that is killed before it runs anything is replaced.
 func TestSupervisorThatNeverRan(t *testing.T) {
 	t.Parallel()
@@ -671,10 +701,12 @@ func TestFullDisk(t *testing.T) {
 func TestResourceLimits(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	s := b.prepare("limits", `ulimit -n; ulimit -f`)
+	s := b.prepare("limits", `ulimit -n; ulimit -f; exec ls /proc/self/fd`)
 	s.Spec.Limits = []unit.RLimit{{Resource: unix.RLIMIT_NOFILE, Value: 17}, {Resource: unix.RLIMIT_FSIZE, Value: 1 << 20}}
 	b.run(s)
-	if r := b.end("limits"); r.Code != 0 || b.read("limits", "stdout") != "17\n2048\n" {
+	r := b.end("limits")
+	// Nor does it have a descriptor of its supervisor's.
+	if out := b.read("limits", "stdout"); r.Code != 0 || out != "17\n2048\n"+descriptors {
 		t.Errorf("%+v, stdout %q", r, b.read("limits", "stdout"))
 	}
 }
@@ -779,4 +811,27 @@ func (b *bench) prepareAny(id string) Start {
 	s := b.prepare("any", "echo no")
 	s.Spec.Unit = id
 	return s
+}
+
+// A supervisor that somebody has stopped keeps nobody from being told of the others,
+// nor its unit from being ended.
+func TestSupervisorIsStopped(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	pids := b.stubborn("stopped")
+	b.run(b.prepare("other", "sleep 1000"))
+	if was, err := proc.Signal(b.trace("stopped").Supervisor, unix.SIGSTOP); err != nil || !was {
+		t.Fatal(was, err)
+	}
+	b.reopen()
+	if r := b.Recover(t.Context(), []string{"stopped", "other"}); len(r) != 2 || r[0].State != Running || r[0].PID != pids[0] || r[1].State != Running {
+		t.Errorf("%+v", r)
+	}
+	if err := b.Stop("stopped", time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.end("stopped"); r.State != Lost {
+		t.Errorf("the end is %+v", r)
+	}
+	b.gone(pids)
 }

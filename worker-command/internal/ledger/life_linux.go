@@ -62,7 +62,7 @@ func (l *Ledger) live(e *entry, s *starting) {
 	var rescue []*os.File
 	defer func() { closeAll(rescue) }()
 	defer l.reap(e)
-	starts := 0
+	starts, wait := 0, lockRetry
 	for l.ctx.Err() == nil {
 		if s != nil && s.lock != nil {
 			if starts++; starts > maxStarts {
@@ -76,17 +76,23 @@ func (l *Ledger) live(e *entry, s *starting) {
 		}
 		if files := l.follow(e, letGo); files != nil {
 			closeAll(rescue)
-			rescue = files
+			rescue, wait = files, lockRetry
 		}
 		lock, err := l.settle(e, rescue)
 		switch {
 		case errors.Is(err, errForgotten):
 			return
+		case l.ctx.Err() != nil:
+			if lock != nil {
+				lock.Close()
+			}
+			return
 		case err != nil:
 			l.log.Error("cannot find out what has become of a unit", "unit", e.id, "error", err)
 			l.pause(settleRetry)
-		case lock == nil: // it lives
-			l.pause(lockRetry)
+		case lock == nil: // it lives, and is about to end
+			l.pause(wait)
+			wait = min(2*wait, settleRetry)
 		case l.ended(e):
 			lock.Close()
 			return
@@ -141,11 +147,8 @@ func (l *Ledger) forgetUnstarted(e *entry) {
 		l.warn("cannot remove the cgroup of a unit", e, cgroup.Remove(e.record.Cgroup))
 	}
 	l.warn("cannot forget a unit", e, l.forget(e))
-	select {
-	case <-e.known:
-	default:
-		close(e.known)
-	}
+	e.say(e.known)
+	e.say(e.ended)
 }
 
 // spawn starts the supervisor of a unit, which then has its lock.
@@ -207,14 +210,20 @@ func (l *Ledger) spawn(e *entry, s *starting) error {
 
 // specFile is a file in memory, as there are secrets in it.
 func specFile(s *unit.Spec) (*os.File, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > unit.MaxSpec {
+		return nil, fmt.Errorf("arguments and environment are too long: %d bytes, at most %d can be told", len(data), unit.MaxSpec)
+	}
 	fd, err := unix.MemfdCreate("unit", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	f := os.NewFile(uintptr(fd), "unit")
-	err = unit.Encode(f, s)
-	if err == nil {
-		_, err = f.Seek(0, 0)
+	if _, err = f.Write(data); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -353,7 +362,7 @@ func (l *Ledger) settle(e *entry, rescue []*os.File) (*os.File, error) {
 	err := unit.Read(l.root, e.id, unit.EndSuffix, &end)
 	if err == nil {
 		l.conclude(e, end) // its supervisor is about to end; whoever waits need not wait for that
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	} else if !absent(err) {
 		return nil, err
 	}
 	lock, err := l.root.OpenFile(e.id+unit.RecordSuffix, os.O_RDWR, 0)
@@ -367,8 +376,14 @@ func (l *Ledger) settle(e *entry, rescue []*os.File) (*os.File, error) {
 	if err != nil || !locked {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return lock, l.settleLocked(e, rescue)
+	if err := l.settleLocked(e, rescue); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }
+
+// absent tells of an error whether there is no such word: what is damaged says nothing.
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unit.ErrDamaged) }
 
 // settleLocked is for a unit without a supervisor.
 func (l *Ledger) settleLocked(e *entry, rescue []*os.File) error {
@@ -383,14 +398,16 @@ func (l *Ledger) settleLocked(e *entry, rescue []*os.File) error {
 	case err == nil:
 		l.conclude(e, end)
 		return l.cleanUp(e)
-	case !errors.Is(err, fs.ErrNotExist):
+	case !absent(err):
 		return err
 	case errors.Is(traceErr, fs.ErrNotExist):
 		return nil // it has not run
 	case traceErr != nil:
 		l.log.Warn("what ran of a unit cannot be read", "unit", e.id, "error", traceErr)
 	}
-	l.killRest(e, trace)
+	if err := l.killRest(e, trace); err != nil {
+		return err
+	}
 	l.save(e, rescue)
 	if err := l.lose(e, trace, "its supervisor was killed"); err != nil {
 		return err
@@ -439,19 +456,20 @@ func (l *Ledger) cleanUp(e *entry) error {
 }
 
 // killRest kills what is left of a unit whose supervisor is gone, until nothing is
-// found any more.
-func (l *Ledger) killRest(e *entry, trace unit.Trace) {
+// found any more. An error says that it has to be gone on with.
+func (l *Ledger) killRest(e *entry, trace unit.Trace) error {
 	for deadline := time.Now().Add(killTimeout); ; l.pause(lockRetry) {
 		found, err := l.killOnce(e, trace)
 		switch {
+		case l.ctx.Err() != nil:
+			return l.ctx.Err() // the next ledger does
 		case err != nil:
-			l.log.Error("cannot kill what is left of a unit", "unit", e.id, "error", err)
-			return
+			return fmt.Errorf("kill what is left of it: %w", err)
 		case !found:
-			return
-		case time.Now().After(deadline), l.ctx.Err() != nil:
+			return nil
+		case time.Now().After(deadline):
 			l.log.Error("what is left of a unit does not die", "unit", e.id)
-			return
+			return nil
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -50,8 +51,12 @@ func supervise() error {
 	// They stop neither at the plug's end nor at that of its session. (Ignored, they
 	// would be for the unit, too.)
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
-	for fd := unit.SpecFD; fd <= unit.StderrFD; fd++ {
-		unix.CloseOnExec(fd)
+	// The unit gets none of these, nor what somebody has left open for this program's
+	// parents.
+	if unix.CloseRange(unit.SpecFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) != nil { // before Linux 5.11
+		for fd := unit.SpecFD; fd <= unit.StderrFD; fd++ {
+			unix.CloseOnExec(fd)
+		}
 	}
 	s := &supervisor{giveUp: make(chan struct{})}
 	if err := unit.Decode(os.NewFile(unit.SpecFD, "spec"), &s.spec); err != nil {

@@ -2,6 +2,7 @@ package unit
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -52,6 +53,9 @@ const MaxSpec = 8 << 20
 // Encode writes v as JSON.
 func Encode(f io.Writer, v any) error { return json.NewEncoder(f).Encode(v) }
 
+// ErrDamaged says that a file of a unit is not what was written.
+var ErrDamaged = errors.New("it is damaged")
+
 // Decode reads the JSON that f has.
 func Decode(f io.Reader, v any) error {
 	limit := int64(maxFile)
@@ -63,9 +67,12 @@ func Decode(f io.Reader, v any) error {
 		return err
 	}
 	if int64(len(data)) > limit {
-		return fmt.Errorf("it is longer than %d bytes", limit)
+		return fmt.Errorf("%w: it is longer than %d bytes", ErrDamaged, limit)
 	}
-	return json.Unmarshal(data, v)
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return nil
 }
 
 // Told is what a supervisor tells a plug: all of it, every time. With the first one
