@@ -23,6 +23,8 @@ func (h *Host) serveData(ctx context.Context, conn net.Conn, cred socket.Cred, o
 		err = h.serveDial(ctx, conn, cred, o)
 	case wire.TypeAttach:
 		err = h.serveAttach(ctx, conn, cred, o)
+	case wire.TypePBind:
+		err = h.servePackets(ctx, conn, cred, o)
 	default:
 		err = wire.NewError(wire.CodeUnsupported, "%s opens no data connection", o.Type)
 	}

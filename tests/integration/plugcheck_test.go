@@ -32,6 +32,10 @@ func TestOurPlugsConform(t *testing.T) {
 		"link/back-pressure", "link/end-by-medium", "descriptors/one-socket", "descriptors/hand-off-bytes", "descriptors/let-go",
 		"descriptors/refused", "descriptors/outlives", "descriptors/takeover", "descriptors/closed", "descriptors/closed-early", "descriptors/live",
 	}
+	noHandoff := []string{ // what is relayed is not handed over
+		"descriptors/one-socket", "descriptors/hand-off-bytes", "descriptors/let-go", "descriptors/refused", "descriptors/outlives",
+		"descriptors/closed", "descriptors/closed-early", "descriptors/live",
+	}
 	shell := []string{
 		"--work-param", "worktype=sh", "--work-param", "command=sh", "--work-param", "statedir=@DIR@", "--work-type", "sh",
 		"--quick", `echo out; echo err >&2\n`, "--quick-output", `out\n`, "--fails", `exit 3\n`, "--fails-code", "3",
@@ -43,6 +47,7 @@ func TestOurPlugsConform(t *testing.T) {
 	}{
 		"receptor-backend-tcp":    {"link", check.MediumTCP, nil, nil},
 		"receptor-backend-udp":    {"link", check.MediumUDP, noStream, nil},
+		"receptor-backend-ws":     {"link", check.MediumWS, noHandoff, []string{"--dial-param", "address=ws://@ADDR@"}},
 		"receptor-proxy-tcp":      {"stream", check.MediumTCP, nil, nil},
 		"receptor-worker-command": {"worker", check.MediumTCP, nil, shell},
 	} {

@@ -134,6 +134,8 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Logger:            c.log.Named("mesh"),
 		Epoch:             id.epoch,
 		StatelessResetKey: id.resetKey,
+		SigningKey:        id.signKey,
+		TemporaryKey:      !id.kept,
 		Version:           c.o.Version,
 		MaxIdle:           cfg.MaxIdle,
 		RequireTLS:        cfg.NeedTLS,

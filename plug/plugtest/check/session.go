@@ -349,7 +349,7 @@ func drain(s *stand) {
 	if s.datagrams() {
 		s.connect(addr)
 	} else if c, err := net.DialTimeout("tcp", addr, quiet); err == nil {
-		s.own(c)
+		s.overTCP(c, true)
 	}
 	if o, t := s.core.Opening(quiet); o != nil {
 		s.Fatalf("after DRAIN: expected nothing new, got %s", t)
