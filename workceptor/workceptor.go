@@ -145,8 +145,9 @@ func (w *Workceptor) awaitOffer(ctx context.Context, name string) {
 	for {
 		w.mu.Lock()
 		t, more := w.types[name], w.offer
+		known := t != nil && t.offered
 		w.mu.Unlock()
-		if t != nil && t.offered {
+		if known {
 			return
 		}
 		select {
