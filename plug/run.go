@@ -39,6 +39,7 @@ type runner struct {
 	hello   wire.Hello // Takeover is attachLoop's
 	log     hclog.Logger
 	links   links
+	reports *reports // of units of work
 
 	dirty chan struct{} // the state has changed; capacity 1
 	apply sync.Mutex    // held while a configuration is applied
@@ -46,9 +47,10 @@ type runner struct {
 	mu      sync.Mutex
 	items   map[string]*Item
 	binds   map[string]*binding
-	core    *attachment   // nil: none
-	changed chan struct{} // closed when core changes
-	closing bool          // no item is started any more
+	work    map[string]*offered // by type
+	core    *attachment         // nil: none
+	changed chan struct{}       // closed when core changes
+	closing bool                // no item is started any more
 }
 
 // attachment is a session with a core that has told its configuration.
@@ -90,6 +92,8 @@ func Run(ctx context.Context, p *Plug, o Options) error {
 		dirty:   make(chan struct{}, 1),
 		items:   map[string]*Item{},
 		binds:   map[string]*binding{},
+		work:    map[string]*offered{},
+		reports: newReports(),
 		changed: make(chan struct{}),
 	}
 	// The session outlives ctx until the items have stopped, as they have
@@ -202,6 +206,7 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 	})
 	var telling sync.WaitGroup
 	telling.Go(func() { r.tellStatus(a) })
+	telling.Go(func() { r.tellUnits(a) })
 	err = a.session.Run(attached)
 	r.setCore(a, nil)
 	telling.Wait()
@@ -268,6 +273,26 @@ func (r *runner) handle(ctx context.Context, a *attachment, q *session.Request) 
 			return nil, err
 		}
 		return r.accepted(ctx, a, c)
+	case wire.TypeStart:
+		return r.started(ctx, q)
+	case wire.TypeStop:
+		var c wire.Stop
+		if err := q.Decode(&c); err != nil {
+			return nil, err
+		}
+		return nil, r.stopped(ctx, c)
+	case wire.TypeRelease:
+		var c wire.Release
+		if err := q.Decode(&c); err != nil {
+			return nil, err
+		}
+		return nil, r.released(ctx, c.Unit)
+	case wire.TypeRecover:
+		var c wire.Recover
+		if err := q.Decode(&c); err != nil {
+			return nil, err
+		}
+		return r.recovered(ctx, c.Units)
 	case wire.TypeDrain:
 		var d wire.Drain
 		if err := q.Decode(&d); err != nil {

@@ -11,17 +11,21 @@ import (
 
 // Attachment is a worker that is here. Its methods may be called concurrently.
 type Attachment struct {
-	w      *Workceptor
-	worker Worker
-	name   string
-	ctx    context.Context // done when the worker is away
-	cancel context.CancelFunc
+	w       *Workceptor
+	worker  Worker
+	name    string
+	ctx     context.Context // done when the worker is away
+	cancel  context.CancelFunc
+	forgets chan struct{} // a token for each unit that the worker is told to forget
 }
+
+// maxForgets bounds those at a time. Of the others a worker tells again.
+const maxForgets = 64
 
 // Attach takes in a worker, whose name is for people. It gets work of the types that
 // it offers, until Detach.
 func (w *Workceptor) Attach(name string, worker Worker) *Attachment {
-	a := &Attachment{w: w, worker: worker, name: name}
+	a := &Attachment{w: w, worker: worker, name: name, forgets: make(chan struct{}, maxForgets)}
 	a.ctx, a.cancel = context.WithCancel(w.ctx)
 	return a
 }
@@ -50,6 +54,16 @@ func (a *Attachment) Offer(offer WorkType) error {
 	return nil
 }
 
+// Withdraw ends an offer: there is no more work of that type for the worker. The units
+// that it has go on.
+func (a *Attachment) Withdraw(name string) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	if t := a.w.types[name]; t != nil && t.worker == a {
+		t.worker, t.offered = nil, false
+	}
+}
+
 // Detach ends an attachment. The units that the worker has go on.
 func (a *Attachment) Detach() {
 	a.cancel()
@@ -64,7 +78,8 @@ func (a *Attachment) Detach() {
 
 // Report takes what the worker tells of a unit. Units that are not there any more
 // are released at the worker: so it may tell of all that it has when it attaches.
-func (a *Attachment) Report(r Report) { a.w.report(a, r) }
+// An error says that the worker cannot tell this.
+func (a *Attachment) Report(r Report) error { return a.w.report(a, r) }
 
 // attachment is the worker of a type, or nil.
 func (w *Workceptor) attachment(typ string) *Attachment {
@@ -99,7 +114,7 @@ func (w *Workceptor) recover(a *Attachment, ids []string) {
 	told := make(map[string]bool)
 	for _, r := range reports {
 		told[r.Unit] = true
-		w.report(a, r)
+		w.take(a, r)
 	}
 	for _, k := range known {
 		if !told[k.Unit] {
@@ -122,18 +137,26 @@ func (w *Workceptor) forgotten(id string) {
 	}
 }
 
+// take is report for an answer of the worker's.
+func (w *Workceptor) take(a *Attachment, r Report) {
+	if err := w.report(a, r); err != nil {
+		w.log.Warn("what a worker tells of a unit is not taken", "worker", a.name, "error", err)
+	}
+}
+
 // report takes what a worker tells of a unit.
-func (w *Workceptor) report(a *Attachment, r Report) {
+func (w *Workceptor) report(a *Attachment, r Report) error {
 	u, err := w.store.Get(r.Unit)
 	switch {
 	case gone(err):
-		w.forget(a, r.Unit)
-		return
+		w.forgetTold(a, r.Unit)
+		return nil
+	case err != nil:
+		return err
 	case w.attachment(u.Spec.WorkType) != a:
-		w.log.Warn("a worker tells of a unit that is not its own", "worker", a.name, "unit", r.Unit)
-		return
+		return fmt.Errorf("unit %s is not of a type that this worker offers", r.Unit)
 	case u.State.Final():
-		return // old news
+		return nil // old news
 	}
 	switch r.State {
 	case ReportStarting:
@@ -147,8 +170,9 @@ func (w *Workceptor) report(a *Attachment, r Report) {
 	case ReportRefused:
 		w.happen(u.ID, state.Event{Kind: state.Refused, Reason: r.Reason})
 	default:
-		w.log.Warn("a worker tells of a unit what makes no sense", "worker", a.name, "unit", r.Unit, "state", string(r.State))
+		return fmt.Errorf("unit %s: unknown state %q", r.Unit, r.State)
 	}
+	return nil
 }
 
 // runs notes that a unit runs, and how far its output has got.

@@ -141,13 +141,29 @@ func (w *Workceptor) releaseEnded(id string) {
 	}
 }
 
+// forgetTold has a worker forget a unit that it tells of and that is gone. It may tell
+// of any number.
+func (w *Workceptor) forgetTold(a *Attachment, id string) {
+	select {
+	case a.forgets <- struct{}{}:
+	default:
+		return // it will tell of this one again
+	}
+	w.task(func() {
+		defer func() { <-a.forgets }()
+		w.tellForget(a, id)
+	})
+}
+
 // forget has a worker forget a unit.
 func (w *Workceptor) forget(a *Attachment, id string) {
-	w.task(func() {
-		ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
-		defer cancel()
-		if err := a.worker.Release(ctx, id); err != nil && a.ctx.Err() == nil {
-			w.log.Warn("a worker did not release a unit; it will when it tells of it again", "worker", a.name, "unit", id, "error", err)
-		}
-	})
+	w.task(func() { w.tellForget(a, id) })
+}
+
+func (w *Workceptor) tellForget(a *Attachment, id string) {
+	ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
+	defer cancel()
+	if err := a.worker.Release(ctx, id); err != nil && a.ctx.Err() == nil {
+		w.log.Warn("a worker did not release a unit; it will when it tells of it again", "worker", a.name, "unit", id, "error", err)
+	}
 }

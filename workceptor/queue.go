@@ -89,7 +89,7 @@ func (w *Workceptor) start(a *Attachment, typ, id string) {
 	switch {
 	case err == nil:
 		report.Unit = id
-		w.report(a, report)
+		w.take(a, report)
 	case errors.Is(err, ErrUnavailable), ctx.Err() != nil:
 		w.log.Warn("a worker did not say whether it has started a unit", "unit", id, "worker", a.name, "error", err)
 		w.askLater(a, id)

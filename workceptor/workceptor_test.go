@@ -542,8 +542,12 @@ func TestWorkersKeepToTheirTypes(t *testing.T) {
 	if err := other.Offer(workceptor.WorkType{Name: "echo"}); err == nil || !strings.Contains(err.Error(), "offered by test") {
 		t.Errorf("two workers offer a type: %v", err)
 	}
-	other.Report(workceptor.Report{Unit: u.ID, State: workceptor.ReportExited})
-	other.Report(workceptor.Report{Unit: "../etc/x", State: workceptor.ReportExited})
+	if err := other.Report(workceptor.Report{Unit: u.ID, State: workceptor.ReportExited}); err == nil {
+		t.Error("a worker may tell of a unit that is not its own")
+	}
+	if err := other.Report(workceptor.Report{Unit: "../etc/x", State: workceptor.ReportExited}); err != nil {
+		t.Errorf("of a unit that there is not: %v", err)
+	}
 	if s, err := n.Get(u.ID); err != nil || s.State != workceptor.Running {
 		t.Errorf("%s, %v", s.State, err)
 	}

@@ -88,6 +88,7 @@ func (h *Host) attach(cred socket.Cred, o *session.Opening, conn net.Conn) (*gue
 		w.Features = []string{wire.FeatureFDPass}
 	}
 	g.inherit()
+	g.attachWorker()
 	h.guests = append(h.guests, g)
 	h.resolve()
 	return g, w, nil
@@ -102,6 +103,7 @@ func (h *Host) detach(g *guest) {
 	h.guests = slices.DeleteFunc(h.guests, func(o *guest) bool { return o == g })
 	h.orphanBinds(g)
 	h.orphanKept(g)
+	g.detachWorker()
 	h.resolve()
 }
 
@@ -113,6 +115,7 @@ func (g *guest) giveWay() {
 	g.superseded, g.draining = true, true
 	g.kinds = nil
 	h.orphanBinds(g)
+	g.detachWorker()
 	h.wg.Add(1)
 	go func() {
 		defer h.wg.Done()
@@ -134,8 +137,13 @@ func (g *guest) giveWay() {
 func (g *guest) replaced() bool { return g.gone || g.superseded }
 
 // servedVersions are the versions of the roles that this core serves.
-func servedVersions(role string) []int {
+func (h *Host) servedVersions(role string) []int {
 	switch role {
+	case wire.RoleWorker:
+		if h.workers == nil {
+			return nil
+		}
+		return []int{1}
 	case wire.RoleLink, wire.RoleStream, wire.RoleObserve:
 		return []int{1}
 	default:
@@ -152,7 +160,7 @@ func (g *guest) grantRoles() []wire.RoleGrant {
 			continue
 		}
 		grant := wire.RoleGrant{Role: clip(r.Role)}
-		ours := servedVersions(r.Role)
+		ours := g.host.servedVersions(r.Role)
 		_, allowed := g.rule.allowsRole(r.Role)
 		for _, v := range r.Versions {
 			if slices.Contains(ours, v) && v > grant.Version {

@@ -48,6 +48,7 @@ type guest struct {
 	objects    map[string]int             // open, by role
 	pending    map[string]int             // opens, by item or bind
 	opens      int                        // pending, in all
+	worker     *worker                    // nil: the role is not granted
 }
 
 // refusal is what a plug said about an item with those parameters.
@@ -149,6 +150,10 @@ func (g *guest) handle(ctx context.Context, r *session.Request) (resp any, err e
 		return g.take(r)
 	case wire.TypeUnbind:
 		return nil, g.unbind(r)
+	case wire.TypeWorkType:
+		return nil, g.workType(r)
+	case wire.TypeUnit:
+		return nil, g.units(r)
 	case wire.TypeLook:
 		return g.look()
 	default:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/mtls"
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -30,6 +31,7 @@ type Config struct {
 	CoreKinds []string        // kinds that no plug may claim
 	NoHandoff bool            // plugs relay all bytes: no socket is taken over
 	TLS       *mtls.Set       // the profiles that items may name; nil: none
+	Workers   plug.WorkerHost // who has work for workers; nil: the role is not served
 	Digest    string          // of the node's configuration, for observers; empty: none
 }
 
@@ -44,6 +46,7 @@ type Host struct {
 	noHandoff bool
 	tls       *mtls.Set
 	digest    string
+	workers   plug.WorkerHost
 
 	ctx    context.Context // ends with Close; owns all goroutines
 	cancel context.CancelFunc
@@ -86,6 +89,7 @@ func New(c Config) (*Host, error) {
 		noHandoff: c.NoHandoff,
 		tls:       c.TLS,
 		digest:    c.Digest,
+		workers:   c.Workers,
 		handed:    make(map[string]*handed),
 		binds:     make(map[bindKey]*bind),
 		offers:    make(map[string]*offer),

@@ -51,6 +51,7 @@ type item struct {
 	params    json.RawMessage
 	link      netceptor.LinkConfig // role link: the policy parameters
 	tls       itemTLS
+	work      workPolicy // role worker: the policy parameters
 }
 
 // SetItems replaces the configuration; plugs get what changed. It copies the
@@ -108,6 +109,7 @@ func (h *Host) resolve() {
 			continue // it finishes what it has, and would drop it with its items
 		}
 		g.want(sets[g])
+		g.reoffer()
 		maps.DeleteFunc(g.refused, func(id string, _ refusal) bool { return first[id] == nil || first[id].owner != g })
 	}
 	h.endOrphans(first)
@@ -127,7 +129,7 @@ func (h *Host) claims(kind string) *guest {
 
 // match finds the owner of the item and checks the item against its schema.
 func (it *item) match(h *Host) {
-	it.owner, it.kind, it.params, it.mistake, it.link, it.tls = nil, nil, nil, "", netceptor.LinkConfig{}, itemTLS{}
+	it.owner, it.kind, it.params, it.mistake, it.link, it.tls, it.work = nil, nil, nil, "", netceptor.LinkConfig{}, itemTLS{}, workPolicy{}
 	it.id = it.raw.Label
 	if it.id == "" {
 		it.id = strings.ToLower(it.raw.Kind)
@@ -144,6 +146,10 @@ func (it *item) match(h *Host) {
 	it.id = schema.Identity(it.kind, values)
 	it.link = takePolicy(it.kind, values)
 	var err error
+	if it.work, err = takeWorkPolicy(it.kind, values); err != nil {
+		it.mistake = it.name() + ": " + err.Error()
+		return
+	}
 	if it.tls, err = h.takeTLS(it.kind, values); err != nil {
 		it.mistake = it.name() + ": " + err.Error()
 		return

@@ -30,6 +30,9 @@ const (
 	// and may be advertised. Beyond: limit.
 	maxBinds = 256
 
+	// maxWorkTypes bounds the types of work of a session. Beyond: limit.
+	maxWorkTypes = 256
+
 	// maxTags bounds the tags of a service, in bytes: an advertisement goes to every
 	// node of the mesh. Beyond: limit.
 	maxTags = 8 << 10

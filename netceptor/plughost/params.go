@@ -2,6 +2,7 @@ package plughost
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -25,11 +26,22 @@ const dirIn = "in"
 
 // PolicyParams are the parameters that the core adds to each kind of a role,
 // and reads itself: for links cost, nodecost (accepting kinds only) and
-// allowedpeers.
+// allowedpeers, for workers verifysignature and maxconcurrent.
 func PolicyParams(k wire.Kind) []wire.Param {
-	if k.Role != wire.RoleLink {
+	switch k.Role {
+	case wire.RoleLink:
+		return linkParams(k)
+	case wire.RoleWorker:
+		return []wire.Param{
+			{Name: paramVerifySignature, Type: schema.TypeBool, Help: "take only work that is signed"},
+			{Name: paramMaxConcurrent, Type: schema.TypeInt, Help: "units that run at a time, others wait in a queue (default: no limit)"},
+		}
+	default:
 		return nil
 	}
+}
+
+func linkParams(k wire.Kind) []wire.Param {
 	params := []wire.Param{
 		{Name: paramCost, Type: schema.TypeCost, Default: 1.0, Help: "cost of the links"},
 		{Name: paramAllowedPeers, Type: schema.TypeList, Help: "node IDs that may be at the other end (default: any)"},
@@ -74,6 +86,22 @@ func takePolicy(k *wire.Kind, v schema.Values) netceptor.LinkConfig {
 	delete(v, paramAllowedPeers)
 	delete(v, paramNodeCost)
 	return c
+}
+
+// takeWorkPolicy removes the policy parameters of a worker from v and returns what
+// they say; the rest is for the plug.
+func takeWorkPolicy(k *wire.Kind, v schema.Values) (p workPolicy, err error) {
+	if k.Role != wire.RoleWorker {
+		return p, nil
+	}
+	p.secure, _ = v[paramVerifySignature].(bool)
+	n, _ := v[paramMaxConcurrent].(int64)
+	if p.maxConcurrent = int(n); n < 0 || n > math.MaxInt32 {
+		return p, fmt.Errorf("parameter %s: %d, expected a number of units, or 0 for no limit", paramMaxConcurrent, n)
+	}
+	delete(v, paramVerifySignature)
+	delete(v, paramMaxConcurrent)
+	return p, nil
 }
 
 // itemTLS is the TLS that the core speaks for an item: on its links, or on its

@@ -33,9 +33,10 @@ type Rule struct {
 
 // RoleRule narrows a role.
 type RoleRule struct {
-	Max  int      // objects at once in a session; 0: the host's limit
-	Dial []string // role stream: "node/service" patterns; empty: all
-	Bind []string // role stream: service patterns; empty: all
+	Max   int      // objects at once in a session; 0: the host's limit
+	Dial  []string // role stream: "node/service" patterns; empty: all
+	Bind  []string // role stream: service patterns; empty: all
+	Types []string // role worker: patterns for types of work; empty: all
 }
 
 // Validate names the rule and the field that is wrong. That a user or group
@@ -68,6 +69,12 @@ func (r *Rule) validate() error {
 			return fmt.Errorf("roles.%s.dial: only the role stream dials", name)
 		}
 		if err := checkPatterns("roles."+name+".bind", role.Bind); err != nil {
+			return err
+		}
+		if name != wire.RoleWorker && len(role.Types) > 0 {
+			return fmt.Errorf("roles.%s.types: only the role worker has types of work", name)
+		}
+		if err := checkPatterns("roles."+name+".types", role.Types); err != nil {
 			return err
 		}
 		for _, d := range role.Dial {
@@ -213,6 +220,10 @@ func (r RoleRule) allowsDial(node, service string) bool {
 
 func (r RoleRule) allowsBind(service string) bool {
 	return len(r.Bind) == 0 || slices.ContainsFunc(r.Bind, func(p string) bool { return matches(p, service) })
+}
+
+func (r RoleRule) allowsType(name string) bool {
+	return len(r.Types) == 0 || slices.ContainsFunc(r.Types, func(p string) bool { return matches(p, name) })
 }
 
 // matchAny is matches, where an empty pattern matches everything.

@@ -41,7 +41,19 @@ var bodies = map[string]struct {
 	"accepted":      {`{}`, &wire.Accepted{}},
 	"attach":        {`{"session":"s","object":"o"}`, &wire.Attach{}},
 	"reset":         {`{"code":"refused","msg":"m"}`, &wire.Reset{}},
-	"error":         {`{"code":"version","msg":"m","class":"never","path":"p","majors":[1],"retry_after_ms":5}`, &wire.Error{}},
+	"worktype":      {`{"type":"t","item":"i","slots":2,"params":true}`, &wire.WorkType{}},
+	"start":         {`{"unit":"u","type":"t","item":"i","params":{"a":"b"},"merged":true}`, &wire.Start{}},
+	"unit": {
+		`{"unit":"u","state":"exited","pid":1,"detail":"d","handle":{"a":1},"exit":{"code":1,"signal":"SIGKILL","oom_killed":true},` +
+			`"reason":"r","out_bytes":1,"err_bytes":2}`,
+		&wire.Unit{},
+	},
+	"units":     {`{"units":[{"unit":"u","state":"running","pid":1}]}`, &wire.Units{}},
+	"stop":      {`{"unit":"u","grace_ms":1}`, &wire.Stop{}},
+	"release":   {`{"unit":"u"}`, &wire.Release{}},
+	"recover":   {`{"units":[{"unit":"u","handle":{"a":1}}]}`, &wire.Recover{}},
+	"recovered": {`{"units":[{"unit":"u","state":"lost"}]}`, &wire.Recovered{}},
+	"error":     {`{"code":"version","msg":"m","class":"never","path":"p","majors":[1],"retry_after_ms":5}`, &wire.Error{}},
 }
 
 // The names of fields are the protocol: a renamed one is seen here.

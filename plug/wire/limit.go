@@ -38,6 +38,11 @@ const (
 	// reader takes with one read.
 	RecordCoalesce = 64 << 10
 
+	// MaxHandle bounds what a worker has the core keep of a unit, and MaxUnits the
+	// units of a UNIT or RECOVER: with both a body stays below MaxBody.
+	MaxHandle = 4 << 10
+	MaxUnits  = 128
+
 	// MaxReset bounds the payload of a RESET record, which a reader must hold whole.
 	MaxReset = 4 << 10
 )

@@ -88,7 +88,7 @@ var mayImport = []struct {
 	{"netceptor/plughost", []string{"netceptor", "plug"}, "the mesh knows no backend, proxy or command"},
 	{"backend-tcp", []string{"backend-tcp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"proxy-tcp", []string{"proxy-tcp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
-	{"workceptor", []string{"workceptor"}, "units of work are a library without a mesh: it names the few calls that it needs, and cmd joins them"},
+	{"workceptor", []string{"workceptor", "plug"}, "units of work are a library without a mesh: it names the few calls that it needs, and cmd joins them; workers come as plugs"},
 	{"cmd", []string{"cmd", "netceptor", "plug", "workceptor"}, "the core and the launcher have no backend and no proxy in them: those are programs of their own"},
 	{"example", []string{"example", "backend-tcp", "proxy-tcp", "netceptor", "plug"}, "an example is built of what users have"},
 	{"tests", []string{""}, ""},

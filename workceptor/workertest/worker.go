@@ -54,7 +54,9 @@ func (k *Worker) Attach(w *workceptor.Workceptor, types ...workceptor.WorkType) 
 		}
 	}
 	for _, r := range k.reports() {
-		a.Report(r)
+		if err := a.Report(r); err != nil {
+			return nil, err
+		}
 	}
 	return a, nil
 }
@@ -173,7 +175,7 @@ func (u *Unit) update(f func(*workceptor.Report)) {
 	r, to := u.report, u.worker.to
 	u.worker.mu.Unlock()
 	if to != nil {
-		to.Report(r)
+		_ = to.Report(r) // of a type that was withdrawn nobody wants to know
 	}
 }
 

@@ -309,9 +309,10 @@ type rule struct {
 }
 
 type roleRule struct {
-	Max  int      `json:"max"`
-	Dial []string `json:"dial"`
-	Bind []string `json:"bind"`
+	Max   int      `json:"max"`
+	Dial  []string `json:"dial"`
+	Bind  []string `json:"bind"`
+	Types []string `json:"types"`
 }
 
 // name is a user or group: a name, or a number with quotes or without.

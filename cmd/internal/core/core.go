@@ -142,6 +142,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make node %s: %w", cfg.NodeID, err)
 	}
+	c.openWork()
 	c.host, err = plughost.New(plughost.Config{
 		Node:      c.node,
 		Logger:    c.log.Named("plugs"),
@@ -149,6 +150,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Policy:    cfg.Plugs.Policy,
 		CoreKinds: config.Names(),
 		TLS:       c.tls,
+		Workers:   c.workers(),
 		Digest:    c.o.Digest,
 	})
 	if err != nil {
@@ -156,7 +158,9 @@ func (c *Core) makeNode(ctx context.Context) error {
 	}
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
 	c.control.Register(control.NodeCommands(c.node, c.tls, c.status)...)
-	c.openWork()
+	if c.work != nil {
+		c.control.Register(WorkCommand(c.work.Command()))
+	}
 	return nil
 }
 

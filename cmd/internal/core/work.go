@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/workceptor"
 )
 
@@ -27,7 +28,14 @@ func (c *Core) openWork() {
 		return
 	}
 	c.work = w
-	c.control.Register(WorkCommand(w.Command()))
+}
+
+// workers is who has work for plugs; nil: nobody.
+func (c *Core) workers() plug.WorkerHost {
+	if c.work == nil {
+		return nil
+	}
+	return c.work.Plugs()
 }
 
 // closeWork closes the units. Whoever uses them has ended.
