@@ -34,6 +34,9 @@ func (w *Workceptor) Attach(name string, worker Worker) *Attachment {
 // from before. Another offer of the same type changes its slots and the rest.
 func (a *Attachment) Offer(offer WorkType) error {
 	w := a.w
+	if _, remote := a.worker.(*remoteNode); state.IsRemotePlace(offer.Name) != remote {
+		return fmt.Errorf("%q is no name for a type of work", offer.Name)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := w.workType(offer.Name)
@@ -153,19 +156,22 @@ func (w *Workceptor) report(a *Attachment, r Report) error {
 		return nil
 	case err != nil:
 		return err
-	case w.attachment(u.Spec.WorkType) != a:
+	case w.attachment(u.Spec.Place()) != a:
 		return fmt.Errorf("unit %s is not of a type that this worker offers", r.Unit)
 	case u.State.Final():
 		return nil // old news
 	}
 	switch r.State {
 	case ReportStarting:
-		if r.Detail != "" {
-			w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: r.Detail})
+		if r.Detail != "" || len(r.Handle) > 0 {
+			w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: r.Detail, Handle: r.Handle})
+		}
+		if u.CancelAsked && u.Spec.Remote != nil {
+			w.stop(a, u.ID) // it may wait there for long
 		}
 	case ReportRunning:
 		w.runs(a, u, r)
-	case ReportExited, ReportLost:
+	case ReportExited, ReportLost, reportWithdrawn:
 		w.end(u, r)
 	case ReportRefused:
 		w.happen(u.ID, state.Event{Kind: state.Refused, Reason: r.Reason})
@@ -210,6 +216,8 @@ func (w *Workceptor) end(u store.Unit, r Report) {
 		e := state.Event{Kind: state.Exited, Exit: r.Exit, Reason: r.Reason}
 		if r.State == ReportLost {
 			e.Kind = state.Vanished
+		} else if r.State == reportWithdrawn {
+			e.Kind = state.Withdrawn
 		}
 		var err error
 		if e.Stdout, err = w.store.Measure(u.ID, store.Stdout); err == nil && !u.Spec.Merged {
@@ -235,7 +243,10 @@ func (w *Workceptor) happen(id string, e state.Event) (u store.Unit, ok bool) {
 	}
 	if u.State.Final() {
 		w.forgetLive(id)
-		w.free(u.Spec.WorkType, id)
+		w.free(u.Spec.Place(), id)
+		if u.Spec.Remote != nil {
+			w.disown(u)
+		}
 		if u.ReleaseAsked {
 			w.task(func() { w.releaseEnded(id) })
 		}

@@ -55,7 +55,7 @@ func commandError(err error) *CommandError {
 	}
 	code := CodeInternal
 	switch {
-	case errors.Is(err, ErrUnknownUnit), errors.Is(err, ErrUnknownType):
+	case errors.Is(err, ErrUnknownUnit), errors.Is(err, ErrUnknownType), errors.Is(err, ErrUnknownNode):
 		code = CodeNotFound
 	case errors.Is(err, ErrReleased):
 		code = CodeGone

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/frame"
@@ -28,6 +30,14 @@ type ownArgs struct {
 	Stderr *int64 `json:"stderr"`
 	Since  uint64 `json:"since"`
 	Force  bool   `json:"force"`
+
+	Submissions string `json:"submissions"` // watch: only those that begin like that
+
+	// About another node: see Request. Durations are those of Go.
+	TLSClient    string `json:"tlsclient"`
+	TTL          string `json:"ttl"`
+	OnDisconnect string `json:"on_disconnect"` // wait or fail
+	Disconnect   string `json:"disconnect_time"`
 
 	Signature string `json:"signature"`
 }
@@ -52,7 +62,7 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	case "submit":
 		return nil, c.ownSubmit(ctx, s, a)
 	case "list":
-		return map[string]any{"units": c.w.List(), "types": c.w.WorkTypes()}, nil
+		return map[string]any{"units": c.w.List(), "types": c.w.WorkTypes(), "nodes": c.w.Nodes()}, nil
 	case "watch":
 		return nil, c.ownWatch(ctx, a, emit)
 	case "status", "results", "cancel", "release":
@@ -85,13 +95,14 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 
 // ownSubmit takes a payload in frames: one that is cut off never looks whole.
 func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
-	if a.Node != "" && !c.isLocal(a.Node) {
-		return fmt.Errorf("%w: work for other nodes is not taken here yet", ErrInvalid)
+	r, err := c.ownRequest(a)
+	if err != nil {
+		return err
 	}
 	if err := c.authorizeType(s, a.Type, a.Signature); err != nil {
 		return err
 	}
-	unit, err := c.w.Submit(Request{Type: a.Type, Params: a.Params, Submission: a.Submission, Merged: a.Merged})
+	unit, err := c.w.Submit(r)
 	if err != nil {
 		return err
 	}
@@ -117,6 +128,49 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	}
 	sendEnd(conn, map[string]any{"unit": u.Brief()})
 	return nil
+}
+
+// ownRequest is what is asked for.
+func (c *Command) ownRequest(a ownArgs) (Request, error) {
+	r := Request{Type: a.Type, Params: a.Params, Submission: a.Submission, Merged: a.Merged}
+	if a.Node == "" || c.isLocal(a.Node) {
+		if a.TTL != "" || a.OnDisconnect != "" || a.Disconnect != "" {
+			return r, fmt.Errorf("%w: ttl, on_disconnect and disconnect_time are for work on other nodes", ErrInvalid)
+		}
+		return r, nil
+	}
+	r.Node, r.TLSClient = a.Node, a.TLSClient
+	var err error
+	if r.TTL, err = duration("ttl", a.TTL); err != nil {
+		return r, err
+	}
+	switch {
+	case a.OnDisconnect == "fail" && a.Disconnect == "":
+		r.Disconnect = defaultDisconnect
+	case a.OnDisconnect == "fail":
+		r.Disconnect, err = duration("disconnect_time", a.Disconnect)
+	case a.OnDisconnect != "" && a.OnDisconnect != "wait":
+		err = fmt.Errorf("%w: on_disconnect is %.40q, not wait or fail", ErrInvalid, a.OnDisconnect)
+	case a.Disconnect != "":
+		err = fmt.Errorf("%w: disconnect_time is for on_disconnect fail", ErrInvalid)
+	}
+	return r, err
+}
+
+// defaultDisconnect is how long a node may be away if that is to fail the unit and
+// nobody says when: longer than a restart takes.
+const defaultDisconnect = 10 * time.Minute
+
+// duration parses an argument; empty is 0.
+func duration(name, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%w: %s is %.40q, not a duration such as 90s or 1h30m", ErrInvalid, name, text)
+	}
+	return d, nil
 }
 
 // receiveFrames copies a payload up to its end.
@@ -194,15 +248,20 @@ func (c *Command) ownWatch(ctx context.Context, a ownArgs, emit func(any) error)
 		Units []Status `json:"units"`
 	}
 	seq := a.Since
+	if a.Submissions != "" { // so that the client knows that it is listened to
+		if err := emit(event{seq, []Status{}}); err != nil {
+			return err
+		}
+	}
 	for {
 		beat, cancel := context.WithTimeout(ctx, watchHeartbeat)
 		err := c.w.Watch(beat, seq, func(changed []Status, next uint64) error {
 			seq = next
-			if a.Unit != "" {
-				changed = only(changed, a.Unit)
-				if len(changed) == 0 {
-					return nil
-				}
+			changed = slices.DeleteFunc(changed, func(u Status) bool {
+				return a.Unit != "" && u.ID != a.Unit || !strings.HasPrefix(u.Submission, a.Submissions)
+			})
+			if len(changed) == 0 {
+				return nil
 			}
 			return emit(event{seq, changed})
 		})
@@ -214,15 +273,4 @@ func (c *Command) ownWatch(ctx context.Context, a ownArgs, emit func(any) error)
 			return err
 		}
 	}
-}
-
-// only returns the units with an ID.
-func only(units []Status, id string) []Status {
-	var some []Status
-	for _, u := range units {
-		if u.ID == id {
-			some = append(some, u)
-		}
-	}
-	return some
 }

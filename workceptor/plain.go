@@ -22,6 +22,7 @@ type plainRequest struct {
 	params    map[string]string
 	signature string
 	ttl       string
+	tlsClient string
 	start     int64
 }
 
@@ -164,7 +165,9 @@ func (r *plainRequest) submitKeys(keys map[string]json.RawMessage) (err error) {
 			return fmt.Errorf("submit parameters must all be strings and %s is not", key)
 		}
 		switch key {
-		case "subcommand", "node", "worktype", "tlsclient", "signwork": // the last two are about the way to other nodes
+		case "subcommand", "node", "worktype", "signwork":
+		case "tlsclient":
+			r.tlsClient = v
 		case "ttl":
 			r.ttl = v
 		case "signature":
@@ -206,16 +209,22 @@ func startKey(keys map[string]json.RawMessage) (int64, error) {
 
 // plainSubmit holds the dialogue of a submit.
 func (c *Command) plainSubmit(ctx context.Context, s Session, r plainRequest) error {
-	switch {
-	case !c.isLocal(r.node):
-		return errors.New("work for other nodes is not taken here yet")
-	case r.ttl != "":
-		return errors.New("ttl option is intended for remote work only")
+	request := Request{Type: r.typ, Params: r.params, Merged: true}
+	if c.isLocal(r.node) {
+		if r.ttl != "" {
+			return errors.New("ttl option is intended for remote work only")
+		}
+	} else {
+		request.Node, request.TLSClient = r.node, r.tlsClient
+		var err error
+		if request.TTL, err = duration("ttl", r.ttl); err != nil {
+			return plainText(err)
+		}
 	}
 	if err := c.authorizeType(s, r.typ, r.signature); err != nil {
 		return err
 	}
-	unit, err := c.w.Submit(Request{Type: r.typ, Params: r.params, Merged: true})
+	unit, err := c.w.Submit(request)
 	if err != nil {
 		return plainText(err)
 	}

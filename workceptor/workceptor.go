@@ -21,6 +21,9 @@ type Config struct {
 	NodeID string       // of this node
 	Logger hclog.Logger // nil: none
 
+	// Mesh is the other nodes; nil: units are run here only.
+	Mesh Mesh
+
 	// Retention is how long ended units are kept that nobody releases. The zero
 	// value keeps them for ever.
 	Retention Retention
@@ -72,9 +75,13 @@ type Workceptor struct {
 	closed bool
 	tasks  sync.WaitGroup
 
-	mu    sync.Mutex
-	types map[string]*workType
-	live  map[string]*liveUnit
+	submitter string // names us to other nodes
+
+	mu      sync.Mutex
+	types   map[string]*workType
+	live    map[string]*liveUnit
+	remotes map[string]*remoteNode // by place
+	wanted  map[string]string      // submissions to other nodes: the unit that has not ended
 }
 
 // workType is a type of work: one that was offered, or that there are units of.
@@ -111,6 +118,10 @@ func New(c Config) (*Workceptor, error) {
 	w := &Workceptor{
 		c: c, log: c.Logger, dir: dir, store: s,
 		types: make(map[string]*workType), live: make(map[string]*liveUnit),
+		remotes: make(map[string]*remoteNode), wanted: make(map[string]string),
+	}
+	if w.submitter, err = loadSubmitter(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the units' directory: %w", err), s.Close(), dir.Close())
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w, nil
@@ -122,8 +133,19 @@ func (w *Workceptor) Start() error {
 	all := w.store.List()
 	slices.SortFunc(all, func(a, b store.Unit) int { return a.Spec.Created.Compare(b.Spec.Created) })
 	w.task(func() { w.store.Run(w.ctx) })
+	for _, u := range all { // of all before any node is asked what it has
+		if u.Spec.Remote != nil && !u.State.Final() {
+			w.wanted[u.Spec.Remote.Submission] = u.ID
+		}
+	}
 	for _, u := range all {
+		if u.Spec.Remote != nil && w.c.Mesh != nil {
+			w.bringBackRemote(u)
+		}
 		w.bringBack(u)
+	}
+	for _, n := range w.remotes { // nobody else is here yet
+		n.begin()
 	}
 	w.task(w.expire)
 	return nil
@@ -144,10 +166,10 @@ func (w *Workceptor) bringBack(u store.Unit) {
 		w.task(func() { w.happen(u.ID, state.Event{Kind: state.Abandoned, Reason: "Pending at restart"}) })
 	case u.Phase == state.Receiving:
 	case u.Phase == state.Queued:
-		t := w.workType(u.Spec.WorkType)
+		t := w.workType(u.Spec.Place())
 		t.queue = append(t.queue, u.ID)
 	default: // Starting, Running
-		w.workType(u.Spec.WorkType).busy[u.ID] = struct{}{}
+		w.workType(u.Spec.Place()).busy[u.ID] = struct{}{}
 	}
 }
 

@@ -57,6 +57,8 @@ type args struct {
 	Stderr int64  `json:"stderr,omitempty"`
 	Since  uint64 `json:"since,omitempty"`
 	Force  bool   `json:"force,omitempty"`
+
+	Submissions string `json:"submissions,omitempty"`
 }
 
 // Listing is all units of a node, the one that changed last at the end, and the types

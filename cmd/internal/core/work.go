@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"path/filepath"
 
+	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/workceptor"
 )
@@ -22,6 +26,7 @@ func (c *Core) openWork() {
 		Dir:    filepath.Join(cfg.DataDir, cfg.NodeDir(), unitsDir),
 		NodeID: cfg.NodeID,
 		Logger: c.log.Named("work"),
+		Mesh:   WorkMesh(c.node, c.tls),
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)
@@ -61,4 +66,39 @@ func WorkCommand(work *workceptor.Command) control.Command {
 			return result, err
 		},
 	}
+}
+
+// controlService is where other nodes are asked to run units, as with legacy nodes.
+const controlService = "control"
+
+// WorkMesh joins a node, and the TLS profiles for the way to others, to its units.
+func WorkMesh(n *netceptor.Node, tls *mtls.Set) workceptor.Mesh { return workMesh{n, tls} }
+
+type workMesh struct {
+	node *netceptor.Node
+	tls  *mtls.Set
+}
+
+// Dial implements workceptor.Mesh.
+func (m workMesh) Dial(ctx context.Context, node, tlsClient string) (io.ReadWriteCloser, error) {
+	return control.ForNode(m.node, m.tls).Dial(ctx, node, controlService, tlsClient)
+}
+
+// Check implements workceptor.Mesh.
+func (m workMesh) Check(node, tlsClient string) error {
+	if _, err := m.tls.Client(tlsClient); err != nil {
+		return fmt.Errorf("%w %s", control.ErrTLSClient, tlsClient)
+	}
+	if len(m.node.Explain(node, controlService).Path) == 0 {
+		return fmt.Errorf("%w %s", workceptor.ErrUnknownNode, node)
+	}
+	return nil
+}
+
+// Await implements workceptor.Mesh.
+func (m workMesh) Await(ctx context.Context, node string, reachable bool) error {
+	return m.node.WaitFor(ctx, func(s netceptor.Status) bool {
+		_, is := s.RoutingTable[node]
+		return is == reachable
+	})
 }
