@@ -15,6 +15,8 @@ type Mesh interface {
 	// Check tells why a Dial could not be: ErrUnknownNode if only because there is no
 	// way to the node now.
 	Check(node, tlsClient string) error
+	// Ours tells whether a node speaks our own form of the conversation.
+	Ours(node string) bool
 	// Await returns when there is a way to the node, or none, as wanted, or with an
 	// error when ctx is done.
 	Await(ctx context.Context, node string, reachable bool) error

@@ -83,9 +83,11 @@ type remoteNode struct {
 	node, tls string
 	client    client.Client // whose conversations wait until the node is there
 	poke      chan struct{} // a deadline has come up
+	news      chan struct{} // there is something to ask a legacy node for
 	begin     func()        // once all units of before are known
 
 	mu     sync.Mutex
+	legacy bool        // as it was seen last
 	at     *Attachment // nil: it is away
 	up     chan struct{}
 	since  time.Time // it is away
@@ -108,7 +110,13 @@ type remoteUnit struct {
 	submitting context.CancelFunc // nil: not now
 	fetching   bool
 	stopping   bool
-	report     Report // the last word
+
+	// Of a unit of a legacy node:
+	told   legacyStatus
+	over   bool   // nothing is asked for it any more
+	stream func() // cuts the results
+
+	report Report // the last word
 }
 
 // remoteFor returns the node for a unit, which is made if it is not there.
@@ -122,7 +130,7 @@ func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	}
 	n = &remoteNode{
 		w: w, node: spec.Remote.Node, tls: spec.Remote.TLSClient,
-		poke: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errors.New("it was not reached yet"),
+		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errors.New("it was not reached yet"),
 		units: make(map[string]*remoteUnit), owed: make(map[string]struct{}),
 	}
 	n.client = client.Client{Dial: n.dial}
@@ -274,6 +282,15 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 			cancel(fmt.Errorf("%w %s", ErrUnknownNode, n.node))
 		}
 	})
+	n.mu.Lock()
+	n.legacy = !n.w.c.Mesh.Ours(n.node)
+	legacy := n.legacy
+	n.mu.Unlock()
+	if legacy {
+		there, err := n.watchLegacy(ctx)
+		n.left(err)
+		return there
+	}
 	c := client.Client{Patience: -1, Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return n.w.c.Mesh.Dial(ctx, n.node, n.tls)
 	}}
@@ -430,6 +447,13 @@ func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 	n.w.task(func() {
 		defer cancel()
 		defer stdin.Close() // nothing was written
+		if n.isLegacy() {
+			n.submitLegacy(ctx, ru, stdin)
+			n.mu.Lock()
+			ru.submitting = nil
+			n.mu.Unlock()
+			return
+		}
 		s, err := n.client.Submit(ctx, client.Job{
 			Type: ru.spec.WorkType, Params: ru.spec.Params, Payload: stdin, Submission: ru.spec.Remote.Submission, Merged: ru.spec.Merged,
 		})
@@ -480,7 +504,12 @@ func (n *remoteNode) Stop(_ context.Context, unit string, _ time.Duration) error
 	ru.stopping = true
 	n.mu.Unlock()
 	n.w.task(func() {
-		_, err := n.client.Cancel(ru.ctx, remote)
+		var err error
+		if n.isLegacy() {
+			err = n.tellLegacy(ru.ctx, "cancel", remote)
+		} else {
+			_, err = n.client.Cancel(ru.ctx, remote)
+		}
 		n.mu.Lock()
 		ru.stopping = false
 		n.mu.Unlock()
@@ -520,6 +549,15 @@ func (n *remoteNode) Recover(_ context.Context, known []Known) ([]Report, error)
 
 // again submits a unit of which it is not known whether the node has it.
 func (n *remoteNode) again(ru *remoteUnit) {
+	if n.isLegacy() {
+		n.mu.Lock()
+		submitting := ru.submitting != nil
+		n.mu.Unlock()
+		if !submitting {
+			n.lost(ru, "Failed to restart: remote work had not previously started") // as legacy nodes say it
+		}
+		return
+	}
 	f, err := n.w.store.OpenFile(ru.id, store.Stdin, os.O_RDONLY)
 	if err != nil {
 		n.w.log.Error("cannot read the payload of a unit", "unit", ru.id, "error", err)
@@ -531,6 +569,9 @@ func (n *remoteNode) again(ru *remoteUnit) {
 
 // ask asks for a unit that the node must know: it does not tell of what it has lost.
 func (n *remoteNode) ask(ru *remoteUnit, remote string) {
+	if n.isLegacy() {
+		return // it is asked for all the time
+	}
 	s, err := n.client.Status(ru.ctx, remote)
 	switch {
 	case err == nil:
@@ -556,7 +597,12 @@ func (n *remoteNode) owe(remote string) {
 		return
 	}
 	n.w.task(func() {
-		_, err := n.client.Release(n.w.ctx, remote, true)
+		var err error
+		if n.isLegacy() {
+			err = n.tellLegacy(n.w.ctx, "release", remote)
+		} else {
+			_, err = n.client.Release(n.w.ctx, remote, true)
+		}
 		if err != nil && n.w.ctx.Err() == nil && !errors.Is(err, client.ErrGone) && !errors.Is(err, client.ErrNotFound) {
 			n.w.log.Warn("a node does not release a unit", "node", n.node, "remote", remote, "error", err)
 		}
@@ -680,6 +726,12 @@ func (n *remoteNode) fetchFrom(ru *remoteUnit, fresh bool) (client.Status, error
 		}
 	}
 	return end, nil
+}
+
+func (n *remoteNode) isLegacy() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.legacy
 }
 
 func (n *remoteNode) remoteID(ru *remoteUnit) string {

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,8 +32,9 @@ type mesh struct {
 	conns   map[net.Conn]struct{}
 	cut     func(request string) bool // a conversation is cut before its answer
 	serving sync.WaitGroup
-	open    bool // beta is there
-	dials   int
+	open    bool           // beta is there
+	ended   chan struct{}  // a token when a conversation has ended; nil: nobody waits
+	legacy  func(net.Conn) // what beta says, if it is a legacy node
 }
 
 func newMesh(t *testing.T, worker *workertest.Worker) *mesh {
@@ -87,6 +90,13 @@ func (m *mesh) Check(node, tls string) error {
 	return nil
 }
 
+// Ours implements workceptor.Mesh.
+func (m *mesh) Ours(string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.legacy == nil
+}
+
 // Await implements workceptor.Mesh.
 func (m *mesh) Await(ctx context.Context, node string, reachable bool) error {
 	for {
@@ -108,21 +118,47 @@ func (m *mesh) Await(ctx context.Context, node string, reachable bool) error {
 func (m *mesh) Dial(context.Context, string, string) (io.ReadWriteCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.dials++
 	if m.down || !m.open {
 		return nil, errors.New("no route to node")
 	}
-	ours, theirs := net.Pipe()
+	ours, theirs := pipe(m.t)
 	m.conns[theirs] = struct{}{}
-	command := m.beta.Command()
+	command, legacy := m.beta.Command(), m.legacy
 	m.serving.Go(func() {
-		m.converse(command, theirs)
+		if legacy != nil {
+			legacy(theirs)
+		} else {
+			m.converse(command, theirs)
+		}
 		theirs.Close()
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.conns, theirs)
+		select {
+		case m.ended <- struct{}{}:
+		default:
+		}
 	})
 	return ours, nil
+}
+
+// pipe is a connection within the process, that can be closed in halves.
+func pipe(t *testing.T) (a, b *net.UnixConn) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pipe")
+		c, err := net.FileConn(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends[i] = c.(*net.UnixConn)
+	}
+	return ends[0], ends[1]
 }
 
 // pipeSession implements workceptor.Session for our own form.

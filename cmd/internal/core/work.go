@@ -95,6 +95,9 @@ func (m workMesh) Check(node, tlsClient string) error {
 	return nil
 }
 
+// Ours implements workceptor.Mesh.
+func (m workMesh) Ours(node string) bool { return m.node.Explain(node, controlService).Ours }
+
 // Await implements workceptor.Mesh.
 func (m workMesh) Await(ctx context.Context, node string, reachable bool) error {
 	return m.node.WaitFor(ctx, func(s netceptor.Status) bool {

@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -156,4 +157,22 @@ func RemoteUnit(handle json.RawMessage) string {
 		return ""
 	}
 	return h.Unit
+}
+
+// ParseExit reads the end of a process as String writes it.
+func ParseExit(text string) (e Exit, ok bool) {
+	if code, is := strings.CutPrefix(text, "exit status "); is {
+		n, err := strconv.Atoi(code)
+		return Exit{Code: n}, err == nil
+	}
+	text, is := strings.CutPrefix(text, "signal: ")
+	if !is {
+		return e, false
+	}
+	for signal, known := range signalTexts {
+		if known == text {
+			return Exit{Signal: signal}, true
+		}
+	}
+	return e, false
 }
