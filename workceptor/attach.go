@@ -54,6 +54,7 @@ func (a *Attachment) Offer(offer WorkType) error {
 		w.task(func() { w.recover(a, ids) })
 	}
 	w.schedule(t)
+	w.offersChanged()
 	return nil
 }
 
@@ -64,6 +65,7 @@ func (a *Attachment) Withdraw(name string) {
 	defer a.w.mu.Unlock()
 	if t := a.w.types[name]; t != nil && t.worker == a {
 		t.worker, t.offered = nil, false
+		a.w.offersChanged()
 	}
 }
 

@@ -31,8 +31,9 @@ func (w *Workceptor) Command() *Command { return &Command{w: w} }
 const (
 	CodeInvalid  = "invalid"
 	CodeNotFound = "not_found"
-	CodeGone     = "gone"    // released, or nobody has it any more
-	CodeNoRoom   = "no_room" // try again later, or elsewhere
+	CodeGone     = "gone"     // released, or nobody has it any more
+	CodeNoRoom   = "no_room"  // try again later, or elsewhere
+	CodeDraining = "draining" // likewise
 	CodeDenied   = "denied"
 	CodeCanceled = "canceled" // the node is stopping
 	CodeInternal = "internal"
@@ -61,6 +62,8 @@ func commandError(err error) *CommandError {
 		code = CodeGone
 	case errors.Is(err, ErrNoRoom):
 		code = CodeNoRoom
+	case errors.Is(err, ErrDraining):
+		code = CodeDraining
 	case errors.Is(err, ErrInvalid):
 		code = CodeInvalid
 	case errors.Is(err, context.Canceled):

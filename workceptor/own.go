@@ -39,6 +39,8 @@ type ownArgs struct {
 	OnDisconnect string `json:"on_disconnect"` // wait or fail
 	Disconnect   string `json:"disconnect_time"`
 
+	Deadline string `json:"deadline"` // drain: see Drain
+
 	Signature string `json:"signature"`
 }
 
@@ -61,13 +63,19 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	switch a.Sub {
 	case "submit":
 		return nil, c.ownSubmit(ctx, s, a)
+	case "drain", "undrain":
+		return c.ownDrain(s, a)
 	case "list":
-		return map[string]any{"units": c.w.List(), "types": c.w.WorkTypes(), "nodes": c.w.Nodes()}, nil
+		all := map[string]any{"units": c.w.List(), "types": c.w.WorkTypes(), "nodes": c.w.Nodes()}
+		if d := c.w.Draining(); d != nil {
+			all["draining"] = d
+		}
+		return all, nil
 	case "watch":
 		return nil, c.ownWatch(ctx, a, emit)
 	case "status", "results", "cancel", "release":
 	default:
-		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel or release", ErrInvalid, a.Sub)
+		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel, release, drain or undrain", ErrInvalid, a.Sub)
 	}
 	if a.Sub == "status" {
 		u, err := c.w.Get(a.Unit)

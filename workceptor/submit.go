@@ -49,7 +49,10 @@ func (w *Workceptor) Submit(r Request) (*Submission, error) {
 		return nil, fmt.Errorf("%w: a submission's name has at most %d bytes", ErrInvalid, maxSubmission)
 	}
 	spec := state.Spec{WorkType: r.Type, Params: r.Params, Submission: r.Submission, Merged: r.Merged}
-	var err error
+	err := w.mayTake(r.Submission)
+	if err != nil {
+		return nil, err
+	}
 	if r.Node != "" {
 		err = w.specifyRemote(r, &spec)
 	} else {

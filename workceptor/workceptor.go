@@ -24,6 +24,10 @@ type Config struct {
 	// Mesh is the other nodes; nil: units are run here only.
 	Mesh Mesh
 
+	// Offers is told, one call after the other, which types of work are to be had here,
+	// whenever that changes: none while the node drains. nil: nobody wants to know.
+	Offers func([]TypeStatus)
+
 	// Retention is how long ended units are kept that nobody releases. The zero
 	// value keeps them for ever.
 	Retention Retention
@@ -75,13 +79,15 @@ type Workceptor struct {
 	closed bool
 	tasks  sync.WaitGroup
 
-	submitter string // names us to other nodes
+	submitter string        // names us to other nodes
+	offers    chan struct{} // a token when they have changed
 
 	mu      sync.Mutex
 	types   map[string]*workType
 	live    map[string]*liveUnit
 	remotes map[string]*remoteNode // by place
 	wanted  map[string]string      // submissions to other nodes: the unit that has not ended
+	drain   *drained               // nil: new work is taken
 }
 
 // workType is a type of work: one that was offered, or that there are units of.
@@ -118,7 +124,7 @@ func New(c Config) (*Workceptor, error) {
 	w := &Workceptor{
 		c: c, log: c.Logger, dir: dir, store: s,
 		types: make(map[string]*workType), live: make(map[string]*liveUnit),
-		remotes: make(map[string]*remoteNode), wanted: make(map[string]string),
+		remotes: make(map[string]*remoteNode), wanted: make(map[string]string), offers: make(chan struct{}, 1),
 	}
 	if w.submitter, err = loadSubmitter(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the units' directory: %w", err), s.Close(), dir.Close())
@@ -133,6 +139,7 @@ func (w *Workceptor) Start() error {
 	all := w.store.List()
 	slices.SortFunc(all, func(a, b store.Unit) int { return a.Spec.Created.Compare(b.Spec.Created) })
 	w.task(func() { w.store.Run(w.ctx) })
+	w.task(w.tellOffers)
 	for _, u := range all { // of all before any node is asked what it has
 		if u.Spec.Remote != nil && !u.State.Final() {
 			w.wanted[u.Spec.Remote.Submission] = u.ID

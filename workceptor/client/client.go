@@ -59,6 +59,7 @@ type args struct {
 	Force  bool   `json:"force,omitempty"`
 
 	Submissions string `json:"submissions,omitempty"`
+	Deadline    string `json:"deadline,omitempty"`
 }
 
 // Listing is all units of a node, the one that changed last at the end, and the types
@@ -118,6 +119,30 @@ func (c *Client) askOnce(ctx context.Context, a args, result any) error {
 	}
 	defer v.close()
 	return v.call(a, result)
+}
+
+// Draining is how a node stands that takes no new work.
+type Draining struct {
+	Since    time.Time `json:"since"`
+	Deadline time.Time `json:"deadline,omitzero"` // when what still runs is canceled; zero: never
+	Left     int       `json:"left"`              // units that have not ended
+}
+
+// Drain has the node take no new work. What runs goes on; after the deadline, 0: none,
+// it is canceled. The client must be on a Unix socket of the node.
+func (c *Client) Drain(ctx context.Context, deadline time.Duration) (Draining, error) {
+	a := args{Sub: "drain"}
+	if deadline > 0 {
+		a.Deadline = deadline.String()
+	}
+	var answer struct{ Draining Draining }
+	err := c.ask(ctx, a, &answer)
+	return answer.Draining, err
+}
+
+// Undrain has it take new work again.
+func (c *Client) Undrain(ctx context.Context) error {
+	return c.ask(ctx, args{Sub: "undrain"}, &struct{}{})
 }
 
 const (

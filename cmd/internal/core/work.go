@@ -27,12 +27,29 @@ func (c *Core) openWork() {
 		NodeID: cfg.NodeID,
 		Logger: c.log.Named("work"),
 		Mesh:   WorkMesh(c.node, c.tls),
+		Offers: c.advertiseWork,
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)
 		return
 	}
 	c.work = w
+}
+
+// advertiseWork tells the mesh which types of work are to be had here.
+func (c *Core) advertiseWork(types []workceptor.TypeStatus) {
+	all := make([]netceptor.WorkCommand, len(types))
+	for i, t := range types {
+		all[i] = netceptor.WorkCommand{WorkType: t.Name, Secure: t.Secure}
+	}
+	if err := c.node.SetWorkCommands(all); err != nil {
+		c.log.Error("cannot tell the mesh which types of work are to be had here", "error", err)
+	}
+}
+
+// workStatus is what the status of the node tells of its units.
+func (c *Core) workStatus() map[string]any {
+	return map[string]any{"types": c.work.WorkTypes(), "nodes": c.work.Nodes(), "draining": c.work.Draining()}
 }
 
 // workers is who has work for plugs; nil: nobody.
