@@ -216,10 +216,12 @@ func (w *Workceptor) end(u store.Unit, r Report) {
 	}
 	w.task(func() {
 		e := state.Event{Kind: state.Exited, Exit: r.Exit, Reason: r.Reason}
-		if r.State == ReportLost {
+		switch r.State {
+		case ReportLost:
 			e.Kind = state.Vanished
-		} else if r.State == reportWithdrawn {
+		case reportWithdrawn:
 			e.Kind = state.Withdrawn
+		default: // it has exited
 		}
 		var err error
 		if e.Stdout, err = w.store.Measure(u.ID, store.Stdout); err == nil && !u.Spec.Merged {

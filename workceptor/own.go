@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/frame"
+	"github.com/project-receptor/receptor/workceptor/internal/signing"
+	"github.com/project-receptor/receptor/workceptor/internal/state"
 )
 
 // ownArgs are the arguments of the command in our own form. Which ones count depends
@@ -41,7 +43,9 @@ type ownArgs struct {
 
 	Deadline string `json:"deadline"` // drain: see Drain
 
+	SignWork  bool   `json:"signwork"` // submit: this node signs it for the other one
 	Signature string `json:"signature"`
+	Payload   string `json:"payload"` // submit: SHA-256 of what will come
 }
 
 // Own answers our own form.
@@ -63,6 +67,8 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	switch a.Sub {
 	case "submit":
 		return nil, c.ownSubmit(ctx, s, a)
+	case "nonce":
+		return map[string]any{"nonce": c.w.nonces.New()}, nil
 	case "drain", "undrain":
 		return c.ownDrain(s, a)
 	case "list":
@@ -86,7 +92,7 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	}
 	if u, err := c.w.store.Get(a.Unit); err != nil {
 		return nil, fmt.Errorf("%w %.100s", err, a.Unit)
-	} else if err := authorize(s, u.Spec.Secure, a.Signature); err != nil {
+	} else if err := c.authorize(s, u.Spec.Secure, a.Signature, c.signatureOf(signing.Request{Command: a.Sub, Unit: a.Unit})); err != nil {
 		return nil, err
 	}
 	switch a.Sub {
@@ -107,7 +113,16 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	if err != nil {
 		return err
 	}
-	if err := c.authorizeType(s, a.Type, a.Signature); err != nil {
+	signed := signing.Request{Command: a.Sub, Type: a.Type, Params: a.Params, Payload: a.Payload, Submission: a.Submission, Merged: a.Merged}
+	switch {
+	case r.Node == "" && c.isSecure(a.Type) && !s.Local() && a.Payload == "":
+		err = &CommandError{CodeDenied, "the signature must cover the payload"}
+	case r.Node == "":
+		err = c.authorize(s, c.isSecure(a.Type), a.Signature, c.signatureOf(signed))
+	case a.SignWork:
+		r.Sign, err = true, c.maySign(s)
+	}
+	if err != nil {
 		return err
 	}
 	unit, err := c.w.Submit(r)
@@ -123,7 +138,11 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 		return errors.Join(err, unit.Abort("the connection was lost"))
 	}
 	defer func() { _ = conn.Close() }()
-	if err := receiveFrames(unit, newIdleReader(s, conn)); err != nil {
+	err = receiveFrames(unit, newIdleReader(s, conn))
+	if got := unit.payload.Digest(); err == nil && a.Payload != "" && unit.Unit.Phase == state.Receiving && got != a.Payload {
+		err = &CommandError{CodeDenied, fmt.Sprintf("the payload's digest is %s, not the one that was announced", got)}
+	}
+	if err != nil {
 		err = errors.Join(err, unit.Abort("the payload did not arrive whole: "+err.Error()))
 		sendEnd(conn, map[string]any{"error": commandError(err)})
 		drain(conn)

@@ -23,6 +23,7 @@ type plainRequest struct {
 	signature string
 	ttl       string
 	tlsClient string
+	sign      bool
 	start     int64
 }
 
@@ -51,7 +52,9 @@ func (c *Command) Plain(ctx context.Context, s Session, args *string, params map
 		}
 		return c.plainStatus(u), nil
 	}
-	if err := c.authorizeUnit(s, r.unit, r.signature); err != nil {
+	if u, err := c.w.store.Get(r.unit); err != nil {
+		return nil, unknownUnit(r.unit, err)
+	} else if err := c.authorize(s, u.Spec.Secure, r.signature, legacySignature); err != nil {
 		return nil, err
 	}
 	switch r.sub {
@@ -165,7 +168,9 @@ func (r *plainRequest) submitKeys(keys map[string]json.RawMessage) (err error) {
 			return fmt.Errorf("submit parameters must all be strings and %s is not", key)
 		}
 		switch key {
-		case "subcommand", "node", "worktype", "signwork":
+		case "subcommand", "node", "worktype":
+		case "signwork":
+			r.sign = strings.EqualFold(v, "true")
 		case "tlsclient":
 			r.tlsClient = v
 		case "ttl":
@@ -221,8 +226,14 @@ func (c *Command) plainSubmit(ctx context.Context, s Session, r plainRequest) er
 			return plainText(err)
 		}
 	}
-	if err := c.authorizeType(s, r.typ, r.signature); err != nil {
+	if err := c.authorize(s, c.isSecure(r.typ), r.signature, legacySignature); err != nil { // of a type here, whichever node is meant
 		return err
+	}
+	if request.Node != "" && r.sign {
+		request.Sign = true
+		if err := c.maySign(s); err != nil {
+			return err
+		}
 	}
 	unit, err := c.w.Submit(request)
 	if err != nil {

@@ -1,6 +1,7 @@
 package workceptor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/project-receptor/receptor/workceptor/client"
 	"github.com/project-receptor/receptor/workceptor/internal/fsys"
+	"github.com/project-receptor/receptor/workceptor/internal/signing"
 	"github.com/project-receptor/receptor/workceptor/internal/state"
 	"github.com/project-receptor/receptor/workceptor/internal/store"
 )
@@ -157,8 +159,9 @@ func (w *Workceptor) specifyRemote(r Request, spec *state.Spec) error {
 	if err := w.c.Mesh.Check(r.Node, r.TLSClient); err != nil && (r.TTL == 0 || !errors.Is(err, ErrUnknownNode)) {
 		return err
 	}
+	spec.Secure = r.Sign // or anybody could have us sign
 	spec.Remote = &state.Remote{
-		Node: r.Node, TLSClient: r.TLSClient, Submission: w.submitter + "-" + randomName(), TTL: r.TTL, Disconnect: r.Disconnect,
+		Node: r.Node, TLSClient: r.TLSClient, Sign: r.Sign, Submission: w.submitter + "-" + randomName(), TTL: r.TTL, Disconnect: r.Disconnect,
 	}
 	return nil
 }
@@ -251,7 +254,7 @@ func (w *Workceptor) disown(u store.Unit) {
 		}
 	}
 	if remote != "" {
-		n.owe(remote)
+		n.owe(remote, u.Spec.Remote.Sign)
 	}
 }
 
@@ -360,6 +363,39 @@ func (n *remoteNode) dial(ctx context.Context) (io.ReadWriteCloser, error) {
 	return n.w.c.Mesh.Dial(ctx, n.node, n.tls)
 }
 
+// signed is the client, which signs what it asks for if that is wanted.
+func (n *remoteNode) signed(sign bool) *client.Client {
+	if !sign {
+		return &n.client
+	}
+	c := n.client
+	c.Sign = func(nonce string, r client.Signed) (string, error) {
+		if n.w.c.SigningKey == nil {
+			return "", errNoSigningKey
+		}
+		return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
+	}
+	return &c
+}
+
+// legacyToken signs a request to a legacy node, likewise.
+func (n *remoteNode) legacyToken(sign bool, keys map[string]any) error {
+	if !sign {
+		return nil
+	}
+	if n.w.c.SigningKey == nil {
+		return errNoSigningKey
+	}
+	token, err := signing.Legacy(n.w.c.SigningKey, n.node, time.Now(), cmp.Or(n.w.c.TokenLife, defaultTokenLife))
+	keys["signature"] = token
+	return err
+}
+
+var errNoSigningKey = errors.New("cannot sign work: signing key is empty")
+
+// defaultTokenLife is that of legacy nodes.
+const defaultTokenLife = 5 * time.Minute
+
 // told takes what the node tells of a unit that we have submitted.
 func (n *remoteNode) told(s client.Status) {
 	n.w.mu.Lock()
@@ -370,7 +406,7 @@ func (n *remoteNode) told(s client.Status) {
 	n.mu.Unlock()
 	switch {
 	case !wanted && !s.Released:
-		n.owe(s.ID)
+		n.owe(s.ID, s.Secure)
 	case wanted && ru != nil:
 		n.heard(ru, s)
 	}
@@ -454,8 +490,13 @@ func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 			n.mu.Unlock()
 			return
 		}
-		s, err := n.client.Submit(ctx, client.Job{
-			Type: ru.spec.WorkType, Params: ru.spec.Params, Payload: stdin, Submission: ru.spec.Remote.Submission, Merged: ru.spec.Merged,
+		payload := ""
+		if u, err := n.w.store.Get(ru.id); err == nil && ru.spec.Remote.Sign {
+			payload = u.Stdin.SHA256
+		}
+		s, err := n.signed(ru.spec.Remote.Sign).Submit(ctx, client.Job{
+			PayloadSHA256: payload,
+			Type:          ru.spec.WorkType, Params: ru.spec.Params, Payload: stdin, Submission: ru.spec.Remote.Submission, Merged: ru.spec.Merged,
 		})
 		n.mu.Lock()
 		ru.submitting = nil
@@ -506,9 +547,9 @@ func (n *remoteNode) Stop(_ context.Context, unit string, _ time.Duration) error
 	n.w.task(func() {
 		var err error
 		if n.isLegacy() {
-			err = n.tellLegacy(ru.ctx, "cancel", remote)
+			err = n.tellLegacy(ru.ctx, "cancel", remote, ru.spec.Remote.Sign)
 		} else {
-			_, err = n.client.Cancel(ru.ctx, remote)
+			_, err = n.signed(ru.spec.Remote.Sign).Cancel(ru.ctx, remote)
 		}
 		n.mu.Lock()
 		ru.stopping = false
@@ -588,7 +629,7 @@ func (n *remoteNode) ask(ru *remoteUnit, remote string) {
 
 // owe releases a unit at the node, when it is there. If it never is, it tells of the
 // unit when it comes back.
-func (n *remoteNode) owe(remote string) {
+func (n *remoteNode) owe(remote string, sign bool) {
 	n.mu.Lock()
 	_, already := n.owed[remote]
 	n.owed[remote] = struct{}{}
@@ -599,9 +640,9 @@ func (n *remoteNode) owe(remote string) {
 	n.w.task(func() {
 		var err error
 		if n.isLegacy() {
-			err = n.tellLegacy(n.w.ctx, "release", remote)
+			err = n.tellLegacy(n.w.ctx, "release", remote, sign)
 		} else {
-			_, err = n.client.Release(n.w.ctx, remote, true)
+			_, err = n.signed(sign).Release(n.w.ctx, remote, true)
 		}
 		if err != nil && n.w.ctx.Err() == nil && !errors.Is(err, client.ErrGone) && !errors.Is(err, client.ErrNotFound) {
 			n.w.log.Warn("a node does not release a unit", "node", n.node, "remote", remote, "error", err)
@@ -698,7 +739,7 @@ func (n *remoteNode) fetchFrom(ru *remoteUnit, fresh bool) (client.Status, error
 	}
 	grown()
 	remote := n.remoteID(ru)
-	end, err := n.client.Results(ru.ctx, remote, from, func(c client.Chunk) error {
+	end, err := n.signed(ru.spec.Remote.Sign).Results(ru.ctx, remote, from, func(c client.Chunk) error {
 		s := sinks[0]
 		if c.Stream == client.Stderr {
 			s = sinks[len(sinks)-1]

@@ -231,6 +231,10 @@ func (n *remoteNode) submitOnce(ru *remoteUnit, v *legacyTalk, stdin io.Reader) 
 		keys[key] = value
 	}
 	keys["node"], keys["subcommand"], keys["tlsclient"], keys["worktype"] = n.node, "submit", ru.spec.Remote.TLSClient, ru.spec.WorkType
+	if err := n.legacyToken(ru.spec.Remote.Sign, keys); err != nil {
+		n.refused(ru, err)
+		return
+	}
 	line, err := v.ask(legacyLine(keys))
 	if err != nil {
 		n.lost(ru, fmt.Sprintf("whether node %s has it is not known: %v", n.node, err))
@@ -278,12 +282,17 @@ func (n *remoteNode) lost(ru *remoteUnit, reason string) {
 }
 
 // tellLegacy cancels or releases a unit.
-func (n *remoteNode) tellLegacy(ctx context.Context, sub, remote string) error {
+func (n *remoteNode) tellLegacy(ctx context.Context, sub, remote string, sign bool) error {
 	for {
 		v, err := n.talk(ctx, n.dial)
 		if err == nil {
+			keys := map[string]any{"subcommand": sub, "unitid": remote}
+			if err := n.legacyToken(sign, keys); err != nil {
+				v.close()
+				return err
+			}
 			var line string
-			line, err = v.ask(legacyLine(map[string]any{"subcommand": sub, "unitid": remote}))
+			line, err = v.ask(legacyLine(keys))
 			v.close()
 			if err == nil && strings.HasPrefix(line, "ERROR") {
 				if strings.Contains(line, "unknown work unit") {
@@ -369,7 +378,11 @@ func (n *remoteNode) stream(ru *remoteUnit, from int64, each func([]byte) error)
 		return err
 	}
 	defer v.close()
-	line, err := v.ask(legacyLine(map[string]any{"subcommand": "results", "startpos": from, "unitid": n.remoteID(ru)}))
+	keys := map[string]any{"subcommand": "results", "startpos": from, "unitid": n.remoteID(ru)}
+	if err := n.legacyToken(ru.spec.Remote.Sign, keys); err != nil {
+		return err
+	}
+	line, err := v.ask(legacyLine(keys))
 	if err != nil {
 		return err
 	}

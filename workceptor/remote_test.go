@@ -29,7 +29,7 @@ type mesh struct {
 	mu      sync.Mutex // guards what follows
 	down    bool       // there is no way
 	changed chan struct{}
-	conns   map[net.Conn]struct{}
+	conns   map[net.Conn]context.CancelFunc
 	cut     func(request string) bool // a conversation is cut before its answer
 	serving sync.WaitGroup
 	open    bool           // beta is there
@@ -39,8 +39,10 @@ type mesh struct {
 
 func newMesh(t *testing.T, worker *workertest.Worker) *mesh {
 	t.Helper()
-	m := &mesh{t: t, changed: make(chan struct{}), conns: make(map[net.Conn]struct{}), open: true}
+	m := &mesh{t: t, changed: make(chan struct{}), conns: make(map[net.Conn]context.CancelFunc), open: true}
 	m.beta = newNode(t, worker)
+	m.beta.config.NodeID = "beta"
+	m.restart(m.beta)
 	t.Cleanup(func() { m.set(func() { m.open = false }); m.serving.Wait() })
 	m.alpha = newNode(t, &workertest.Worker{})
 	m.alpha.config.Mesh = m
@@ -66,8 +68,9 @@ func (m *mesh) set(f func()) {
 	defer m.mu.Unlock()
 	f()
 	if m.down || !m.open {
-		for c := range m.conns {
+		for c, cancel := range m.conns {
 			c.Close()
+			cancel()
 		}
 	}
 	close(m.changed)
@@ -122,15 +125,17 @@ func (m *mesh) Dial(context.Context, string, string) (io.ReadWriteCloser, error)
 		return nil, errors.New("no route to node")
 	}
 	ours, theirs := pipe(m.t)
-	m.conns[theirs] = struct{}{}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.conns[theirs] = cancel
 	command, legacy := m.beta.Command(), m.legacy
 	m.serving.Go(func() {
 		if legacy != nil {
 			legacy(theirs)
 		} else {
-			m.converse(command, theirs)
+			m.converse(ctx, command, theirs)
 		}
 		theirs.Close()
+		cancel()
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.conns, theirs)
@@ -183,8 +188,8 @@ func (s *pipeSession) reply(key string, v any) error {
 	return err
 }
 
-func (m *mesh) converse(c *workceptor.Command, conn net.Conn) {
-	ctx, cancel := context.WithCancel(context.Background())
+func (m *mesh) converse(ctx context.Context, c *workceptor.Command, conn net.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &pipeSession{Conn: conn, in: bufio.NewReader(conn)}
 	if _, err := io.WriteString(conn, "Receptor Control, node beta\n"); err != nil {
@@ -206,11 +211,6 @@ func (m *mesh) converse(c *workceptor.Command, conn net.Conn) {
 		_, _ = c.Own(ctx, &pipeSession{Conn: deafConn{conn}, in: s.in}, r.Args, func(any) error { return io.ErrClosedPipe })
 		return
 	}
-	m.mu.Lock()
-	if m.down || !m.open {
-		cancel()
-	}
-	m.mu.Unlock()
 	var gone sync.WaitGroup
 	defer gone.Wait()
 	defer conn.Close()

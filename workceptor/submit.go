@@ -29,6 +29,8 @@ type Request struct {
 	// Disconnect is how long the node may be away, once it may have the unit, before
 	// the unit is Lost. 0: for ever.
 	Disconnect time.Duration
+	// Sign has this node sign what it asks the other one for.
+	Sign bool
 }
 
 const maxSubmission = 128 // bytes; 128 random bits are 32 in hexadecimal

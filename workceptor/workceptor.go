@@ -2,6 +2,7 @@ package workceptor
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/workceptor/internal/fsys"
+	"github.com/project-receptor/receptor/workceptor/internal/signing"
 	"github.com/project-receptor/receptor/workceptor/internal/state"
 	"github.com/project-receptor/receptor/workceptor/internal/store"
 )
@@ -23,6 +25,13 @@ type Config struct {
 
 	// Mesh is the other nodes; nil: units are run here only.
 	Mesh Mesh
+
+	// SigningKey signs work for other nodes, where a client on a Unix socket asks for it,
+	// by tokens that are good for TokenLife where the other one is a legacy node; 0: 5
+	// minutes. VerifyingKey checks signatures of work of types that want them.
+	SigningKey   *rsa.PrivateKey
+	TokenLife    time.Duration
+	VerifyingKey *rsa.PublicKey
 
 	// Offers is told, one call after the other, which types of work are to be had here,
 	// whenever that changes: none while the node drains. nil: nobody wants to know.
@@ -79,6 +88,7 @@ type Workceptor struct {
 	closed bool
 	tasks  sync.WaitGroup
 
+	nonces    *signing.Nonces
 	submitter string        // names us to other nodes
 	offers    chan struct{} // a token when they have changed
 
@@ -129,6 +139,8 @@ func New(c Config) (*Workceptor, error) {
 	if w.submitter, err = loadSubmitter(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the units' directory: %w", err), s.Close(), dir.Close())
 	}
+	start := time.Now()
+	w.nonces = signing.NewNonces(func() time.Duration { return time.Since(start) })
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w, nil
 }

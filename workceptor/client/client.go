@@ -19,6 +19,10 @@ type Client struct {
 	// its context lasts; negative: it does not try twice.
 	Patience time.Duration
 
+	// Sign, if it is not nil, signs each request to make, end or read a unit. The node
+	// has given out the nonce for that.
+	Sign func(nonce string, r Signed) (signature string, err error)
+
 	// Lost, if it is not nil, is told why a call tries again.
 	Lost func(err error)
 }
@@ -60,6 +64,9 @@ type args struct {
 
 	Submissions string `json:"submissions,omitempty"`
 	Deadline    string `json:"deadline,omitempty"`
+
+	Signature string `json:"signature,omitempty"`
+	Payload   string `json:"payload,omitempty"` // SHA-256 of what will come, if that is signed
 }
 
 // Listing is all units of a node, the one that changed last at the end, and the types
@@ -112,7 +119,42 @@ func (c *Client) ask(ctx context.Context, a args, result any) error {
 	return c.persist(ctx, func() (bool, error) { return false, c.askOnce(ctx, a, result) })
 }
 
+// Signed is what a signature covers.
+type Signed struct {
+	Command, Unit, Type string
+	Params              map[string]string
+	Payload             string // SHA-256, hexadecimal
+	Submission          string
+	Merged              bool
+}
+
+// sign signs a request, if that is wanted.
+func (c *Client) sign(ctx context.Context, a *args) error {
+	switch {
+	case c.Sign == nil:
+		return nil
+	case a.Sub != "submit" && a.Sub != "cancel" && a.Sub != "release" && a.Sub != "results":
+		return nil
+	}
+	v, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	var answer struct{ Nonce string }
+	if err := v.call(args{Sub: "nonce"}, &answer); err != nil {
+		return err
+	}
+	a.Signature, err = c.Sign(answer.Nonce, Signed{
+		Command: a.Sub, Unit: a.Unit, Type: a.Type, Params: a.Params, Payload: a.Payload, Submission: a.Submission, Merged: a.Merged,
+	})
+	return err
+}
+
 func (c *Client) askOnce(ctx context.Context, a args, result any) error {
+	if err := c.sign(ctx, &a); err != nil {
+		return err
+	}
 	v, err := c.begin(ctx)
 	if err != nil {
 		return err

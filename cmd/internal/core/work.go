@@ -28,6 +28,10 @@ func (c *Core) openWork() {
 		Logger: c.log.Named("work"),
 		Mesh:   WorkMesh(c.node, c.tls),
 		Offers: c.advertiseWork,
+
+		SigningKey:   cfg.SigningKey,
+		TokenLife:    cfg.TokenLife,
+		VerifyingKey: cfg.VerifyingKey,
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)

@@ -128,7 +128,7 @@ func (u *Unit) legacyRemote(s Spec) any {
 	}{
 		RemoteNode: s.Remote.Node, RemoteWorkType: s.WorkType, RemoteParams: s.Params,
 		RemoteUnitID: RemoteUnit(u.Handle), RemoteStarted: len(u.Handle) > 0,
-		LocalCancelled: u.CancelAsked, LocalReleased: u.ReleaseAsked, TLSClient: s.Remote.TLSClient,
+		LocalCancelled: u.CancelAsked, LocalReleased: u.ReleaseAsked, SignWork: s.Remote.Sign, TLSClient: s.Remote.TLSClient,
 	}
 	if s.Remote.TTL > 0 {
 		extra.Expiration = s.Created.Add(s.Remote.TTL)

@@ -21,6 +21,7 @@ type Status struct {
 	Params      map[string]string `json:"params,omitempty"`
 	Submission  string            `json:"submission,omitempty"`
 	Merged      bool              `json:"merged,omitempty"`
+	Secure      bool              `json:"secure,omitempty"` // requests about it must be signed
 	CancelAsked bool              `json:"cancel_asked,omitempty"`
 	PID         int               `json:"pid,omitempty"`
 	Exit        *Exit             `json:"exit,omitempty"`

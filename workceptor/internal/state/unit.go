@@ -27,6 +27,7 @@ type Remote struct {
 	// Disconnect is how long the node may be away, once it may have the unit, before
 	// that is Lost. 0: for ever.
 	Disconnect time.Duration `json:"disconnect,omitempty"`
+	Sign       bool          `json:"sign,omitempty"` // whatever is asked of the node
 }
 
 // Place is where a unit waits for its turn: at its type, or at the node that is to run
