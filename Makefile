@@ -9,6 +9,7 @@
 #   make release-check  installs every program from a module proxy made of this tree
 #   make soak           an hour of a mixed ring, watched for flaps and leaks
 #   make bench-stream   streams beside raw quic-go and bare loopback
+#   make bench-work     units of work on one node: submit to result, followed lines, rates
 #   make bench-storm    500 leaves come back to a hub that restarts
 #   make tidy           the only way to change requirements
 
@@ -21,7 +22,7 @@ MODTOOL := $(GO) run ./tests/tools/cmd/modules
 # Main packages that are installed: neither tests nor examples.
 COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
-.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check soak bench-stream bench-storm tidy clean
+.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check soak bench-stream bench-work bench-storm tidy clean
 
 build:
 	@mkdir -p $(BIN)
@@ -70,6 +71,9 @@ soak:
 
 bench-stream: build
 	$(GO) run ./tests/integration/cmd/bench-stream -bin $(BIN)
+
+bench-work: build
+	$(GO) run ./tests/integration/cmd/bench-work -bin $(BIN)
 
 bench-storm:
 	$(GO) test -v -count 1 -run TestHubRestart ./netceptor -leaves 500

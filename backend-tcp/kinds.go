@@ -34,6 +34,7 @@ func kinds() []wire.Kind {
 			Params: []wire.Param{
 				{Name: "address", Type: schema.TypeAddress, Key: true, Required: true, Bare: true, Help: "host:port to connect to"},
 				{Name: "redial", Type: schema.TypeBool, Default: true, Help: "connect again whenever the link ends"},
+				{Name: "proxy", Type: schema.TypeString, Help: "http:// or socks5:// URL of a proxy to connect through (default: none)"},
 				{Name: "tls", Type: schema.TypeString, TLS: wire.TLSClient, Help: "tls-client whose TLS the link has (default: none)"},
 			},
 		},
@@ -50,4 +51,5 @@ type listenerParams struct {
 type peerParams struct {
 	Address string `json:"address"`
 	Redial  bool   `json:"redial"`
+	Proxy   string `json:"proxy"`
 }

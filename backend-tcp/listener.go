@@ -21,27 +21,27 @@ func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
 	it.Up(addr)
 	return it.Accept(ctx, l, func(ctx context.Context, sock net.Conn) {
 		it.Up(addr)
-		_ = carry(ctx, it, sock, "in") // has been logged
+		_ = carry(ctx, it, sock, plug.LinkInfo{Dir: "in", Remote: sock.RemoteAddr().String()}) // has been logged
 	}, func(err error) { it.Degraded(addr, err) })
 }
 
 // carry runs a link over sock until it ends, and says why in the log.
-func carry(ctx context.Context, it *plug.Item, sock net.Conn, dir string) error {
-	if err := tune(sock); err != nil {
+func carry(ctx context.Context, it *plug.Item, sock net.Conn, i plug.LinkInfo) error {
+	if err := plug.TuneLink(sock); err != nil {
 		it.Log.Debug("cannot tune a socket", "error", err)
 	}
 	if err := it.Attached(ctx); err != nil { // the core may have gone since
 		return errors.Join(err, sock.Close())
 	}
-	local, remote := sock.LocalAddr().String(), sock.RemoteAddr().String()
-	it.Log.Debug("link", "dir", dir, "remote", remote)
-	err := it.CarryLink(ctx, sock, plug.LinkInfo{Dir: dir, Local: local, Remote: remote, Medium: medium})
+	i.Local, i.Medium = sock.LocalAddr().String(), medium
+	it.Log.Debug("link", "dir", i.Dir, "remote", i.Remote)
+	err := it.CarryLink(ctx, sock, i)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil: // the core logs those whose peer is known; others anybody can make
-		it.Log.Debug("link ended", "remote", remote, "error", err)
+		it.Log.Debug("link ended", "remote", i.Remote, "error", err)
 	default:
-		it.Log.Debug("link ended", "remote", remote)
+		it.Log.Debug("link ended", "remote", i.Remote)
 	}
 	return err
 }

@@ -39,6 +39,22 @@ type LinkConfig struct {
 	TLSServer *mtls.Server
 	TLSClient *mtls.Client
 	TLSHost   string // for TLSClient: the host that the certificate must be valid for; empty: any
+
+	MediumTLS *MediumTLS // of the medium itself, below conn; nil: none
+}
+
+// MediumTLS is what somebody else, who speaks TLS below the bytes of a link, says
+// of it.
+type MediumTLS struct {
+	Profile string // for people
+
+	// Names are the node IDs in the certificate of the other side: the node that it
+	// says it is must be one of them. Empty: it has shown none, or that need not be.
+	Names []string
+
+	// Proven are those of the names that are taken for proven: by the word of
+	// whoever speaks the TLS.
+	Proven []string
 }
 
 // validate checks c and names the field that is wrong.
@@ -53,6 +69,9 @@ func (c *LinkConfig) validate() error {
 	}
 	if c.TLSServer != nil && c.TLSClient != nil {
 		return errors.New("there is both a TLSServer and a TLSClient")
+	}
+	if c.MediumTLS != nil && c.speaks() {
+		return errors.New("there is TLS both in the medium and above it")
 	}
 	return nil
 }
@@ -135,6 +154,15 @@ func (l *Link) Err() error {
 	default:
 		return nil
 	}
+}
+
+// Greeting returns a message that introduces this node to one that dials it, as
+// each link begins with one: for a medium on which nobody can be sure that who
+// seems to dial does, and no link is made before that is answered.
+func (n *Node) Greeting() []byte {
+	n.mesh.mu.Lock()
+	defer n.mesh.mu.Unlock()
+	return n.mesh.routing.Init().Append(nil)
 }
 
 // Peer is the neighbour's node ID, empty until it is known.

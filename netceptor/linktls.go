@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/project-receptor/receptor/netceptor/internal/forward"
 	"github.com/project-receptor/receptor/netceptor/internal/linkproto"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 )
 
 // ErrPlain is the error of AddLink for a link without TLS where Config.RequireTLS
@@ -24,7 +26,10 @@ const linkTime = linkproto.InitTries * linkproto.InitInterval
 var errHandshakeTime = fmt.Errorf("the other side did not finish within %v", linkTime)
 
 // secured tells whether c has TLS.
-func (c *LinkConfig) secured() bool { return c.TLSServer != nil || c.TLSClient != nil }
+func (c *LinkConfig) secured() bool { return c.speaks() || c.MediumTLS != nil }
+
+// speaks tells whether the node speaks that TLS.
+func (c *LinkConfig) speaks() bool { return c.TLSServer != nil || c.TLSClient != nil }
 
 // profile names the TLS profile of c, for people.
 func (c *LinkConfig) profile() string {
@@ -33,22 +38,25 @@ func (c *LinkConfig) profile() string {
 		return "tls-server " + c.TLSServer.Name()
 	case c.TLSClient != nil:
 		return "tls-client " + c.TLSClient.Name()
+	case c.MediumTLS != nil:
+		return c.MediumTLS.Profile
 	}
 	return ""
 }
 
-// requireTLS refuses a link without TLS that leaves the host. Where the
-// connection does not itself know who is at the other end, LinkConfig.Remote
-// counts; what is not an address of the loopback is somewhere else.
+// requireTLS refuses a link without TLS that leaves the host: what is not an
+// address of the loopback is somewhere else. LinkConfig.Remote counts, since a
+// connection may know a proxy only, and where the connection itself knows who is
+// at its end, that does as well.
 func (n *Node) requireTLS(conn net.Conn, c *LinkConfig) error {
 	if c.secured() {
 		return nil
 	}
 	remote := c.Remote
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok && (remote == "" || isLoopback(remote)) {
 		remote = a.String()
 	}
-	if a, err := netip.ParseAddrPort(remote); err == nil && a.Addr().Unmap().IsLoopback() {
+	if isLoopback(remote) {
 		return nil
 	}
 	n.counters.add(countPlain)
@@ -56,10 +64,15 @@ func (n *Node) requireTLS(conn net.Conn, c *LinkConfig) error {
 	return ErrPlain
 }
 
+func isLoopback(address string) bool {
+	a, err := netip.ParseAddrPort(address)
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
 // begin makes the connection ready, by a handshake if the link has TLS, and lets
 // the link speak. It returns false if the link has ended instead.
 func (l *Link) begin() bool {
-	if l.config.secured() {
+	if l.config.speaks() {
 		err := l.handshake()
 		if isClosed(l.stop) {
 			return false
@@ -117,10 +130,14 @@ func (l *Link) handshake() error {
 // checkName demands that the certificate of the other side, if it has shown one,
 // names the node that it says it is.
 func (l *Link) checkName(peer string) error {
-	if !l.shown.Proven || l.config.relaxed() {
+	shown := l.shown
+	if m := l.config.MediumTLS; m != nil && len(m.Names) > 0 {
+		shown = mtls.Peer{Proven: true, Nodes: m.Names}
+	}
+	if !shown.Proven || l.config.relaxed() {
 		return nil
 	}
-	if err := l.shown.Check(peer); err != nil {
+	if err := shown.Check(peer); err != nil {
 		l.node.counters.add(countTLSName)
 		return fmt.Errorf("node %.256q at %s: %w", peer, l.config.Remote, err)
 	}
@@ -139,6 +156,8 @@ func (l *Link) authentication() string {
 	case !l.config.secured():
 		return AuthNone
 	case l.peer != "" && l.shown.Check(l.peer) == nil:
+		return AuthCertificate
+	case l.peer != "" && l.config.MediumTLS != nil && slices.Contains(l.config.MediumTLS.Proven, l.peer):
 		return AuthCertificate
 	default:
 		return AuthTLS

@@ -321,3 +321,35 @@ func TestImpostorWithACertificate(t *testing.T) {
 		t.Errorf("version %x", v)
 	}
 }
+
+// TLS of the medium counts as TLS, and the names that it knows bind the other side;
+// they prove something where whoever speaks it is believed.
+func TestMediumTLS(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		names, proven []string
+		want          string // the authentication; empty: no link
+	}{
+		"believed":       {[]string{"x", "b"}, []string{"b"}, AuthCertificate},
+		"not believed":   {[]string{"x", "b"}, nil, AuthTLS},
+		"no certificate": {nil, nil, AuthTLS},
+		"another node":   {[]string{"x"}, []string{"x"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := startNode(t, Config{NodeID: "a", RequireTLS: true}), startNode(t, Config{NodeID: "b", RequireTLS: true})
+			ca := LinkConfig{Remote: "192.0.2.1:1", MediumTLS: &MediumTLS{Profile: "of a test", Names: tc.names, Proven: tc.proven}}
+			la, _ := joinWith(t, a, ca, b, LinkConfig{Remote: "192.0.2.2:1", MediumTLS: &MediumTLS{}})
+			if tc.want == "" {
+				if err := ended(t, la); err == nil || !strings.Contains(err.Error(), "x509: certificate is valid for Receptor node ID x, not b") {
+					t.Errorf("ended by %v", err)
+				}
+				return
+			}
+			waitRoutes(t, a, b)
+			if l := a.Status().Links[0]; l.Authentication != tc.want || l.TLS != "of a test" {
+				t.Errorf("link %+v", l)
+			}
+		})
+	}
+}

@@ -484,6 +484,10 @@ func (n *Node) modern(node uint64) bool {
 	return ok && (node == n.self || m.routing.Ext(name) != nil)
 }
 
+// Modern tells whether a node is one of ours, of the present kind, with only such nodes
+// on the way.
+func (n *Node) Modern(node string) bool { return n.modern(wire.NodeHash(node)) }
+
 // publish advertises one of our services to the mesh.
 func (n *Node) publish(service string, kind int, tags map[string]string) {
 	m := &n.mesh

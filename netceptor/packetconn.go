@@ -116,6 +116,23 @@ func (c *PacketConn) notice(n Notice) {
 	}
 }
 
+// Serve calls for each datagram that arrives, whose bytes are the callee's from then
+// on, and for each notice, until the PacketConn is closed. It takes the place of
+// ReadFrom and Unreachable.
+func (c *PacketConn) Serve(arrived func(b []byte, from Addr), notice func(Notice)) {
+	for {
+		select {
+		case p := <-c.packets:
+			c.queued.Add(-int64(len(p.data)))
+			arrived(p.data, p.from)
+		case n := <-c.notices:
+			notice(n)
+		case <-c.closed:
+			return
+		}
+	}
+}
+
 // Unreachable gives what was said of datagrams that did not arrive. Reading it is
 // optional. It is never closed.
 func (c *PacketConn) Unreachable() <-chan Notice { return c.notices }

@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// relayBuffer is what one direction of a link is copied with.
+	// relayBuffer is what one direction of a link is copied with, once that has
+	// filled relayQuiet: most links carry little.
 	relayBuffer = 64 << 10
+	relayQuiet  = 4 << 10
 
 	// linkBuffer bounds what waits in a link's data connection, so that control
 	// frames do not wait behind bulk. As fast as eight times as much.
@@ -33,6 +35,11 @@ type LinkInfo struct {
 	Dir           string // "in" or "out"
 	Local, Remote string
 	Medium        string
+
+	// Of a medium that has TLS of its own, which the plug speaks: that it does, and
+	// the node IDs in the certificate of the other side, if that was verified.
+	Secured bool
+	Names   []string
 }
 
 // Target is a service on a node.
@@ -43,7 +50,10 @@ func (t Target) String() string { return t.Node + "/" + t.Service }
 
 // linkBody is what LINK says.
 func (it *Item) linkBody(core *attachment, i LinkInfo) wire.Link {
-	return wire.Link{Session: core.secret, Item: it.ID, Dir: i.Dir, Local: i.Local, Remote: i.Remote, Medium: i.Medium}
+	return wire.Link{
+		Session: core.secret, Item: it.ID, Dir: i.Dir, Local: i.Local, Remote: i.Remote, Medium: i.Medium,
+		Secured: i.Secured, Names: i.Names,
+	}
 }
 
 // OpenLink opens a data connection that carries link framing, for a plug that
@@ -57,6 +67,11 @@ func (it *Item) OpenLink(ctx context.Context, i LinkInfo) (net.Conn, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open link: %w", err)
+	}
+	if b, ok := conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		if err := b.SetWriteBuffer(linkBuffer); err != nil {
+			it.Log.Debug("cannot bound the buffer of a link", "error", err)
+		}
 	}
 	return conn, nil
 }
@@ -84,11 +99,6 @@ func (it *Item) CarryLink(ctx context.Context, sock net.Conn, i LinkInfo) error 
 	if err != nil {
 		return errors.Join(err, sock.Close())
 	}
-	if b, ok := core.(interface{ SetWriteBuffer(bytes int) error }); ok {
-		if err := b.SetWriteBuffer(linkBuffer); err != nil {
-			it.Log.Debug("cannot bound the buffer of a link", "error", err)
-		}
-	}
 	return it.relay(sock, core)
 }
 
@@ -110,7 +120,7 @@ func (it *Item) relay(sock, core net.Conn) error {
 			_ = core.Close() // ends the other direction, and tells the core
 		}
 	})
-	out, failed := copyBytes(stallWriter{sock}, core)
+	out, failed := copyBytes(StallWriter{sock}, core)
 	// A Unix socket that was closed with bytes unread says ECONNRESET.
 	byCore := failed == nil && (out == nil || errors.Is(out, syscall.ECONNRESET))
 	if byCore {
@@ -147,13 +157,16 @@ func farewell(sock net.Conn) {
 // copyBytes copies from src until it ends, in order if ended is nil, or dst has
 // failed. io.Copy would splice, whose pipes are few and can lose what is in them.
 func copyBytes(dst io.Writer, src io.Reader) (ended, failed error) {
-	buf := make([]byte, relayBuffer)
+	buf := make([]byte, relayQuiet)
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
 			if _, err := dst.Write(buf[:n]); err != nil {
 				return nil, err
 			}
+		}
+		if n == len(buf) && n < relayBuffer {
+			buf = make([]byte, relayBuffer)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil, nil

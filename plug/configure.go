@@ -27,6 +27,7 @@ func (r *runner) configure(a *attachment, c wire.Config) wire.ConfigResult {
 		case want[it.ID] != nil:
 			err = "is configured twice"
 		default:
+			it.greet(ci.Greeting) // that of the running one, too: the core may be another
 			want[it.ID] = it
 			continue
 		}
@@ -81,16 +82,20 @@ func (r *runner) check(c wire.ConfigItem) (it *Item, problem string) {
 	return it, ""
 }
 
-// coreLacksTLS says why an item cannot be that names TLS of the core's: a core that
-// can speak it takes the parameter for itself, and without it the item would run
-// in the open.
+// coreLacksTLS says why an item cannot be that names a profile of TLS: a core that
+// can speak it takes the parameter for itself, or puts what the profile says in
+// its place, and without it the item would run in the open.
 func coreLacksTLS(k *wire.Kind, params json.RawMessage) string {
 	var given map[string]any
 	if json.Unmarshal(params, &given) != nil {
 		return "" // for whoever decodes them to tell
 	}
 	for _, p := range k.Params {
-		if name := given[p.Name]; p.TLS != "" && name != nil && name != "" {
+		name := given[p.Name]
+		if _, told := name.(map[string]any); p.PlugTLS != "" && told {
+			continue
+		}
+		if p.Profile() && name != nil && name != "" {
 			return "parameter " + p.Name + ": this core is too old to speak TLS"
 		}
 	}

@@ -37,15 +37,18 @@ func (p *Plug) Hello(name string) (wire.Hello, error) {
 		ProgramVersion: p.Version,
 		Kinds:          p.Kinds,
 	}
-	seen := map[string]bool{}
+	var roles []string
 	for i := range p.Kinds {
-		k := &p.Kinds[i]
-		if err := schema.CheckKind(k); err != nil {
+		if err := schema.CheckKind(&p.Kinds[i]); err != nil {
 			return wire.Hello{}, err
 		}
-		if !seen[k.Role] {
-			seen[k.Role] = true
-			h.Roles = append(h.Roles, wire.RoleVersions{Role: k.Role, Versions: roleVersions()})
+		roles = append(roles, p.Kinds[i].Role)
+	}
+	seen := map[string]bool{}
+	for _, role := range append(roles, p.Roles...) {
+		if !seen[role] {
+			seen[role] = true
+			h.Roles = append(h.Roles, wire.RoleVersions{Role: role, Versions: roleVersions()})
 		}
 	}
 	var process [8]byte

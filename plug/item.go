@@ -33,8 +33,9 @@ type Item struct {
 	dials  chan struct{} // a token for each DIAL that waits for its answer
 	done   chan struct{} // closed when Run has ended for good
 
-	mu     sync.Mutex
-	status wire.ItemStatus
+	mu       sync.Mutex
+	status   wire.ItemStatus
+	greeting []byte
 }
 
 // Decode unmarshals the item's parameters into v, a struct with json tags.
@@ -62,6 +63,10 @@ func (it *Item) Up(addr string) { it.report(wire.StateUp, addr, nil) }
 // address leaves the one that was reported.
 func (it *Item) Degraded(addr string, err error) { it.report(wire.StateDegraded, addr, err) }
 
+// Carried is done when what the item carries is to end: when it is stopped, and
+// not already when it is to take on nothing new, as the context of Run is.
+func (it *Item) Carried() context.Context { return it.carry }
+
 // Attached waits for a core; its error is that of a context that is done. Loops
 // that accept connections call it before each one, so that connections wait in
 // the backlog while the core is away.
@@ -71,6 +76,29 @@ func (it *Item) Attached(ctx context.Context) error {
 	}
 	_, err := it.runner.await(ctx, nil)
 	return err
+}
+
+// Count counts something that nobody is told of otherwise, such as a datagram that
+// was dropped: status shows how often, under that name, for all items of the plug
+// together. It does not block.
+func (it *Item) Count(name string, n uint64) { it.runner.count(name, n) }
+
+// Greeting returns a message that introduces the node to whoever dials it, for an
+// item that accepts links over a medium without connections: who answers it is
+// really there. It is nil while there is no core, and with one that is too old.
+func (it *Item) Greeting() []byte {
+	if _, err := it.runner.attached(); err != nil {
+		return nil
+	}
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	return it.greeting
+}
+
+func (it *Item) greet(greeting []byte) {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	it.greeting = greeting
 }
 
 func (it *Item) report(state, addr string, err error) {

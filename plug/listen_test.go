@@ -152,3 +152,57 @@ func TestAcceptedIsArmed(t *testing.T) {
 		t.Errorf("read %d bytes and %v, expected a reset", n, err)
 	}
 }
+
+// A UDP socket is kept like a listener, with what waits in it.
+func TestListenUDPIsKept(t *testing.T) {
+	t.Parallel()
+	core := handoffCore(t)
+	socks := make(chan *plug.UDPSocket, 10)
+	p := testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
+		sock, err := it.ListenUDP(ctx, "udp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		socks <- sock
+		<-ctx.Done()
+		return sock.Close()
+	})
+	a := item(t, "a", "1")
+	stop := start(t, core, p)
+	s := core.Session()
+	s.Configure(a)
+	addr := receive(t, socks, "the socket").LocalAddr()
+	s.WaitKept("a")
+	stop()
+	c, err := net.Dial("udp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if _, err := io.WriteString(c, "hello"); err != nil { // while nobody reads
+		t.Fatal(err)
+	}
+
+	start(t, core, p)
+	s = core.Session()
+	s.Configure(a)
+	sock := receive(t, socks, "the socket again")
+	if sock.LocalAddr().String() != addr.String() {
+		t.Errorf("bound to %s, before to %s", sock.LocalAddr(), addr)
+	}
+	if err := sock.SetReadDeadline(time.Now().Add(plugtest.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 10)
+	if n, err := sock.Read(b); err != nil || string(b[:n]) != "hello" {
+		t.Errorf("received %q, %v", b[:n], err)
+	}
+	s.Configure() // with the item it goes
+	again, err := net.ListenPacket("udp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}

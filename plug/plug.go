@@ -30,6 +30,9 @@ type Plug struct {
 	Version string      // for people
 	Kinds   []wire.Kind // the kinds of items it claims; roles are taken from here
 
+	// Roles are those that it asks for beside those of its kinds.
+	Roles []string
+
 	// Check, if set, looks at an item beyond its schema, before anything is
 	// applied. It must not block.
 	Check func(*Item) error

@@ -47,10 +47,13 @@ type runner struct {
 	mu      sync.Mutex
 	items   map[string]*Item
 	binds   map[string]*binding
+	node    string              // of the core that was attached last
 	work    map[string]*offered // by type
 	core    *attachment         // nil: none
 	changed chan struct{}       // closed when core changes
 	closing bool                // no item is started any more
+
+	counters counters
 }
 
 // attachment is a session with a core that has told its configuration.
@@ -193,6 +196,9 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 	for _, k := range w.Kinds {
 		r.log.Warn("the core refuses a kind", "kind", k.Kind, "reason", k.Refused)
 	}
+	r.mu.Lock()
+	r.node = w.Node
+	r.mu.Unlock()
 	r.options.OnAttach(w.Node)
 	defer r.options.OnAttach("")
 
@@ -362,7 +368,7 @@ func (r *runner) tellStatus(a *attachment) {
 }
 
 func (r *runner) status() wire.Status {
-	s := wire.Status{State: wire.StateUp, Items: []wire.ItemStatus{}}
+	s := wire.Status{State: wire.StateUp, Counters: r.counters.read(), Items: []wire.ItemStatus{}}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, it := range r.items {

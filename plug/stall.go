@@ -13,17 +13,17 @@ import (
 // in which no link to that node is made.
 const linkStall = 30 * time.Second
 
-// stallWriter writes to a link's socket, and fails once that has taken nothing
-// for linkStall.
-type stallWriter struct{ sock net.Conn }
+// StallWriter writes to a link's socket, and fails once that has taken nothing
+// for 30 s. It is for plugs that carry a link themselves.
+type StallWriter struct{ Sock net.Conn }
 
 // Write implements io.Writer.
-func (w stallWriter) Write(b []byte) (written int, err error) {
+func (w StallWriter) Write(b []byte) (written int, err error) {
 	for {
-		if err := w.sock.SetWriteDeadline(time.Now().Add(linkStall)); err != nil {
+		if err := w.Sock.SetWriteDeadline(time.Now().Add(linkStall)); err != nil {
 			return written, err
 		}
-		n, err := w.sock.Write(b[written:])
+		n, err := w.Sock.Write(b[written:])
 		written += n
 		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return written, err

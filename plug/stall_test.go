@@ -20,7 +20,7 @@ func TestStallWriter(t *testing.T) {
 			near, far := net.Pipe()
 			defer func() { _, _ = near.Close(), far.Close() }()
 			begun := time.Now()
-			n, err := stallWriter{near}.Write(make([]byte, 1000))
+			n, err := StallWriter{near}.Write(make([]byte, 1000))
 			if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(begun) != linkStall {
 				t.Errorf("wrote %d, %v, after %v", n, err, time.Since(begun))
 			}
@@ -37,7 +37,7 @@ func TestStallWriter(t *testing.T) {
 					_, _ = io.ReadFull(far, make([]byte, 1))
 				}
 			}()
-			n, err := stallWriter{near}.Write(make([]byte, 1000))
+			n, err := StallWriter{near}.Write(make([]byte, 1000))
 			if n != 1000 || err != nil {
 				t.Errorf("wrote %d, %v", n, err)
 			}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
 )
@@ -116,13 +117,16 @@ func (r *runner) started(ctx context.Context, q *session.Request) (any, error) {
 }
 
 // workers are all that the plug has, each once, as STOP, RELEASE and RECOVER do not
-// say whose a unit is. done is called when they are not needed any more.
-func (r *runner) workers() (all []Worker, done func()) {
+// say whose a unit is: so none may be missing. done is called when they are not needed
+// any more.
+func (r *runner) workers() (all []Worker, done func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seen := make(map[Worker]bool)
+	offers := make(map[*Item]bool)
 	var held []*offered
 	for _, o := range r.work {
+		offers[o.item] = true
 		if !seen[o.worker] {
 			seen[o.worker] = true
 			o.calls.Add(1)
@@ -130,16 +134,26 @@ func (r *runner) workers() (all []Worker, done func()) {
 			all = append(all, o.worker)
 		}
 	}
-	return all, func() {
+	done = func() {
 		for _, o := range held {
 			o.calls.Done()
 		}
 	}
+	for _, it := range r.items {
+		if k := schema.Find(r.hello.Kinds, it.Kind); k != nil && k.Role == wire.RoleWorker && !offers[it] {
+			done()
+			return nil, nil, wire.NewError(wire.CodeDraining, "item %s does not work now, and a unit may be its", it.ID)
+		}
+	}
+	return all, done, nil
 }
 
 // stopped answers STOP.
 func (r *runner) stopped(ctx context.Context, s wire.Stop) error {
-	all, done := r.workers()
+	all, done, err := r.workers()
+	if err != nil {
+		return err
+	}
 	defer done()
 	var errs []error
 	for _, w := range all {
@@ -150,24 +164,30 @@ func (r *runner) stopped(ctx context.Context, s wire.Stop) error {
 
 // released answers RELEASE.
 func (r *runner) released(ctx context.Context, unit string) error {
-	all, done := r.workers()
+	all, done, err := r.workers()
+	if err != nil {
+		return err
+	}
 	defer done()
 	var errs []error
 	for _, w := range all {
 		errs = append(errs, w.Release(ctx, unit))
 	}
-	err := errors.Join(errs...)
-	if err == nil {
-		r.reports.forget(unit)
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
-	return err
+	r.reports.forget(unit)
+	return nil
 }
 
 // recovered answers RECOVER.
 func (r *runner) recovered(ctx context.Context, units []wire.KnownUnit) (wire.Recovered, error) {
-	all, done := r.workers()
-	defer done()
 	told := wire.Recovered{Units: []wire.Unit{}}
+	all, done, err := r.workers()
+	if err != nil {
+		return told, err
+	}
+	defer done()
 	for _, w := range all {
 		of, err := w.Recover(ctx, units)
 		if err != nil {

@@ -45,6 +45,8 @@ func (a *Attachment) Offer(offer WorkType) error {
 	}
 	again := t.worker == a
 	t.WorkType, t.worker, t.offered = offer, a, true
+	close(w.offer)
+	w.offer = make(chan struct{})
 	if !again && len(t.busy) > 0 {
 		var ids []string
 		for id := range t.busy {
@@ -123,16 +125,16 @@ func (w *Workceptor) recover(a *Attachment, ids []string) {
 	}
 	for _, k := range known {
 		if !told[k.Unit] {
-			w.forgotten(k.Unit)
+			w.forgotten(a, k.Unit)
 		}
 	}
 }
 
 // forgotten is for a unit that its worker does not know.
-func (w *Workceptor) forgotten(id string) {
+func (w *Workceptor) forgotten(a *Attachment, id string) {
 	u, err := w.store.Get(id)
 	switch {
-	case err != nil:
+	case err != nil, w.attachment(u.Spec.WorkType) != a: // not its worker any more
 	case u.Phase == state.Starting: // it never got there: the worker would know
 		if u, ok := w.happen(id, state.Event{Kind: state.TakenBack}); ok && u.Phase == state.Queued {
 			w.putBack(u)
@@ -162,6 +164,8 @@ func (w *Workceptor) report(a *Attachment, r Report) error {
 		return fmt.Errorf("unit %s is not of a type that this worker offers", r.Unit)
 	case u.State.Final():
 		return nil // old news
+	case u.Phase == state.Receiving:
+		return fmt.Errorf("unit %s was given to nobody yet", r.Unit)
 	}
 	switch r.State {
 	case ReportStarting:
@@ -192,8 +196,8 @@ func (w *Workceptor) runs(a *Attachment, u store.Unit, r Report) {
 		u, ok = w.happen(u.ID, state.Event{Kind: state.Started, PID: r.PID, Detail: r.Detail, Handle: r.Handle})
 	case r.PID != 0 && r.PID != u.PID:
 		u, ok = w.happen(u.ID, state.Event{Kind: state.Started, PID: r.PID, Detail: r.Detail})
-	case r.Detail != "" && r.Detail != u.Detail && r.PID == 0:
-		u, ok = w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: r.Detail})
+	case r.PID == u.PID && state.RunningText(r.PID, r.Detail) != u.Detail:
+		u, ok = w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: state.RunningText(r.PID, r.Detail)})
 	}
 	if !ok || u.State != state.Running {
 		return

@@ -2,6 +2,7 @@ package workceptor
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/state"
@@ -23,6 +24,9 @@ const (
 // when it can be. A unit that has ended is fine.
 func (w *Workceptor) Cancel(ctx context.Context, id string) (ended bool, err error) {
 	u, err := w.askEnd(ctx, id, false)
+	if errors.Is(err, errGoneNow) {
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -34,6 +38,8 @@ func (w *Workceptor) Cancel(ctx context.Context, id string) (ended bool, err err
 func (w *Workceptor) Release(ctx context.Context, id string, force bool) (released bool, err error) {
 	u, err := w.askEnd(ctx, id, true)
 	switch {
+	case errors.Is(err, errGoneNow):
+		return true, nil
 	case err != nil:
 		return false, err
 	case force || u.State.Final():
@@ -45,10 +51,18 @@ func (w *Workceptor) Release(ctx context.Context, id string, force bool) (releas
 	return w.await(ctx, u, func(_ store.Unit, err error) bool { return gone(err) })
 }
 
+// errGoneNow says that a unit was there, and was released meanwhile.
+var errGoneNow = errors.New("the unit has just been released")
+
 // askEnd has the wish for a unit's end written down, and passes it on.
 func (w *Workceptor) askEnd(ctx context.Context, id string, release bool) (store.Unit, error) {
+	if u, err := w.store.Get(id); err != nil {
+		return u, err
+	}
 	u, err := w.store.Next(ctx, id, state.Event{Kind: state.CancelAsked, Release: release})
 	switch {
+	case gone(err):
+		return u, errGoneNow
 	case err != nil:
 		return u, err
 	case u.State.Final():

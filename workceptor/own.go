@@ -72,7 +72,11 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	case "drain", "undrain":
 		return c.ownDrain(s, a)
 	case "list":
-		all := map[string]any{"units": c.w.List(), "types": c.w.WorkTypes(), "nodes": c.w.Nodes()}
+		units := c.w.List()
+		for i := range units {
+			units[i].History = nil // most of what there is to say of thousands
+		}
+		all := map[string]any{"units": units, "types": c.w.WorkTypes(), "nodes": c.w.Nodes()}
 		if d := c.w.Draining(); d != nil {
 			all["draining"] = d
 		}
@@ -110,6 +114,9 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 // ownSubmit takes a payload in frames: one that is cut off never looks whole.
 func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	r, err := c.ownRequest(a)
+	if err == nil && r.Node == "" {
+		c.w.awaitOffer(ctx, a.Type)
+	}
 	if err != nil {
 		return err
 	}

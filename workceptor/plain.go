@@ -226,6 +226,9 @@ func (c *Command) plainSubmit(ctx context.Context, s Session, r plainRequest) er
 			return plainText(err)
 		}
 	}
+	if request.Node == "" {
+		c.w.awaitOffer(ctx, r.typ)
+	}
 	if err := c.authorize(s, c.isSecure(r.typ), r.signature, legacySignature); err != nil { // of a type here, whichever node is meant
 		return err
 	}

@@ -48,7 +48,7 @@ func (p plugWorker) Start(ctx context.Context, s Start) (Report, error) {
 	u, err := p.worker.Start(ctx, start)
 	if e := (*wire.Error)(nil); errors.As(err, &e) {
 		if e.Class == wire.ClassRetry || e.Class == wire.ClassGone {
-			return Report{}, fmt.Errorf("%w: %v", ErrUnavailable, err)
+			return Report{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		return Report{}, errors.New(e.Msg) // for the unit's submitter
 	}

@@ -40,6 +40,9 @@ type Config struct {
 	// Retention is how long ended units are kept that nobody releases. The zero
 	// value keeps them for ever.
 	Retention Retention
+	// Early is how long after its start the node waits for workers to come, before it
+	// says that it does not know a type of work. 0: it does not wait.
+	Early time.Duration
 	// Reserve is what must be free on the disk for new work to be taken, in bytes.
 	// 0: 5 % of the disk, 1 GiB at most.
 	Reserve uint64
@@ -92,8 +95,11 @@ type Workceptor struct {
 	submitter string        // names us to other nodes
 	offers    chan struct{} // a token when they have changed
 
+	early context.Context // done when no worker is waited for any more
+
 	mu      sync.Mutex
 	types   map[string]*workType
+	offer   chan struct{} // closed and replaced when a type is offered
 	live    map[string]*liveUnit
 	remotes map[string]*remoteNode // by place
 	wanted  map[string]string      // submissions to other nodes: the unit that has not ended
@@ -133,7 +139,7 @@ func New(c Config) (*Workceptor, error) {
 	}
 	w := &Workceptor{
 		c: c, log: c.Logger, dir: dir, store: s,
-		types: make(map[string]*workType), live: make(map[string]*liveUnit),
+		types: make(map[string]*workType), live: make(map[string]*liveUnit), offer: make(chan struct{}),
 		remotes: make(map[string]*remoteNode), wanted: make(map[string]string), offers: make(chan struct{}, 1),
 	}
 	if w.submitter, err = loadSubmitter(dir); err != nil {
@@ -142,6 +148,7 @@ func New(c Config) (*Workceptor, error) {
 	start := time.Now()
 	w.nonces = signing.NewNonces(func() time.Duration { return time.Since(start) })
 	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.early = w.ctx
 	return w, nil
 }
 
@@ -167,7 +174,30 @@ func (w *Workceptor) Start() error {
 		n.begin()
 	}
 	w.task(w.expire)
+	var enough context.CancelFunc
+	w.early, enough = context.WithTimeout(w.ctx, w.c.Early)
+	context.AfterFunc(w.early, enough)
 	return nil
+}
+
+// awaitOffer waits for a type of work that nobody has offered yet, as long as workers
+// may be on their way to a node that has just started.
+func (w *Workceptor) awaitOffer(ctx context.Context, name string) {
+	for {
+		w.mu.Lock()
+		t, more := w.types[name], w.offer
+		w.mu.Unlock()
+		if t != nil && t.offered {
+			return
+		}
+		select {
+		case <-more:
+		case <-w.early.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // bringBack takes up a unit where the node has left it. A disk that cannot be written

@@ -574,3 +574,34 @@ func TestRetentionIsEnforced(t *testing.T) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
+
+// A worker that tells of a unit which was given to nobody yet is not believed, and the
+// unit runs as if it had said nothing.
+func TestReportTooEarly(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &workertest.Worker{})
+	s, err := n.Submit(workceptor.Request{Type: "echo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := s.Unit.ID
+	n.worker.Detach()
+	a, err := n.worker.Attach(n.Workceptor, n.types...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []workceptor.ReportState{
+		workceptor.ReportStarting, workceptor.ReportRunning, workceptor.ReportExited, workceptor.ReportRefused, workceptor.ReportLost,
+	} {
+		if err := a.Report(workceptor.Report{Unit: id, State: state, PID: 1}); err == nil {
+			t.Errorf("a unit whose payload is not there is %s", state)
+		}
+	}
+	if _, err := s.Write([]byte("payload")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.untilState(id, workceptor.Succeeded)
+}

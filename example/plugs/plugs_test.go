@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -20,15 +22,17 @@ func build(t *testing.T, dir, pkg string) string {
 	return program
 }
 
-// The number tests the SDK, not the author.
-func TestBackendIsSmall(t *testing.T) {
+// The numbers test the SDK, not the author.
+func TestExamplesAreSmall(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("tcpbackend/main.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := bytes.Count(text, []byte("\n")); n > 80 {
-		t.Errorf("tcpbackend/main.go has %d lines: a complete backend fits in 80", n)
+	for name, most := range map[string]int{"tcpbackend": 80, "goworker": 40} {
+		text, err := os.ReadFile(filepath.Join(name, "main.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(text, []byte("\n")); n > most {
+			t.Errorf("%s/main.go has %d lines: a complete plug of its role fits in %d", name, n, most)
+		}
 	}
 }
 
@@ -39,27 +43,52 @@ func TestConformance(t *testing.T) {
 	}
 	dir := t.TempDir()
 	plugcheck := build(t, dir, "github.com/project-receptor/receptor/plug/cmd/receptor-plugcheck")
-	for name, program := range map[string]func(*testing.T) string{
-		"tcpbackend": func(t *testing.T) string { return build(t, dir, "./tcpbackend") },
-		"python": func(t *testing.T) string {
+	golang := func(pkg string) func(*testing.T) string {
+		return func(t *testing.T) string { return build(t, dir, pkg) }
+	}
+	python := func(program string) func(*testing.T) string {
+		return func(t *testing.T) string {
 			if _, err := exec.LookPath("python3"); err != nil {
 				t.Skipf("Python 3 is not installed: %v", err)
 			}
-			return filepath.Join("python", "receptor-backend-pytcp")
-		},
+			return filepath.Join("python", program)
+		}
+	}
+	counts := []string{
+		"worker", "--quick", "3", "--quick-output", `1\n2\n3\n`, "--fails", "no number",
+		"--long", "1000", "--long-output", `1\n`, "--long-unit-param", "pause=3600s",
+	}
+	for name, tc := range map[string]struct {
+		program func(*testing.T) string
+		check   []string
+		skips   []string // units of goworker neither fail nor take long
+	}{
+		"tcpbackend": {golang("./tcpbackend"), []string{"link"}, nil},
+		"pytcp":      {python("receptor-backend-pytcp"), []string{"link"}, nil},
+		"goworker":   {golang("./goworker"), []string{"worker", "--quick", "quick", "--quick-output", `QUICK\n`}, []string{"worker/exit-code", "worker/stop"}},
+		"counter":    {golang("./counter"), counts, nil},
+		"pycount":    {python("receptor-worker-pycount"), counts, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path, err := filepath.Abs(program(t))
+			path, err := filepath.Abs(tc.program(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.CommandContext(t.Context(), plugcheck, "link", "--parallel", "8", "--verbose", "--exec", path).CombinedOutput()
+			args := append(tc.check, "--parallel", "8", "--verbose", "--exec", path)
+			out, err := exec.CommandContext(t.Context(), plugcheck, args...).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			if bytes.Contains(out, []byte("skip ")) {
-				t.Errorf("a check was skipped:\n%s", out)
+			var skipped []string
+			for line := range strings.Lines(string(out)) {
+				if id, ok := strings.CutPrefix(line, "skip "); ok {
+					skipped = append(skipped, strings.Fields(id)[0])
+				}
+			}
+			slices.Sort(skipped)
+			if !slices.Equal(skipped, tc.skips) {
+				t.Errorf("checks were skipped:\n%s", out)
 			}
 		})
 	}

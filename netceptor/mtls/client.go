@@ -18,8 +18,8 @@ type Client struct {
 	profile ClientProfile
 }
 
-// LoadClient reads the files of a profile, for that node. log gets what happens
-// to them later; nil: nobody does.
+// LoadClient reads the files of a profile, for that node; an empty one does not
+// matter. log gets what happens to them later; nil: nobody does.
 func LoadClient(p ClientProfile, node string, log hclog.Logger) (*Client, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -30,6 +30,9 @@ func LoadClient(p ClientProfile, node string, log hclog.Logger) (*Client, error)
 	}
 	return c, nil
 }
+
+// Profile is what was loaded.
+func (c *Client) Profile() ClientProfile { return c.profile }
 
 // Status is the state of the profile.
 func (c *Client) Status() Status { return c.source.status(c.name, kindClient, c.Warning()) }

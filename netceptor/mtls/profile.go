@@ -6,23 +6,25 @@ import (
 )
 
 // ServerProfile is what a tls-server item says: how to be the server of TLS. The
-// fields are the parameters of the item.
+// fields are the parameters of the item, in JSON as well: a plug that speaks TLS
+// itself gets them so.
 type ServerProfile struct {
-	Name string // required
+	Name string `json:"name"` // required
 
-	Cert, Key string // required; PEM files, the certificate with its chain
+	Cert string `json:"cert"` // required; PEM file, with its chain
+	Key  string `json:"key"`  // required; PEM file
 
-	RequireClientCert bool     // a client must show a certificate
-	ClientCAs         string   // PEM file of the authorities of clients; without RequireClientCert a certificate is checked if there is one
-	PinnedClientCert  []string // fingerprints, hexadecimal with or without colons; one must fit, besides the authority
+	RequireClientCert bool     `json:"requireclientcert,omitempty"` // a client must show a certificate
+	ClientCAs         string   `json:"clientcas,omitempty"`         // PEM file of the authorities of clients; without RequireClientCert a certificate is checked if there is one
+	PinnedClientCert  []string `json:"pinnedclientcert,omitempty"`  // fingerprints, hexadecimal with or without colons; one must fit, besides the authority
 
 	// SkipReceptorNamesCheck relaxes what binds certificates to node IDs: the own
 	// one need not name the own node, and on links a neighbour may claim any node ID
 	// whatever its certificate says. It is for neighbours that are existing nodes
 	// with certificates of that kind. Streams are not affected.
-	SkipReceptorNamesCheck bool
+	SkipReceptorNamesCheck bool `json:"skipreceptornamescheck,omitempty"`
 
-	MinTLS13 bool // no TLS 1.2
+	MinTLS13 bool `json:"mintls13,omitempty"` // no TLS 1.2
 }
 
 // Validate says which parameter is wrong. It looks at no file.
@@ -46,17 +48,18 @@ func (p *ServerProfile) Validate() error {
 // ClientProfile is what a tls-client item says: how to be the client of TLS. The
 // fields are the parameters of the item.
 type ClientProfile struct {
-	Name string // required
+	Name string `json:"name"` // required
 
-	Cert, Key string // PEM files, the certificate with its chain; both or neither
+	Cert string `json:"cert,omitempty"` // PEM file, with its chain; with Key or not at all
+	Key  string `json:"key,omitempty"`  // PEM file
 
-	RootCAs            string   // PEM file of the authorities of servers; empty: those of the system
-	InsecureSkipVerify bool     // any server will do
-	PinnedServerCert   []string // fingerprints, hexadecimal with or without colons; one must fit, besides the authority
+	RootCAs            string   `json:"rootcas,omitempty"`            // PEM file of the authorities of servers; empty: those of the system
+	InsecureSkipVerify bool     `json:"insecureskipverify,omitempty"` // any server will do
+	PinnedServerCert   []string `json:"pinnedservercert,omitempty"`   // fingerprints, hexadecimal with or without colons; one must fit, besides the authority
 
-	SkipReceptorNamesCheck bool // as of ServerProfile
+	SkipReceptorNamesCheck bool `json:"skipreceptornamescheck,omitempty"` // as of ServerProfile
 
-	MinTLS13 bool // no TLS 1.2
+	MinTLS13 bool `json:"mintls13,omitempty"` // no TLS 1.2
 }
 
 // Validate says which parameter is wrong. It looks at no file.

@@ -18,8 +18,8 @@ type Server struct {
 	profile ServerProfile
 }
 
-// LoadServer reads the files of a profile, for that node. log gets what happens
-// to them later; nil: nobody does.
+// LoadServer reads the files of a profile, for that node; an empty one does not
+// matter. log gets what happens to them later; nil: nobody does.
 func LoadServer(p ServerProfile, node string, log hclog.Logger) (*Server, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -30,6 +30,9 @@ func LoadServer(p ServerProfile, node string, log hclog.Logger) (*Server, error)
 	}
 	return s, nil
 }
+
+// Profile is what was loaded.
+func (s *Server) Profile() ServerProfile { return s.profile }
 
 // Status is the state of the profile.
 func (s *Server) Status() Status { return s.source.status(s.name, kindServer, s.Warning()) }

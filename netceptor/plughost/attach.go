@@ -144,7 +144,7 @@ func (h *Host) servedVersions(role string) []int {
 			return nil
 		}
 		return []int{1}
-	case wire.RoleLink, wire.RoleStream, wire.RoleObserve:
+	case wire.RoleLink, wire.RoleStream, wire.RolePacket, wire.RoleObserve:
 		return []int{1}
 	default:
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -44,6 +45,7 @@ type guest struct {
 	refused    map[string]refusal
 	reported   map[string]wire.ItemStatus // its last STATUS
 	detail     string                     // of its last STATUS
+	counters   map[string]uint64          // of its last STATUS
 	configErr  string                     // why it has not taken the last CONFIG
 	objects    map[string]int             // open, by role
 	pending    map[string]int             // opens, by item or bind
@@ -175,6 +177,7 @@ func (g *guest) status(r *session.Request) error {
 	if s.State == wire.StateFailed || s.State == wire.StateDegraded {
 		g.detail = clip(s.Detail)
 	}
+	g.counters = countersOf(s.Counters)
 	clear(g.reported)
 	for _, is := range s.Items {
 		if _, ok := g.params[is.Item]; !ok {
@@ -191,6 +194,17 @@ func (g *guest) status(r *session.Request) error {
 	}
 	h.notify()
 	return nil
+}
+
+// countersOf is what is kept of a plug's counters.
+func countersOf(said map[string]uint64) map[string]uint64 {
+	kept := make(map[string]uint64)
+	for _, name := range sortedKeys(said) {
+		if len(kept) < maxCounters {
+			kept[clip(name)] = said[name]
+		}
+	}
+	return kept
 }
 
 // drain notes that the plug takes on nothing new.
@@ -261,12 +275,17 @@ func (g *guest) configure(ctx context.Context) {
 // config is the CONFIG that is due.
 func (g *guest) config() wire.Config {
 	h := g.host
+	greeting := h.node.Greeting()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.revision++
 	c := wire.Config{Revision: h.revision, Items: append([]wire.ConfigItem{}, g.set...)}
 	for i := range c.Items {
-		c.Items[i].Live = g.live(c.Items[i].Item)
+		it := &c.Items[i]
+		it.Live = g.live(it.Item)
+		if k := schema.Find(g.kinds, it.Kind); k != nil && k.Role == wire.RoleLink && k.Dir == dirIn {
+			it.Greeting = greeting
+		}
 	}
 	return c
 }

@@ -32,7 +32,8 @@ type giver struct {
 	conn    net.Conn
 	ended   chan struct{}
 
-	accept  func(context.Context, wire.Accept) (any, error) // nil: refused
+	accept  func(context.Context, wire.Accept) (any, error)      // nil: refused
+	work    func(context.Context, *session.Request) (any, error) // messages of the role worker; nil: unknown
 	configs chan wire.Config
 	closed  chan wire.Closed
 	drains  chan wire.Drain
@@ -46,12 +47,16 @@ func (r *rig) attachGiver(name string, accept func(context.Context, wire.Accept)
 
 func (r *rig) attachHello(hello wire.Hello, accept func(context.Context, wire.Accept) (any, error)) *giver {
 	r.t.Helper()
-	t := r.t.(*testing.T)
 	hello.Features = []string{wire.FeatureFDPass}
-	g := &giver{
-		t: t, accept: accept, ended: make(chan struct{}),
-		configs: make(chan wire.Config, 64), closed: make(chan wire.Closed, 64), drains: make(chan wire.Drain, 64),
-	}
+	return r.attachAs(&giver{accept: accept}, hello)
+}
+
+// attachAs attaches g under a HELLO.
+func (r *rig) attachAs(g *giver, hello wire.Hello) *giver {
+	r.t.Helper()
+	t := r.t.(*testing.T)
+	g.t, g.ended = t, make(chan struct{})
+	g.configs, g.closed, g.drains = make(chan wire.Config, 64), make(chan wire.Closed, 64), make(chan wire.Drain, 64)
 	var err error
 	if g.conn, err = r.dial(t.Context()); err != nil {
 		t.Fatal(err)
@@ -98,7 +103,10 @@ func (g *giver) handle(ctx context.Context, r *session.Request) (any, error) {
 		}
 		return g.accept(ctx, a)
 	default:
-		return nil, session.ErrUnsupported
+		if g.work == nil {
+			return nil, session.ErrUnsupported
+		}
+		return g.work(ctx, r)
 	}
 }
 

@@ -19,11 +19,11 @@ func TestAttach(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "alpha", Config{})
 	hello := plugtest.Hello("backend-tcp", tcpListener(), tcpPeer())
-	hello.Roles = append(hello.Roles, wire.RoleVersions{Role: wire.RolePacket, Versions: []int{1}})
+	hello.Roles = append(hello.Roles, wire.RoleVersions{Role: wire.RoleWorker, Versions: []int{1}})
 	hello.Roles[0].Versions = []int{7, 1}
 	hello.Kinds = append(hello.Kinds,
 		wire.Kind{Kind: "node", Role: wire.RoleLink},
-		wire.Kind{Kind: "udp-server", Role: wire.RolePacket},
+		wire.Kind{Kind: "work-x", Role: wire.RoleWorker},
 		wire.Kind{Kind: "own-cost", Role: wire.RoleLink, Params: []wire.Param{{Name: "cost", Type: "int"}}},
 		tcpPeer(),
 	)
@@ -39,7 +39,7 @@ func TestAttach(t *testing.T) {
 	if len(w.Roles) != 2 || w.Roles[0].Version != 1 || w.Roles[1].Refused == "" {
 		t.Errorf("roles %+v", w.Roles)
 	}
-	wants := []string{"a kind of the core's own", "role packet is not granted", "parameter cost", "claimed twice"}
+	wants := []string{"a kind of the core's own", "role worker is not granted", "parameter cost", "claimed twice"}
 	if len(w.Kinds) != len(wants) {
 		t.Fatalf("refused kinds %+v", w.Kinds)
 	}

@@ -154,6 +154,7 @@ func (it *item) match(h *Host) {
 		it.mistake = it.name() + ": " + err.Error()
 		return
 	}
+	it.tls.appHost = hostOf(it.kind, values)
 	it.link.TLSServer, it.link.TLSClient, it.link.TLSHost = it.tls.server, it.tls.client, hostOf(it.kind, values)
 	if it.params, err = json.Marshal(values); err != nil {
 		it.mistake = it.name() + ": " + err.Error()
@@ -200,11 +201,13 @@ func (it *item) status() ItemStatus {
 		s.Err = "waiting for " + g.hello.Name + " to report"
 	}
 	if it.kind.Role == wire.RoleLink && ok {
-		host := it.link.TLSHost
+		host, secure := it.link.TLSHost, false
 		if host == "" {
-			host, _, _ = net.SplitHostPort(s.Addr)
+			host, secure = hostIn(s.Addr)
 		}
-		s.Warning = it.tls.warning(host)
+		if !secure || it.tls.profile != nil {
+			s.Warning = it.tls.warning(host)
+		}
 	}
 	if g.stalled && s.State == wire.StateUp {
 		s.State, s.Err = wire.StateDegraded, g.hello.Name+" does not answer"

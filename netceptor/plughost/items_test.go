@@ -1,6 +1,7 @@
 package plughost
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -173,6 +174,60 @@ func TestKnownProgramsAreComplete(t *testing.T) {
 			if !isName(kind) || !strings.HasPrefix(program, "receptor-") || ProgramFor(kind) != program {
 				t.Errorf("%q: %q, found as %q", kind, program, ProgramFor(kind))
 			}
+		}
+	}
+}
+
+// Items that accept links come with a greeting, which is an update about this node
+// that lists nobody, and another in each CONFIG; others have none.
+func TestGreeting(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "alpha", Config{})
+	r.SetItems([]Item{listenerItem(1), {Kind: "tcp-peer", Params: map[string]any{"address": "localhost:1"}}})
+	p := r.attach("links", tcpListener(), tcpPeer())
+	var greetings []string
+	for n := 2; n <= 3; n++ {
+		c := p.WaitConfig(fmt.Sprint(n, " items"), func(c wire.Config) bool { return len(c.Items) == n })
+		for _, it := range c.Items {
+			if (it.Kind == "tcp-listener") != (len(it.Greeting) > 0) {
+				t.Errorf("%s has the greeting %q", it.Item, it.Greeting)
+			}
+		}
+		greetings = append(greetings, string(c.Items[0].Greeting))
+		r.SetItems([]Item{listenerItem(1), listenerItem(2), {Kind: "tcp-peer", Params: map[string]any{"address": "localhost:1"}}})
+	}
+	if greetings[0] == greetings[1] {
+		t.Error("the greeting is the same, and would be taken for news that was heard before")
+	}
+	var u struct {
+		NodeID, ForwardingNode string
+		Connections            map[string]float64
+	}
+	if err := json.Unmarshal([]byte(greetings[0][1:]), &u); err != nil || greetings[0][0] != 1 {
+		t.Fatalf("greeting %q: %v", greetings[0], err)
+	}
+	if u.NodeID != "alpha" || u.ForwardingNode != "alpha" || len(u.Connections) > 0 {
+		t.Errorf("greeting %q", greetings[0])
+	}
+}
+
+// What a plug counts is shown, within bounds.
+func TestPlugCounters(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "alpha", Config{})
+	p := r.attach("counts", tcpListener())
+	said := map[string]uint64{strings.Repeat("a", 1000): 7}
+	for i := range 2 * maxCounters {
+		said[fmt.Sprintf("b%03d", i)] = uint64(i)
+	}
+	if err := p.Notify(wire.TypeStatus, wire.Status{State: wire.StateUp, Counters: said}); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the counters are shown", func() bool { return len(r.Plugs()[0].Counters) == maxCounters })
+	shown := r.Plugs()[0].Counters
+	for name, n := range shown {
+		if len(name) > maxText+10 || n != said[name] && n != 7 {
+			t.Errorf("%q is %d", name, n)
 		}
 	}
 }

@@ -37,6 +37,9 @@ const (
 	// node of the mesh. Beyond: limit.
 	maxTags = 8 << 10
 
+	// maxCounters bounds the counters of a plug; those beyond are not shown.
+	maxCounters = 64
+
 	// framesPerSecond and framesBurst bound the requests and notifications of a
 	// session. A plug that binds and reports a thousand items at once stays below; one
 	// that asks without end is closed with code limit.
@@ -53,6 +56,10 @@ const (
 	// maxDialTimeout is the longest that a DIAL may ask for: an open holds memory
 	// on both nodes.
 	maxDialTimeout = 5 * time.Minute
+
+	// maxNames bounds the node IDs that a plug tells of a certificate: those of hosts
+	// that are many nodes have some. Beyond: limit.
+	maxNames = 256
 
 	// maxResidual bounds what a plug may have read of a link before it hands the
 	// socket over: enough for one look at what it is.

@@ -23,6 +23,8 @@ func (h *Host) serveData(ctx context.Context, conn net.Conn, cred socket.Cred, o
 		err = h.serveDial(ctx, conn, cred, o)
 	case wire.TypeAttach:
 		err = h.serveAttach(ctx, conn, cred, o)
+	case wire.TypePBind:
+		err = h.servePackets(ctx, conn, cred, o)
 	default:
 		err = wire.NewError(wire.CodeUnsupported, "%s opens no data connection", o.Type)
 	}
@@ -107,6 +109,10 @@ func (g *guest) linkItem(req wire.Link) (*item, netceptor.LinkConfig, error) {
 	c := it.link
 	c.Item, c.Dir = it.id, req.Dir
 	c.Local, c.Remote, c.Medium = clip(req.Local), clip(req.Remote), clip(req.Medium)
+	var err error
+	if c.MediumTLS, err = it.tls.medium(req, g.rule); err != nil {
+		return nil, netceptor.LinkConfig{}, err
+	}
 	return it, c, nil
 }
 

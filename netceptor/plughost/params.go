@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -104,34 +105,103 @@ func takeWorkPolicy(k *wire.Kind, v schema.Values) (p workPolicy, err error) {
 	return p, nil
 }
 
-// itemTLS is the TLS that the core speaks for an item: on its links, or on its
+// itemTLS is the TLS of an item. The core speaks it: on its links, or on its
 // streams through the mesh, as the server for those that come and as the client
-// for those that go.
+// for those that go; and with the applications at the other ends of those.
 type itemTLS struct {
 	server *mtls.Server
 	client *mtls.Client
+
+	appServer *mtls.Server
+	appClient *mtls.Client
+	appHost   string // for appClient
+
+	// The plug speaks it, within its medium.
+	ofPlug  bool // its kind has such a parameter
+	profile profile
 }
 
-// takeTLS removes the parameters from v whose TLS is the core's, and finds the
-// profiles that they name.
+// profile is one that is loaded, of either kind.
+type profile interface {
+	Name() string
+	Warning() string
+	Relaxed() bool
+}
+
+// takeTLS removes the parameters from v that name profiles of TLS, and finds
+// those. Where the plug speaks it, it gets what the profile says instead.
 func (h *Host) takeTLS(k *wire.Kind, v schema.Values) (t itemTLS, err error) {
 	for i := range k.Params {
 		p := &k.Params[i]
 		name, _ := v[p.Name].(string)
-		switch p.TLS {
-		case wire.TLSServer:
+		switch {
+		case p.TLS == wire.TLSServer:
 			t.server, err = h.tls.Server(name)
-		case wire.TLSClient:
+		case p.TLS == wire.TLSClient:
 			t.client, err = h.tls.Client(name)
+		case p.AppTLS == wire.TLSServer:
+			t.appServer, err = h.tls.Server(name)
+		case p.AppTLS == wire.TLSClient:
+			t.appClient, err = h.tls.Client(name)
+		case p.PlugTLS == wire.TLSServer:
+			var s *mtls.Server
+			if s, err = h.tls.Server(name); s != nil {
+				t.profile, v[p.Name] = s, s.Profile()
+			}
+		case p.PlugTLS == wire.TLSClient:
+			var c *mtls.Client
+			if c, err = h.tls.Client(name); c != nil {
+				t.profile, v[p.Name] = c, c.Profile()
+			}
 		default:
 			continue
 		}
-		delete(v, p.Name)
+		if t.ofPlug = t.ofPlug || p.PlugTLS != ""; p.PlugTLS == "" || t.profile == nil {
+			delete(v, p.Name)
+		}
 		if err != nil {
 			return itemTLS{}, fmt.Errorf("parameter %s: %w", p.Name, err)
 		}
 	}
 	return t, nil
+}
+
+// medium is the TLS of a link that a plug says to speak itself; nil: none.
+func (t itemTLS) medium(req wire.Link, rule *Rule) (*netceptor.MediumTLS, error) {
+	switch {
+	case !req.Secured && t.profile != nil:
+		return nil, wire.NewError(wire.CodeDenied, "item %q has TLS, and the link has not", clip(req.Item))
+	case !req.Secured:
+		return nil, nil //nolint:nilnil // no TLS
+	case !t.ofPlug:
+		return nil, wire.NewError(wire.CodeInvalid, "no TLS of links of item %q is the plug's", clip(req.Item))
+	case len(req.Names) > maxNames:
+		return nil, wire.NewError(wire.CodeLimit, "%d names in a certificate, at most %d are allowed", len(req.Names), maxNames)
+	}
+	m := &netceptor.MediumTLS{Profile: "of the plug"}
+	if t.profile != nil {
+		m.Profile = "of the plug: " + t.profile.Name()
+	}
+	if t.profile == nil || t.profile.Relaxed() {
+		return m, nil
+	}
+	m.Names = req.Names
+	for _, name := range req.Names {
+		if rule.allowsName(name) {
+			m.Proven = append(m.Proven, name)
+		}
+	}
+	return m, nil
+}
+
+// hostIn is the host in an address, or in a URL; empty: there is none. secure
+// tells whether it is a URL whose scheme says that there is TLS.
+func hostIn(address string) (host string, secure bool) {
+	if u, err := url.Parse(address); err == nil && u.Host != "" {
+		return u.Hostname(), u.Scheme == "wss"
+	}
+	host, _, _ = net.SplitHostPort(address)
+	return host, false
 }
 
 // hostOf is the host that an item connects to: that of its first address. Empty:
@@ -157,6 +227,8 @@ func (t itemTLS) warning(host string) string {
 		return t.server.Warning()
 	case t.client != nil:
 		return t.client.Warning()
+	case t.profile != nil:
+		return t.profile.Warning()
 	case host == "" || isLoopback(host):
 		return ""
 	default:

@@ -37,6 +37,10 @@ type RoleRule struct {
 	Dial  []string // role stream: "node/service" patterns; empty: all
 	Bind  []string // role stream: service patterns; empty: all
 	Types []string // role worker: patterns for types of work; empty: all
+
+	// Names are patterns for node IDs, role link: by whose certificates, which the
+	// plug alone has seen, a neighbour has proven to be that node. Empty: none.
+	Names []string
 }
 
 // Validate names the rule and the field that is wrong. That a user or group
@@ -64,6 +68,12 @@ func (r *Rule) validate() error {
 		}
 		if role.Max < 0 {
 			return fmt.Errorf("roles.%s.max: %d, expected 0 or more", name, role.Max)
+		}
+		if name != wire.RoleLink && len(role.Names) > 0 {
+			return fmt.Errorf("roles.%s.names: only the role link has neighbours", name)
+		}
+		if err := checkPatterns("roles."+name+".names", role.Names); err != nil {
+			return err
 		}
 		if name != wire.RoleStream && len(role.Dial) > 0 {
 			return fmt.Errorf("roles.%s.dial: only the role stream dials", name)
@@ -205,6 +215,12 @@ func (r *Rule) allowsRole(role string) (RoleRule, bool) {
 	}
 	rr, ok := r.Roles[role]
 	return rr, ok
+}
+
+// allowsName reports whether a plug is believed that a neighbour has proven to be
+// that node. Of root and the core's own user no plug could be kept from saying so.
+func (r *Rule) allowsName(node string) bool {
+	return r == &everything || slices.ContainsFunc(r.Roles[wire.RoleLink].Names, func(p string) bool { return matches(p, node) })
 }
 
 func (r *Rule) allowsKind(kind string) bool {

@@ -2,6 +2,7 @@ package plughost
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,8 @@ type PlugStatus struct {
 	Objects int       `json:"objects"`     // links and streams: those that it carries, and those that it has handed over
 	Handed  int       `json:"handed_over"` // of these, whose socket the core has
 	Err     string    `json:"err,omitempty"`
+
+	Counters map[string]uint64 `json:"counters,omitempty"` // as the plug reports them
 }
 
 // Plugs returns the attached plugs, sorted by name.
@@ -78,5 +81,6 @@ func (g *guest) plugStatus() PlugStatus {
 		problems = append(slices.Clip(problems), g.detail)
 	}
 	s.Err = clip(strings.Join(problems, "; "))
+	s.Counters = maps.Clone(g.counters)
 	return s
 }

@@ -1,6 +1,8 @@
 package plughost
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -83,6 +85,83 @@ func TestTLSOfItems(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("item %d: %s, want %s", i, got, want)
+		}
+	}
+}
+
+// Where a plug speaks TLS itself it gets what the profile says, and only that one.
+func TestTLSOfThePlug(t *testing.T) {
+	t.Parallel()
+	f := mtlstest.NodeFiles(t, mtlstest.NewCA(t, "ca"), mtlstest.Leaf{Nodes: []string{"alpha"}})
+	relaxed := f.Server("relaxed")
+	relaxed.SkipReceptorNamesCheck = true
+	set := mtls.NewSet([]*mtls.Server{mtlstest.LoadServer(t, f.Server("good"), "alpha"), mtlstest.LoadServer(t, relaxed, "alpha")}, nil)
+	r := newRig(t, "alpha", Config{TLS: set})
+	own := tcpListener()
+	own.Params = append(own.Params, wire.Param{Name: "tls", Type: schema.TypeString, PlugTLS: wire.TLSServer, Help: "TLS"})
+	item := func(port int, tls string) Item {
+		i := listenerItem(port)
+		i.Params["tls"] = tls
+		return i
+	}
+	r.SetItems([]Item{item(1, "good"), item(2, "bad"), item(3, ""), item(4, "relaxed")})
+	p := r.attach("ws", own)
+	c := p.WaitConfig("the items", func(c wire.Config) bool { return len(c.Items) == 3 })
+	var told struct{ TLS *mtls.ServerProfile }
+	if err := json.Unmarshal(c.Items[0].Params, &told); err != nil || told.TLS == nil || told.TLS.Name != "good" || told.TLS.Key != f.Server("good").Key {
+		t.Errorf("the plug gets %s, %v", c.Items[0].Params, err)
+	}
+	if strings.Contains(string(c.Items[1].Params), "tls") {
+		t.Errorf("without TLS the plug gets %s", c.Items[1].Params)
+	}
+	r.itemIs(1, "failed", "parameter tls: there is no tls-server named bad")
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rule := &Rule{Roles: map[string]RoleRule{wire.RoleLink: {Names: []string{"b*"}}}}
+	names := []string{"beta", "gamma"}
+	for _, tc := range []struct {
+		item            int
+		link            wire.Link
+		rule            *Rule
+		profile         string
+		names, believed int
+		err             string
+	}{
+		{0, wire.Link{Secured: true, Names: names}, &everything, "of the plug: good", 2, 2, ""},
+		{0, wire.Link{Secured: true, Names: names}, rule, "of the plug: good", 2, 1, ""},
+		{0, wire.Link{Secured: true, Names: names}, &Rule{}, "of the plug: good", 2, 0, ""},
+		{0, wire.Link{}, &everything, "", 0, 0, "and the link has not"},
+		{2, wire.Link{Secured: true, Names: names}, &everything, "of the plug", 0, 0, ""},
+		{2, wire.Link{Names: names}, &everything, "", 0, 0, ""},
+		{3, wire.Link{Secured: true, Names: names}, &everything, "of the plug: relaxed", 0, 0, ""},
+		{0, wire.Link{Secured: true, Names: make([]string, maxNames+1)}, &everything, "", 0, 0, "at most 256 are allowed"},
+	} {
+		m, err := r.items[tc.item].tls.medium(tc.link, tc.rule)
+		switch {
+		case tc.err != "":
+			if err == nil || !strings.Contains(err.Error(), tc.err) {
+				t.Errorf("%+v: %v, want %s", tc, err, tc.err)
+			}
+		case err != nil || (m == nil) != (tc.profile == ""):
+			t.Errorf("%+v: %+v, %v", tc, m, err)
+		case m != nil && (m.Profile != tc.profile || len(m.Names) != tc.names || len(m.Proven) != tc.believed):
+			t.Errorf("%+v: %+v", tc, m)
+		}
+	}
+	if _, err := (itemTLS{}).medium(wire.Link{Secured: true}, &everything); err == nil {
+		t.Error("a kind without such a parameter has links with TLS")
+	}
+}
+
+func TestHostIn(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"127.0.0.1:80": "127.0.0.1 false", "[::1]:80": "::1 false", "ws://h/p": "h false", "wss://[::1]:4/": "::1 true", "": " false", "h": " false",
+	} {
+		host, secure := hostIn(address)
+		if got := fmt.Sprint(host, " ", secure); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
 		}
 	}
 }

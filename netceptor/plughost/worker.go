@@ -40,6 +40,9 @@ func (g *guest) attachWorker() {
 		w := &worker{guest: g, offers: make(map[string]wire.WorkType)}
 		w.host = g.host.workers.AttachWorker(g.hello.Name, w)
 		g.worker = w
+		if !g.fdpass {
+			g.problems = append(g.problems, "no work: it needs descriptors, and none can be passed on this session")
+		}
 	}
 }
 

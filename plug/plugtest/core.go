@@ -41,6 +41,10 @@ type FakeCore struct {
 	// set before the first plug dials.
 	OnBind func(wire.Bind) error
 
+	// OnWorkType, if set, is asked for each WORKTYPE; an error refuses it. It is to be
+	// set before the first plug dials.
+	OnWorkType func(wire.WorkType) error
+
 	// Extra are fields that WELCOME and the answers to LINK, DIAL and ATTACH get
 	// besides. It is to be set before Start, of a core of NewStopped.
 	Extra map[string]any
@@ -260,7 +264,7 @@ func (c *FakeCore) serveSession(ctx context.Context, f *life, conn net.Conn, o *
 	if o.Answer(c.withExtra(w)) != nil {
 		return
 	}
-	s := &CoreSession{Hello: h, Welcome: w, t: c.t, core: c, life: f, onBind: c.OnBind}
+	s := &CoreSession{Hello: h, Welcome: w, t: c.t, core: c, life: f, onBind: c.OnBind, onWorkType: c.OnWorkType}
 	s.Session = session.New(session.Config{Conn: conn, Side: session.SideCore, Handler: s.handle})
 	select {
 	case c.sessions <- s:

@@ -11,18 +11,19 @@ import (
 )
 
 // CoreSession is the core's side of an attached plug. It answers BIND, UNBIND,
-// KEEP, TAKE and DRAIN, and keeps the last STATUS.
+// KEEP, TAKE, WORKTYPE, UNIT and DRAIN, and keeps the last STATUS.
 type CoreSession struct {
 	*session.Session
 	Hello   wire.Hello
 	Welcome wire.Welcome
 
-	t        TB
-	core     *FakeCore
-	life     *life                 // of the core
-	onBind   func(wire.Bind) error // nil: all is bound
-	revision atomic.Uint64
-	state    watched[coreState]
+	t          TB
+	core       *FakeCore
+	life       *life                     // of the core
+	onBind     func(wire.Bind) error     // nil: all is bound
+	onWorkType func(wire.WorkType) error // nil: all is taken
+	revision   atomic.Uint64
+	state      watched[coreState]
 }
 
 // coreState is what a plug has told its core.
@@ -31,6 +32,8 @@ type coreState struct {
 	Binds   map[string]wire.Bind // by Bind
 	Drained bool
 	Kept    map[wire.Keep]bool
+	Work    map[string]wire.WorkType // by type
+	Units   map[string]wire.Unit     // the last word on each
 }
 
 func (s *CoreSession) handle(ctx context.Context, r *session.Request) (any, error) {
@@ -73,6 +76,10 @@ func (s *CoreSession) handle(ctx context.Context, r *session.Request) (any, erro
 		return nil, s.keep(r)
 	case wire.TypeTake:
 		return s.take(r)
+	case wire.TypeWorkType:
+		return nil, s.workType(r)
+	case wire.TypeUnit:
+		return nil, s.units(r)
 	case wire.TypeLink, wire.TypeDial:
 		return s.handedOver(ctx, r)
 	default:

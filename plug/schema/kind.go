@@ -38,9 +38,11 @@ func CheckKind(k *wire.Kind) error {
 			return fmt.Errorf("kind %s: parameter %s is described twice", k.Kind, p.Name)
 		case wants[p.Type] == "":
 			return fmt.Errorf("kind %s: parameter %s: type %s is none of %s", k.Kind, p.Name, quoteIfNeeded(clip(p.Type)), strings.Join(Types(), ", "))
-		case p.TLS != "" && p.TLS != wire.TLSServer && p.TLS != wire.TLSClient:
-			return fmt.Errorf("kind %s: parameter %s: tls is %s, expected %s or %s", k.Kind, p.Name, quoteIfNeeded(clip(p.TLS)), wire.TLSServer, wire.TLSClient)
-		case p.TLS != "" && (p.Type != TypeString || p.Key || p.Repeat):
+		case p.Profile() && p.TLS+p.AppTLS+p.PlugTLS != wire.TLSServer && p.TLS+p.AppTLS+p.PlugTLS != wire.TLSClient:
+			return fmt.Errorf("kind %s: parameter %s: tls is %s, expected %s or %s", k.Kind, p.Name, quoteIfNeeded(clip(p.TLS+p.AppTLS+p.PlugTLS)), wire.TLSServer, wire.TLSClient)
+		case p.AppTLS != "" && k.Role != wire.RoleStream || p.PlugTLS != "" && k.Role != wire.RoleLink:
+			return fmt.Errorf("kind %s: parameter %s: app_tls is for streams, plug_tls for links", k.Kind, p.Name)
+		case p.Profile() && (p.Type != TypeString || p.Key || p.Repeat):
 			return fmt.Errorf("kind %s: parameter %s: what names TLS is a string, and neither repeated nor part of an item's identity", k.Kind, p.Name)
 		case p.Bare && bare:
 			return fmt.Errorf("kind %s: parameter %s: only one can be the bare one", k.Kind, p.Name)

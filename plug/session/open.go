@@ -50,17 +50,22 @@ func probeFor(conn net.Conn) []Descriptor {
 }
 
 // Open makes conn the data connection of an object: it sends the preamble and
-// the request t (LINK, DIAL or ATTACH) and waits for the answer, DialTimeout and
+// the request t (LINK, DIAL, ATTACH or PBIND) and waits for the answer, DialTimeout and
 // RequestTimeout together if ctx has no deadline. Not a byte after the answer is
 // read: conn carries link framing or records from there on. A refusal is a
 // *wire.Error. conn stays the caller's, who closes it after an error; that
 // withdraws the request, too.
 func Open(ctx context.Context, conn net.Conn, t wire.Type, body any) (wire.Opened, error) {
+	var o wire.Opened
+	err := OpenFor(ctx, conn, t, body, &o)
+	return o, err
+}
+
+// OpenFor is Open for an answer that says more, which is unmarshalled into resp.
+func OpenFor(ctx context.Context, conn net.Conn, t wire.Type, body, resp any) error {
 	ctx, cancel := withDefault(ctx, wire.DialTimeout+wire.RequestTimeout)
 	defer cancel()
-	var o wire.Opened
-	err := open(ctx, conn, wire.ConnData, t, body, &o, nil)
-	return o, err
+	return open(ctx, conn, wire.ConnData, t, body, resp, nil)
 }
 
 func open(ctx context.Context, conn net.Conn, kind wire.ConnKind, t wire.Type, body, resp any, send []Descriptor) error {

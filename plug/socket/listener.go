@@ -23,7 +23,7 @@ func (l *listener) Close() error {
 		if err := os.Remove(l.path); !errors.Is(err, os.ErrNotExist) {
 			l.err = errors.Join(l.err, err)
 		}
-		l.err = errors.Join(l.err, l.lock.release())
+		l.err = errors.Join(l.err, l.lock.Close())
 	})
 	return l.err
 }

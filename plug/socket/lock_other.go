@@ -26,5 +26,5 @@ func acquire(path string) (*lock, error) {
 	return &lock{f}, nil
 }
 
-// release lets go, then removes the file.
-func (l *lock) release() error { return errors.Join(l.f.Close(), os.Remove(l.f.Name())) }
+// Close lets go, then removes the file.
+func (l *lock) Close() error { return errors.Join(l.f.Close(), os.Remove(l.f.Name())) }

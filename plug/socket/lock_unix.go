@@ -40,5 +40,5 @@ func acquire(path string) (*lock, error) {
 	}
 }
 
-// release removes the file, then lets go.
-func (l *lock) release() error { return errors.Join(os.Remove(l.f.Name()), l.f.Close()) }
+// Close removes the file, then lets go.
+func (l *lock) Close() error { return errors.Join(os.Remove(l.f.Name()), l.f.Close()) }

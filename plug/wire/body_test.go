@@ -17,7 +17,7 @@ var bodies = map[string]struct {
 		`{"name":"tcp","program":"p","program_version":"1","process":"x","takeover":true,` +
 			`"roles":[{"role":"link","versions":[1]}],"features":["f"],` +
 			`"kinds":[{"kind":"k","aliases":[{"kind":"a","defaults":{"bindaddr":"localhost"}}],"role":"link","dir":"in","help":"h",` +
-			`"params":[{"name":"port","type":"int","key":true,"required":true,"default":1,"bare":true,"repeat":true,"tls":"core","help":"h"}]}]}`,
+			`"params":[{"name":"port","type":"int","key":true,"required":true,"default":1,"bare":true,"repeat":true,"help":"h","tls":"core"}]}]}`,
 		&wire.Hello{},
 	},
 	"welcome": {
@@ -41,6 +41,11 @@ var bodies = map[string]struct {
 	"accepted":      {`{}`, &wire.Accepted{}},
 	"attach":        {`{"session":"s","object":"o"}`, &wire.Attach{}},
 	"reset":         {`{"code":"refused","msg":"m"}`, &wire.Reset{}},
+	"pbind":         {`{"session":"s","item":"i","service":"v","advertise":true,"tags":{"a":"b"},"watch":{"c":"d"}}`, &wire.PBind{}},
+	"pbound":        {`{"object":"o","node":"n","service":"v","mtu":1}`, &wire.PBound{}},
+	"peer":          {`{"local":"l","node":"n","service":"v","mtu":1,"caps":["modern"]}`, &wire.Peer{}},
+	"gone":          {`{"code":"unreachable","msg":"m"}`, &wire.Gone{}},
+	"peers":         {`{"object":"o","peers":[{"node":"n","service":"v","tags":{"a":"b"},"cost":1,"mtu":2,"caps":["c"]}]}`, &wire.Peers{}},
 	"worktype":      {`{"type":"t","item":"i","slots":2,"params":true}`, &wire.WorkType{}},
 	"start":         {`{"unit":"u","type":"t","item":"i","params":{"a":"b"},"merged":true}`, &wire.Start{}},
 	"unit": {

@@ -14,6 +14,10 @@ type ConfigItem struct {
 	Kind   string          `json:"kind"`
 	Params json.RawMessage `json:"params"` // object; checked against the kind's schema by the core
 	Live   []Live          `json:"live,omitempty"`
+
+	// Greeting is a whole message, without its length, that introduces the node to
+	// whoever dials it, of an item that accepts links; empty: an older core.
+	Greeting []byte `json:"greeting,omitempty"`
 }
 
 // Live is a link of an item that was handed over and still lives, as when the
@@ -45,9 +49,14 @@ const (
 
 // Status is level-triggered: the whole state of the plug and of its items.
 type Status struct {
-	State  string       `json:"state"`
-	Detail string       `json:"detail,omitempty"`
-	Items  []ItemStatus `json:"items"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
+
+	// Counters tell how often what happened that nobody is told of otherwise, such as
+	// a datagram that was dropped, since the process began.
+	Counters map[string]uint64 `json:"counters,omitempty"`
+
+	Items []ItemStatus `json:"items"`
 }
 
 // ItemStatus is the state of one item. Addr is what it is bound to or dials.

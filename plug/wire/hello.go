@@ -56,13 +56,25 @@ type Param struct {
 	Default  any    `json:"default,omitempty"`
 	Bare     bool   `json:"bare,omitempty"`   // a bare value on the command line fills this one
 	Repeat   bool   `json:"repeat,omitempty"` // may be given several times
-	TLS      string `json:"tls,omitempty"`    // TLSServer or TLSClient: a string that names TLS of the core's
-	Help     string `json:"help"`
+
+	// A string that names a profile of TLS, TLSServer or TLSClient, of the core's;
+	// one of these at most. They differ in who speaks it, and with whom: see below.
+	TLS     string `json:"tls,omitempty"`
+	AppTLS  string `json:"app_tls,omitempty"`
+	PlugTLS string `json:"plug_tls,omitempty"`
+
+	Help string `json:"help"`
 }
 
-// What a parameter names whose TLS the core speaks: one of its tls-server items, or
-// of its tls-client items. The core reads it itself, so it is not in CONFIG. On
-// links it speaks TLS on the bytes of the link, for streams through the mesh.
+// Profile tells whether the parameter names a profile of TLS.
+func (p *Param) Profile() bool { return p.TLS != "" || p.AppTLS != "" || p.PlugTLS != "" }
+
+// What a parameter names that is a profile: one of the core's tls-server items, or
+// of its tls-client items. Where the core speaks that TLS it reads the parameter
+// itself, so it is not in CONFIG: by TLS on the bytes of links, and for streams
+// through the mesh; by AppTLS with the applications of streams. By PlugTLS the plug
+// speaks it, within its medium: CONFIG has what the profile says in place of its
+// name.
 const (
 	TLSServer = "server"
 	TLSClient = "client"

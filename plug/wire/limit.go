@@ -38,6 +38,16 @@ const (
 	// reader takes with one read.
 	RecordCoalesce = 64 << 10
 
+	// MaxPeer bounds the payload of a PEER record: two names of the mesh.
+	MaxPeer = 4 << 10
+
+	// MaxFlows bounds the flows of a packet service, on either side. Of more the one
+	// that was idle longest is gone.
+	MaxFlows = 4096
+
+	// ECNMask is the part of a datagram record's flags that is its ECN field.
+	ECNMask = 0x3
+
 	// MaxHandle bounds what a worker has the core keep of a unit, and MaxUnits the
 	// units of a UNIT or RECOVER: with both a body stays below MaxBody.
 	MaxHandle = 4 << 10

@@ -13,11 +13,11 @@ type RecordType uint8
 
 // The types of records.
 const (
-	RecordData  RecordType = 1 // bytes of the stream
+	RecordData  RecordType = 1 // bytes of the stream, or a datagram
 	RecordEnd   RecordType = 2 // empty: nothing more will come in this direction
 	RecordReset RecordType = 3 // Reset as JSON, at most MaxReset: both directions are over
-	RecordPeer  RecordType = 4 // reserved: role packet
-	RecordGone  RecordType = 5 // reserved: role packet
+	RecordPeer  RecordType = 4 // Peer as JSON, at most MaxPeer: a flow
+	RecordGone  RecordType = 5 // Gone as JSON, at most MaxReset, or empty: it is no more
 )
 
 // RecordHeader is the fixed part of a record; Length bytes of payload follow.
@@ -25,8 +25,8 @@ const (
 //
 //	length 2  payload bytes that follow
 //	type   1  a RecordType
-//	flags  1  0 (bits 0-1 reserved: ECN of a packet)
-//	peer   4  0 (reserved: handle of a packet's peer)
+//	flags  1  0 (bits 0-1 of a datagram: ECN)
+//	peer   4  0 of a stream; the handle of a flow
 type RecordHeader struct {
 	Length uint16
 	Type   RecordType
@@ -78,6 +78,33 @@ func (h RecordHeader) CheckStream() error {
 	}
 	if h.Peer != 0 {
 		return &FormatError{"record peer of a stream", "0", fmt.Sprint(h.Peer)}
+	}
+	return nil
+}
+
+// CheckPacket reports what is wrong with h as a record of a packet service.
+func (h RecordHeader) CheckPacket() error {
+	limit, flags := uint16(0), uint8(0)
+	switch h.Type {
+	case RecordData:
+		limit, flags = MaxRecord, ECNMask
+	case RecordPeer:
+		limit = MaxPeer
+	case RecordGone:
+		limit = MaxReset
+	case RecordEnd, RecordReset:
+		fallthrough
+	default:
+		return &FormatError{"record type of a packet service", "1, 4 or 5", fmt.Sprint(uint8(h.Type))}
+	}
+	if h.Length > limit {
+		return &FormatError{"record length", fmt.Sprintf("at most %d", limit), fmt.Sprint(h.Length)}
+	}
+	if h.Flags&^flags != 0 {
+		return &FormatError{"record flags", fmt.Sprintf("within %d", flags), fmt.Sprint(h.Flags)}
+	}
+	if h.Peer == 0 {
+		return &FormatError{"record handle of a flow", "not 0", "0"}
 	}
 	return nil
 }

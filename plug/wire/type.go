@@ -25,6 +25,8 @@ const (
 	TypeUnbind    Type = 0x22 // P R Unbind -> {}
 	TypeAccept    Type = 0x23 // C R Accept -> Accepted, with a socket or none
 	TypeAttach    Type = 0x24 // P O Attach -> Opened, then records
+	TypePBind     Type = 0x30 // P O PBind -> PBound, then records of packets
+	TypePeers     Type = 0x31 // C N Peers
 	TypeWorkType  Type = 0x40 // P R WorkType -> {}
 	TypeStart     Type = 0x41 // C R Start, with descriptors -> Unit
 	TypeUnit      Type = 0x42 // P R Units -> {}
@@ -73,6 +75,10 @@ func (t Type) String() string {
 		return "ACCEPT"
 	case TypeAttach:
 		return "ATTACH"
+	case TypePBind:
+		return "PBIND"
+	case TypePeers:
+		return "PEERS"
 	case TypeWorkType:
 		return "WORKTYPE"
 	case TypeStart:
@@ -105,7 +111,7 @@ func (t Type) String() string {
 // their own, MaxOpens.
 func (t Type) Opens() bool {
 	switch t {
-	case TypeLink, TypeDial, TypeAccept, TypeAttach:
+	case TypeLink, TypeDial, TypeAccept, TypeAttach, TypePBind:
 		return true
 	default:
 		return false

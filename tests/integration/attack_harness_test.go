@@ -36,6 +36,7 @@ type stand struct {
 	ctx      context.Context
 	programs []*lab.Process // of the victim
 	link     string         // the victim's listener
+	ws       string         // its listener for WebSocket
 	entries  []string       // of streams through the mesh
 	plug     *plugtest.FakePlug
 	epoch    uint64 // of the last evil neighbour
@@ -46,29 +47,38 @@ func newStand(t *testing.T) *stand { return newStandOf(t, programs) }
 // newStandOf is newStand with other programs.
 func newStandOf(t *testing.T, p lab.Programs) *stand {
 	t.Helper()
+	return newStandOver(t, p, "tcp", freePort(t))
+}
+
+// newStandOver is newStandOf with the victim's listener, which the healthy neighbour
+// uses as well, of that medium and port.
+func newStandOver(t *testing.T, p lab.Programs, medium string, link int) *stand {
+	t.Helper()
 	l, ctx := newLabOf(t, p)
 	app, err := lab.Serve(lab.Echo)
 	must(t, err)
 	t.Cleanup(app.Close)
-	link, there, back := freePort(t), freePort(t), freePort(t)
+	ws, there, back := freePort(t), freePort(t), freePort(t)
 	s := &stand{
-		Lab: l, ctx: ctx, link: lab.Local(link), entries: []string{lab.Local(there), lab.Local(back)},
+		Lab: l, ctx: ctx, link: lab.Local(link), ws: lab.Local(ws), entries: []string{lab.Local(there), lab.Local(back)},
 		epoch: uint64(time.Now().Unix()) << 24,
 	}
 	for name, args := range map[string][]string{
 		"receptor-core": {
-			"--node", "id=" + victim, "--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link), "--" + evilKind, "--control-service", "service=control",
+			"--node", "id=" + victim, "--" + medium + "-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link), "--" + evilKind, "--control-service", "service=control",
+			"--ws-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(ws), "path=/mesh",
 			"--tcp-server", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(there), "remotenode=" + healthy, "remoteservice=app",
 			"--tcp-client", "service=app", "address=" + app.Addr(),
 		},
-		"receptor-backend-tcp": {"--socket", l.PlugSocket(victim)},
-		"receptor-proxy-tcp":   {"--socket", l.PlugSocket(victim)},
+		"receptor-backend-" + medium: {"--socket", l.PlugSocket(victim)},
+		"receptor-backend-ws":        {"--socket", l.PlugSocket(victim)},
+		"receptor-proxy-tcp":         {"--socket", l.PlugSocket(victim)},
 	} {
 		p, err := l.Start(name, args...)
 		must(t, err)
 		s.programs = append(s.programs, p)
 	}
-	_, err = l.Start("receptor", "--node", "id="+healthy, "--tcp-peer", "address="+s.link,
+	_, err = l.Start("receptor", "--node", "id="+healthy, "--"+medium+"-peer", "address="+s.link,
 		"--tcp-server", "bindaddr=127.0.0.1", "port="+strconv.Itoa(back), "remotenode="+victim, "remoteservice=app",
 		"--tcp-client", "service=app", "address="+app.Addr())
 	must(t, err)
@@ -89,7 +99,8 @@ type medium struct {
 	dial func(t *testing.T) net.Conn
 }
 
-// media are all ways: over the backend's listener, and as a plug.
+// media are all ways: over the backend's listener, and as a plug. What there is
+// over WebSocket besides has a test of its own.
 func (s *stand) media() []medium {
 	return []medium{
 		{"TCP", func(t *testing.T) net.Conn {

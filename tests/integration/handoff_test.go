@@ -145,19 +145,25 @@ func startPair(t *testing.T, target string, plugArgs ...string) *pair {
 // startPairOf is startPair with other programs.
 func startPairOf(t *testing.T, programs lab.Programs, target string, plugArgs ...string) *pair {
 	t.Helper()
+	return startPairOver(t, programs, target, "tcp", freePort(t), plugArgs...)
+}
+
+// startPairOver is startPairOf with a link over that medium, at that port.
+func startPairOver(t *testing.T, programs lab.Programs, target, medium string, link int, plugArgs ...string) *pair {
+	t.Helper()
 	l, ctx := newLabOf(t, programs)
-	entry, link := freePort(t), freePort(t)
+	entry := freePort(t)
 	p := &pair{way: way{l, ctx, lab.Local(entry)}, t: t, link: lab.Local(link), procs: map[string]*lab.Process{}, args: plugArgs}
 	for node, items := range map[string][]string{
 		"near": {
-			"--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link),
+			"--" + medium + "-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link),
 			"--tcp-server", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(entry), "remotenode=far", "remoteservice=app",
 		},
-		"far": {"--tcp-peer", "address=" + p.link, "--tcp-client", "service=app", "address=" + target},
+		"far": {"--" + medium + "-peer", "address=" + p.link, "--tcp-client", "service=app", "address=" + target},
 	} {
 		_, err := l.Start("receptor-core", append([]string{"--node", "id=" + node}, items...)...)
 		must(t, err)
-		p.plug(node, "receptor-backend-tcp")
+		p.plug(node, "receptor-backend-"+medium)
 		p.plug(node, "receptor-proxy-tcp")
 	}
 	must(t, l.WaitRoute(ctx, "near", "far"))

@@ -98,3 +98,21 @@ func TestReadmeExample(t *testing.T) {
 		t.Error("the file that was sent did not arrive")
 	}
 }
+
+// The example of a unit of work, to the letter.
+func TestReadmeUnitOfWork(t *testing.T) {
+	t.Parallel()
+	const example = "\nreceptor --node id=alpha --work-command worktype=shout command=tr params=\"a-z A-Z\"\n" +
+		"receptorctl work submit shout --payload-literal hello --follow\n"
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	must(t, err)
+	if !strings.Contains(string(readme), example) {
+		t.Error("the README does not hold the example as it is tested here")
+	}
+	w := newWorkLab(t, "alpha")
+	w.start("receptor", "--node", "id=alpha", "--work-command", "worktype=shout", "command=tr", "params=a-z A-Z")
+	w.offered("shout")
+	if out, err := w.Ctl(w.ctx, "alpha", "work", "submit", "shout", "--payload-literal", "hello", "--follow"); err != nil || out != "HELLO\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}

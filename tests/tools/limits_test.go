@@ -73,7 +73,7 @@ func quantity(t *testing.T, s string) float64 {
 type constants struct {
 	repo   *workspace.Repo
 	files  *token.FileSet
-	dirs   map[string][]string // of packages, by the last element of their path
+	dirs   map[string][]string // of packages, by the name of their directory
 	known  map[string]*types.Package
 	source string // all of it
 }
@@ -90,7 +90,7 @@ func newConstants(t *testing.T, repo *workspace.Repo) *constants {
 	if c.known["time"], err = new(types.Config).Check("time", c.files, []*ast.File{file}, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, module := range []string{"netceptor", "plug", "workceptor"} {
+	for _, module := range []string{"netceptor", "plug", "workceptor", "worker-command", "backend-udp", "backend-ws"} {
 		err := filepath.WalkDir(repo.File(module), func(name string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err

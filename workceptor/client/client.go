@@ -15,8 +15,8 @@ type Client struct {
 	// of its own, and closes it.
 	Dial func(ctx context.Context) (io.ReadWriteCloser, error)
 
-	// Patience is how long a call goes on trying to reach the node. 0: as long as
-	// its context lasts; negative: it does not try twice.
+	// Patience is how long a call goes on trying to reach a node that is away. 0: as
+	// long as its context lasts; negative: it does not try twice.
 	Patience time.Duration
 
 	// Sign, if it is not nil, signs each request to make, end or read a unit. The node
@@ -69,8 +69,8 @@ type args struct {
 	Payload   string `json:"payload,omitempty"` // SHA-256 of what will come, if that is signed
 }
 
-// Listing is all units of a node, the one that changed last at the end, and the types
-// of work that it takes.
+// Listing is all units of a node without their history, the one that changed last at
+// the end, and the types of work that it takes.
 type Listing struct {
 	Units []Status     `json:"units"`
 	Types []TypeStatus `json:"types"`
@@ -103,20 +103,20 @@ func (c *Client) Cancel(ctx context.Context, unit string) (ended bool, err error
 func (c *Client) Release(ctx context.Context, unit string, force bool) (released bool, err error) {
 	var a struct{ Released bool }
 	again := false
-	err = c.persist(ctx, func() (bool, error) {
+	err = c.persist(ctx, func(*try) error {
 		err := c.askOnce(ctx, args{Sub: "release", Unit: unit, Force: force}, &a)
 		if again && errors.Is(err, ErrGone) {
 			a.Released, err = true, nil // by the try whose answer was lost
 		}
 		again = true
-		return false, err
+		return err
 	})
 	return a.Released, err
 }
 
 // ask asks a question that may be asked twice.
 func (c *Client) ask(ctx context.Context, a args, result any) error {
-	return c.persist(ctx, func() (bool, error) { return false, c.askOnce(ctx, a, result) })
+	return c.persist(ctx, func(*try) error { return c.askOnce(ctx, a, result) })
 }
 
 // Signed is what a signature covers.
@@ -195,12 +195,26 @@ const (
 	lastPause  = 2 * time.Second
 )
 
+// try is what has come of one of several.
+type try struct {
+	answered bool // the node was there
+	progress bool // and something is better than before
+}
+
 // persist tries until it succeeds, or fails in a way that another try does not mend.
-// Progress has it begin anew with its patience.
-func (c *Client) persist(ctx context.Context, try func() (progress bool, err error)) error {
+// Patience begins anew when the node was there, be it in silence; the pauses, when
+// there was progress.
+func (c *Client) persist(ctx context.Context, once func(*try) error) error {
 	pause, since := firstPause, time.Now()
 	for {
-		progress, err := try()
+		var t try
+		err := once(&t)
+		if t.answered {
+			since = time.Now()
+		}
+		if t.progress {
+			pause = firstPause
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -208,8 +222,6 @@ func (c *Client) persist(ctx context.Context, try func() (progress bool, err err
 			return context.Cause(ctx)
 		case c.Patience < 0 || !errors.As(err, new(*lostError)):
 			return err
-		case progress:
-			pause, since = firstPause, time.Now()
 		case c.Patience > 0 && time.Since(since) >= c.Patience:
 			return err
 		}

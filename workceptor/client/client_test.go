@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -47,7 +48,7 @@ func TestSubmitCutEverywhere(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, &workertest.Worker{})
 	ctx := within(t)
-	everywhere(t, n.dial, 3, func(t *testing.T, c *client.Client, cut int) {
+	everywhere(t, n.dial, 5, func(t *testing.T, c *client.Client, cut int) {
 		payload := strings.NewReader("not this. payload of " + fmt.Sprint(cut))
 		if _, err := payload.Seek(10, io.SeekStart); err != nil {
 			t.Error(err)
@@ -118,11 +119,14 @@ func TestResultsCutEverywhere(t *testing.T) {
 	if _, err := k.Results(ctx, u.ID, client.From{}, want.add); err != nil {
 		t.Fatal(err)
 	}
-	everywhere(t, n.dial, 1, func(t *testing.T, c *client.Client, cut int) {
+	everywhere(t, n.dial, 2, func(t *testing.T, c *client.Client, cut int) {
 		var got both
 		end, err := c.Results(ctx, u.ID, client.From{}, got.add)
 		if err != nil || end.State != client.Failed || end.Exit.Code != 3 || got.out.String() != want.out.String() || got.stderr.String() != want.stderr.String() {
 			t.Errorf("cut at %d: %v: %q, %q, %+v", cut, err, &got.out, &got.stderr, end)
+		}
+		if cut%3 > 0 {
+			return
 		}
 		var out, stderr []string
 		for r, err := range c.Responses(ctx, u.ID, client.From{Stdout: 7}, &end) {
@@ -147,7 +151,7 @@ func TestPayloadThatCannotBeReadAgain(t *testing.T) {
 	n := newNode(t, &workertest.Worker{})
 	ctx := within(t)
 	once := func() io.Reader { return io.MultiReader(strings.NewReader("once"), strings.NewReader(" only")) }
-	everywhere(t, n.dial, 5, func(t *testing.T, c *client.Client, cut int) {
+	everywhere(t, n.dial, 7, func(t *testing.T, c *client.Client, cut int) {
 		submission := fmt.Sprint("mine-", cut)
 		if cut%2 == 0 {
 			submission = ""
@@ -495,6 +499,35 @@ func TestPatience(t *testing.T) {
 		_, err := c.List(t.Context())
 		if took := time.Since(start); !errors.Is(err, client.ErrLost) || took < c.Patience || took > c.Patience+2*time.Minute || tries < 5 {
 			t.Errorf("%v after %v and %d tries", err, took, tries)
+		}
+	})
+}
+
+// What is silent for longer than the client's patience, and is cut then, is gone on with.
+func TestPatienceBeginsWithTheCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := frame.Append(nil, frame.End, []byte(`{"unit":{"unit":"unit","state":"succeeded"}}`))
+		dials := 0
+		c := client.Client{Patience: time.Minute, Dial: func(context.Context) (io.ReadWriteCloser, error) {
+			dials++
+			first := dials == 1
+			ours, theirs := net.Pipe()
+			go func() {
+				defer theirs.Close()
+				_, _ = io.WriteString(theirs, "Receptor Control, node alpha\n")
+				_, _ = bufio.NewReader(theirs).ReadString('\n')
+				_, _ = io.WriteString(theirs, `{"id":1,"result":{"unit":"unit"}}`+"\n")
+				if first {
+					time.Sleep(time.Hour)
+					return
+				}
+				_, _ = theirs.Write(end)
+			}()
+			return ours, nil
+		}}
+		if u, err := c.Results(t.Context(), "unit", client.From{}, nil); err != nil || u.State != client.Succeeded || dials != 2 {
+			t.Errorf("%+v, %v after %d connections", u, err, dials)
 		}
 	})
 }

@@ -44,10 +44,11 @@ type Chunk struct {
 // has the digest; else it is ErrDamaged. An error of each ends it, and is returned.
 func (c *Client) Results(ctx context.Context, unit string, from From, each func(Chunk) error) (u Status, err error) {
 	r := &reader{unit: unit, out: newTrack(Stdout, from.Stdout), err: newTrack(Stderr, from.Stderr), each: each}
-	err = c.persist(ctx, func() (progress bool, err error) {
+	err = c.persist(ctx, func(t *try) (err error) {
 		before := r.out.at + r.err.at
-		u, err = c.resultsOnce(ctx, r)
-		return r.out.at+r.err.at > before, err
+		u, err = c.resultsOnce(ctx, r, t)
+		t.progress = r.out.at+r.err.at > before
+		return err
 	})
 	return u, err
 }
@@ -60,7 +61,7 @@ type reader struct {
 }
 
 // resultsOnce goes on over one connection.
-func (c *Client) resultsOnce(ctx context.Context, r *reader) (Status, error) {
+func (c *Client) resultsOnce(ctx context.Context, r *reader, t *try) (Status, error) {
 	a := args{Sub: "results", Unit: r.unit, Stdout: r.out.at, Stderr: r.err.at}
 	if err := c.sign(ctx, &a); err != nil {
 		return Status{}, err
@@ -73,6 +74,7 @@ func (c *Client) resultsOnce(ctx context.Context, r *reader) (Status, error) {
 	if err := v.call(a, &struct{}{}); err != nil {
 		return Status{}, err
 	}
+	t.answered = true
 	buf := make([]byte, frame.MaxData)
 	for {
 		typ, data, err := frame.Read(v.in, buf)

@@ -54,13 +54,13 @@ func (c *Client) Submit(ctx context.Context, job Job) (u Status, err error) {
 		job.Submission = newSubmission()
 	}
 	p, made := newPayload(job.Payload), ""
-	err = c.persist(ctx, func() (progress bool, err error) {
+	err = c.persist(ctx, func(t *try) (err error) {
 		unit := ""
 		u, err = c.submitOnce(ctx, job, p, &unit)
 		if unit != "" {
-			made = unit
+			made, t.answered, t.progress = unit, true, true
 		}
-		return unit != "", err
+		return err
 	})
 	if err != nil && ours && made != "" {
 		err = errors.Join(err, c.withdraw(ctx, made))

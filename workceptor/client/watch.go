@@ -29,14 +29,14 @@ type Event struct {
 func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		stop := errors.New("no more is wanted")
-		err := c.persist(ctx, func() (progress bool, err error) {
+		err := c.persist(ctx, func(t *try) error {
 			v, err := c.begin(ctx)
 			if err != nil {
-				return false, err
+				return err
 			}
 			defer v.close()
 			if err := v.send(args{Sub: "watch", Since: o.Since, Unit: o.Unit, Submissions: o.Submissions}); err != nil {
-				return false, err
+				return err
 			}
 			for begun := false; ; begun = true {
 				raw, event, err := v.answer(watchSilence)
@@ -44,18 +44,18 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, err
 					err = errors.New("read answer: the node has stopped telling")
 				}
 				if err != nil {
-					return progress, err
+					return err
 				}
 				var e Event
 				if err := decode(raw, &e); err != nil {
-					return progress, err
+					return err
 				}
 				if o.Begun != nil && !begun {
 					o.Begun()
 				}
-				o.Since, progress = e.Seq, true
+				o.Since, t.answered, t.progress = e.Seq, true, true
 				if len(e.Units) > 0 && !yield(e, nil) { // none: it only says that it is there
-					return progress, stop
+					return stop
 				}
 			}
 		})

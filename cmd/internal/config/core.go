@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/user"
@@ -21,6 +22,7 @@ import (
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/netceptor/plughost"
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 	"github.com/project-receptor/receptor/workceptor"
@@ -38,6 +40,7 @@ type Core struct {
 	LogLevel hclog.Level
 	Control  []ControlService
 	Plugs    PlugsPolicy
+	Retain   workceptor.Retention
 	Version  bool // print the version and exit
 
 	SigningKey   *rsa.PrivateKey // nil: none
@@ -125,6 +128,8 @@ func (s *splitter) own(k *wire.Kind, item Item) {
 		s.control(item, v)
 	case kindPolicy:
 		s.policy(item, v)
+	case kindRetain:
+		s.retention(item, v)
 	case kindServer:
 		s.server(item, v)
 	case kindClient:
@@ -181,7 +186,7 @@ func (s *splitter) defaults() {
 		s.core.NodeID = host
 	}
 	if s.core.DataDir == "" {
-		s.core.DataDir = dataDir()
+		s.core.DataDir = plug.StateRoot() // without one the core warns
 	}
 }
 
@@ -298,6 +303,45 @@ func (s *splitter) policy(item Item, v schema.Values) {
 	}
 }
 
+func (s *splitter) retention(item Item, v schema.Values) {
+	r := &s.core.Retain
+	if age, ok := v["age"].(string); ok {
+		r.Age, _ = time.ParseDuration(age) // which was checked
+		if r.Age < minAge {
+			s.errorf(item, "parameter age: expected at least %v, got %v", minAge, age)
+		}
+	}
+	if units, ok := v["units"].(int64); ok {
+		r.Count = int(units)
+		if units < 1 {
+			s.errorf(item, "parameter units: expected a number from 1, got %d", units)
+		}
+	}
+	if text, ok := v["size"].(string); ok {
+		if r.Size, ok = parseSize(text); !ok {
+			s.errorf(item, "parameter size: expected bytes, or a number with KiB, MiB, GiB or TiB, got %q", text)
+		}
+	}
+	if len(item.Params) == 0 {
+		s.errorf(item, "expected age, units or size")
+	}
+}
+
+// minAge leaves whoever has submitted a unit the time to see its end.
+const minAge = time.Minute
+
+// parseSize is a number of bytes above 0, such as 10GiB.
+func parseSize(text string) (int64, bool) {
+	number, factor := text, int64(1)
+	for i, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if n, ok := strings.CutSuffix(text, unit); ok {
+			number, factor = strings.TrimSpace(n), 1<<(10*(i+1))
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	return n * factor, err == nil && n > 0 && n <= math.MaxInt64/factor
+}
+
 func groupID(name string) (int, error) {
 	if gid, err := strconv.ParseUint(name, 10, 31); err == nil {
 		return int(gid), nil
@@ -340,6 +384,7 @@ type roleRule struct {
 	Dial  []string `json:"dial"`
 	Bind  []string `json:"bind"`
 	Types []string `json:"types"`
+	Names []string `json:"names"`
 }
 
 // name is a user or group: a name, or a number with quotes or without.
@@ -382,23 +427,4 @@ func parseRules(text string) ([]plughost.Rule, error) {
 		}
 	}
 	return rules, nil
-}
-
-// dataDir is where state is kept where no item says it.
-func dataDir() string {
-	// systemd names the directory that it has made for the service.
-	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); filepath.IsAbs(dir) {
-		return dir
-	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/receptor"
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "receptor")
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "" // the core then warns that it has no state directory
-	}
-	return filepath.Join(home, ".local", "state", "receptor")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/netceptor/plughost"
+	"github.com/project-receptor/receptor/workceptor"
 )
 
 func split(t *testing.T, args ...string) (Core, []Item, error) {
@@ -43,6 +44,36 @@ func TestSplit(t *testing.T) {
 	equal(t, len(rest), 2)
 	equal(t, rest[0].Kind, "tcp-listener")
 	equal(t, rest[1].Kind, "tcp-client")
+}
+
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]workceptor.Retention{
+		"--work-retention age=168h":                  {Age: 7 * 24 * time.Hour},
+		"--work-retention units=1000 size=10GiB":     {Count: 1000, Size: 10 << 30},
+		"--work-retention age=1m units=1 size=12345": {Age: time.Minute, Count: 1, Size: 12345},
+		"": {},
+	} {
+		c, _, err := split(t, strings.Fields("--node-id n "+args)...)
+		if err != nil {
+			t.Errorf("%s: %v", args, err)
+		}
+		equal(t, c.Retain, want)
+	}
+	for args, want := range map[string]string{
+		"--work-retention":                                 "work-retention: expected age, units or size",
+		"--work-retention age=59s":                         "parameter age: expected at least 1m0s, got 59s",
+		"--work-retention age=7d":                          "parameter age",
+		"--work-retention units=0":                         "parameter units: expected a number from 1, got 0",
+		"--work-retention size=0":                          `parameter size: expected bytes, or a number with KiB, MiB, GiB or TiB, got "0"`,
+		"--work-retention size=9000000000GiB":              "parameter size",
+		"--work-retention size=1GB":                        "parameter size",
+		"--work-retention age=1h --work-retention units=1": "there can be one work-retention only",
+	} {
+		if _, _, err := split(t, strings.Fields("--node-id n "+args)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
 }
 
 func TestSplitDefaults(t *testing.T) {

@@ -15,6 +15,7 @@ const (
 	kindLocal   = "local-only"
 	kindControl = "control-service"
 	kindPolicy  = "plugs-policy"
+	kindRetain  = "work-retention"
 	kindServer  = "tls-server"
 	kindClient  = "tls-client"
 	kindSign    = "work-signing"
@@ -87,6 +88,15 @@ func Kinds() []wire.Kind {
 			},
 		},
 		{
+			Kind: kindRetain,
+			Help: "how long ended units of work are kept that nobody releases, for ever without this item; at most one",
+			Params: []wire.Param{
+				{Name: "age", Type: schema.TypeDuration, Help: "since their end, such as 168h"},
+				{Name: "units", Type: schema.TypeInt, Help: "how many, the one that ended last at first"},
+				{Name: "size", Type: schema.TypeString, Help: "how much all of their files may be, in bytes or such as 500MiB or 10GiB"},
+			},
+		},
+		{
 			Kind: kindServer,
 			Help: "how to be the server of TLS, for whoever names it",
 			Params: []wire.Param{
@@ -146,7 +156,7 @@ func Names() []string {
 }
 
 // singletons are the kinds of which there is at most one item.
-var singletons = []string{kindNode, kindLog, kindTrace, kindLocal, kindPolicy, kindSign, kindVerify, kindVersion}
+var singletons = []string{kindNode, kindLog, kindTrace, kindLocal, kindPolicy, kindRetain, kindSign, kindVerify, kindVersion}
 
 // notBuilt are kinds that belong to the core but that it does not have yet:
 // no plug should be waited for.

@@ -1,18 +1,14 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"path/filepath"
 
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/socket"
 )
 
 // NodeDir is the name of the node's directories, for sockets and for state.
-func (c *Core) NodeDir() string {
-	sum := sha256.Sum256([]byte(c.NodeID))
-	return socket.NodeDir(c.NodeID, binary.BigEndian.Uint64(sum[:]))
-}
+func (c *Core) NodeDir() string { return plug.SafeName(c.NodeID) }
 
 // PlugSocket is the path of the plug socket.
 func (c *Core) PlugSocket() string {

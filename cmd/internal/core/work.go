@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/control"
@@ -17,6 +18,11 @@ import (
 
 // unitsDir is where units of work are, in the state directory of the node.
 const unitsDir = "units"
+
+// workersIn is what workers have to come when the node starts: they try every 5 s at
+// most. Until then whoever submits work of an unknown type waits, and is not told that
+// there is none.
+const workersIn = 6 * time.Second
 
 // openWork opens the units of work of the node. Without a usable state directory it
 // is a node without any: it still carries what others say to each other.
@@ -32,6 +38,9 @@ func (c *Core) openWork() {
 		SigningKey:   cfg.SigningKey,
 		TokenLife:    cfg.TokenLife,
 		VerifyingKey: cfg.VerifyingKey,
+
+		Retention: cfg.Retain,
+		Early:     workersIn,
 	})
 	if err != nil {
 		c.log.Warn("no units of work on this node", "error", err)

@@ -79,13 +79,9 @@ func (a *app) controller() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	patience := a.timeout
-	if patience == 0 {
-		patience = 1<<63 - 1
-	}
 	told := time.Time{}
 	return &client.Client{
-		Patience: patience,
+		Patience: a.timeout,
 		Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 			return address.dial(ctx, tls)
 		},
@@ -107,7 +103,7 @@ func (a *app) workListCommand() *cobra.Command {
 		Long: `List the units of a node, as JSON, by their IDs.
 
 With --json it is what only our nodes know: each unit's phase, place in the queue,
-exit, sizes and history, and the types of work with their slots.`,
+exit and sizes, and the types of work with their slots.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.dial(cmd.Context())

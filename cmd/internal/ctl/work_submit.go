@@ -97,7 +97,11 @@ func (a *app) submit(ctx context.Context, o submitOptions, worktype string, word
 	result, unit, err := a.submitTo(ctx, c, s)
 	if o.rm && unit != "" {
 		// After a failure, too, and after ^C.
-		defer func() { err = errors.Join(err, a.remove(context.WithoutCancel(ctx), unit)) }()
+		defer func() {
+			if rerr := a.remove(context.WithoutCancel(ctx), unit); rerr != nil {
+				err = errors.Join(err, &submitError{rerr})
+			}
+		}()
 	}
 	switch {
 	case err != nil && ctx.Err() == nil:
@@ -106,10 +110,13 @@ func (a *app) submit(ctx context.Context, o submitOptions, worktype string, word
 		return err
 	case o.follow:
 		err := a.results(ctx, unit, client.From{Stderr: client.Skip}) // it has both in one
-		if o.rm && errors.As(err, new(*detachedError)) {
+		switch {
+		case o.rm && errors.As(err, new(*detachedError)):
 			return context.Cause(ctx) // there is nothing to go on with
+		case err == nil, errors.As(err, new(*unitError)), errors.As(err, new(*detachedError)):
+			return err
 		}
-		return err
+		return &submitError{err}
 	case a.json:
 		return writeJSONLine(a.Stdout, map[string]string{"result": result, "unitid": unit})
 	}

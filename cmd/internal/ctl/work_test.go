@@ -190,6 +190,18 @@ func TestWorkWithLegacyNode(t *testing.T) {
 			outcome{101, "(HcJrtDSs, released)\n", "ERROR: Remote error: ERROR: could not parse response: ERROR: work type did not expect a signature\n"},
 		},
 		{
+			"submit that cannot be followed nor removed",
+			[]string{"submit", "--node", "n", "-n", "--rm", "-f", "wt"},
+			[][]step{
+				{{anything, created}, {"", `{"result":"Job Started","unitid":"HcJrtDSs"}` + "\n"}},
+				{},
+				{{anything, noOwn}},
+				{{"work results HcJrtDSs 0", "ERROR: unknown work unit HcJrtDSs\n"}},
+				{{"work release HcJrtDSs", "ERROR: unknown work unit HcJrtDSs\n"}},
+			},
+			outcome{101, "", "ERROR: Failed to get results: unknown work unit HcJrtDSs HcJrtDSs: ERROR: unknown work unit HcJrtDSs\n"},
+		},
+		{
 			"results",
 			[]string{"results", "HcJrtDSs"},
 			[][]step{

@@ -163,7 +163,13 @@ func (m *Machine) meet(now time.Time, u *wire.RoutingUpdate) Effects {
 	if cost, ok := m.config.NodeCost[peer]; ok {
 		m.cost = cost
 	}
-	return Effects{Established: true}
+	e := Effects{Established: true}
+	if cost, lists := u.Connections[m.config.Self]; lists && cost == m.cost {
+		// The peer has heard of us before, as by a greeting, and says this once: the
+		// next time is ten seconds away.
+		m.listed, e.Route = true, u
+	}
+	return e
 }
 
 // check handles the updates of an established peer.

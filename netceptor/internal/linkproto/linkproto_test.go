@@ -106,6 +106,10 @@ func TestReceive(t *testing.T) {
 		{"not admitted", Config{Admit: func(string, uint64) error { return errors.New("already connected") }}, []step{
 			{hello, "reject, close: already connected"},
 		}},
+		{"the first update lists us: the peer has heard us before there was a link", Config{}, []step{
+			{lists, "established, route"},
+			{hello, `reject, close: node "peer" no longer lists this link`},
+		}},
 		{"the first update may list us, whatever it says", Config{}, []step{
 			{update("peer", "peer", map[string]float64{"me": 7}), "established"},
 			{hello, IgnoredNotListed},

@@ -28,21 +28,35 @@ const (
 	exitUsage = 2
 )
 
-const usage = `Usage: receptor-plugcheck link|stream --exec PROGRAM [options]
-       receptor-plugcheck link|stream --list
+const usage = `Usage: receptor-plugcheck link|stream|worker --exec PROGRAM [options]
+       receptor-plugcheck link|stream|worker --list
 
 Runs the plug PROGRAM once for each check, plays the core to it (and the medium:
-TCP on loopback), and prints a line for each: "ok ID", "FAIL ID: what was
-expected, and what came", or "skip ID: why". Lines with "(hand-off)" are of a
-core that takes sockets.
+TCP or UDP on loopback, or whoever submits work), and prints a line for each: "ok
+ID", "FAIL ID: what was expected, and what came", or "skip ID: why". Lines with
+"(hand-off)" are of a core that takes sockets.
 
 Options:
   --exec PROGRAM         the plug, with its arguments if it needs some; it gets
                          --socket PATH and ` + wire.SocketEnv + `
+  --medium tcp|udp|ws    what carries the links; default tcp. Over udp a datagram is a message, over
+                         ws a WebSocket message
   --listen-kind KIND     items that listen; default: the first kind of the role with direction in
   --listen-param N=V     a parameter of these; may be given several times
   --dial-kind KIND       items that connect; default: the first kind of the role with direction out
   --dial-param N=V       a parameter of these; may be given several times
+  --work-kind KIND       items that work; default: the first kind of the role worker
+  --work-param N=V       a parameter of these; may be given several times
+  --work-type TYPE       the type of work that they offer; default: the first
+  --quick TEXT           payload of a unit that ends by itself, with exit code 0;
+                         default: "receptor-plugcheck" and a newline
+  --quick-output TEXT    what that writes to stdout; default: it does not matter
+  --fails TEXT           payload of a unit that ends by itself, with --fails-code N
+  --long TEXT            payload of a unit that runs until it is stopped; checks
+                         that need --fails or --long are skipped without
+  --long-output TEXT     what that writes to stdout at first
+  --long-unit-param N=V  a parameter of that unit; likewise --quick-unit-param and
+                         --fails-unit-param. In texts \n is a new line
   --handoff              only with hand-off: the core grants fdpass, and takes sockets
   --no-handoff           only with all bytes relayed; default: both, one after the other
   --run PATTERN          only these IDs: link/relay-bytes, link, link/end-*
@@ -55,8 +69,9 @@ Options:
   --help                 print this
 
 In V, @PORT@ and @ADDR@ are the port and the host:port of the medium, @NODE@ and
-@SERVICE@ a mesh address. Required parameters that are not given get these by
-their types (port, address, node, service), and bindaddr gets 127.0.0.1.
+@SERVICE@ a mesh address, @DIR@ a directory of the item's own, which is not there
+yet. Required parameters that are not given get these by their types (port, address,
+node, service, path), and bindaddr gets 127.0.0.1.
 
 Exit status: 0 if no check has failed, 1 if one has, 2 for a bad command line.
 `
@@ -131,14 +146,27 @@ func parse(args []string) (command, error) {
 	c := command{Options: check.Options{
 		Listen: check.Item{Params: map[string]any{}},
 		Dial:   check.Item{Params: map[string]any{}},
+		Work:   check.Work{Item: check.Item{Params: map[string]any{}}},
 	}}
 	f := flag.NewFlagSet("receptor-plugcheck", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.exec, "exec", "", "")
+	f.StringVar(&c.Medium, "medium", check.MediumTCP, "")
 	f.StringVar(&c.Listen.Kind, "listen-kind", "", "")
 	f.StringVar(&c.Dial.Kind, "dial-kind", "", "")
 	f.Func("listen-param", "", setParam(c.Listen.Params))
 	f.Func("dial-param", "", setParam(c.Dial.Params))
+	f.StringVar(&c.Work.Kind, "work-kind", "", "")
+	f.Func("work-param", "", setParam(c.Work.Params))
+	f.StringVar(&c.Work.Type, "work-type", "", "")
+	c.Work.Quick.Payload = "receptor-plugcheck\n"
+	for name, u := range map[string]*check.Unit{"quick": &c.Work.Quick, "fails": &c.Work.Fails, "long": &c.Work.Long} {
+		u.Params = map[string]string{}
+		f.Func(name, "", setText(&u.Payload))
+		f.Func(name+"-output", "", setText(&u.Output))
+		f.Func(name+"-unit-param", "", eachParam(func(name, value string) { u.Params[name] = value }))
+	}
+	f.IntVar(&c.Work.Fails.Code, "fails-code", 1, "")
 	f.StringVar(&c.Pattern, "run", "", "")
 	f.BoolVar(&c.handoff, "handoff", false, "")
 	f.BoolVar(&c.relay, "no-handoff", false, "")
@@ -169,8 +197,10 @@ func parse(args []string) (command, error) {
 		return c, nil
 	case f.NArg() > 0:
 		return c, fmt.Errorf("unknown argument %q", f.Arg(0))
-	case c.Role != wire.RoleLink && c.Role != wire.RoleStream:
-		return c, fmt.Errorf("role: expected link or stream, got %q", c.Role)
+	case c.Role != wire.RoleLink && c.Role != wire.RoleStream && c.Role != wire.RoleWorker:
+		return c, fmt.Errorf("role: expected link, stream or worker, got %q", c.Role)
+	case c.Medium != check.MediumTCP && (c.Medium != check.MediumUDP && c.Medium != check.MediumWS || c.Role != wire.RoleLink):
+		return c, fmt.Errorf("--medium: expected tcp, or for links udp or ws, got %q", c.Medium)
 	case c.handoff && c.relay:
 		return c, errors.New("--handoff and --no-handoff: expected one of them at most")
 	case len(check.Checks(c.Role, c.Mode, c.Pattern)) == 0:
@@ -185,12 +215,25 @@ func parse(args []string) (command, error) {
 
 // setParam files name=value in params.
 func setParam(params map[string]any) func(string) error {
+	return eachParam(func(name, value string) { params[name] = value })
+}
+
+// eachParam takes NAME=VALUE.
+func eachParam(set func(name, value string)) func(string) error {
 	return func(text string) error {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok || name == "" {
 			return fmt.Errorf("expected NAME=VALUE, got %q", text)
 		}
-		params[name] = value
+		set(name, value)
+		return nil
+	}
+}
+
+// setText sets a text in which \n is a new line.
+func setText(to *string) func(string) error {
+	return func(text string) error {
+		*to = strings.ReplaceAll(text, `\n`, "\n")
 		return nil
 	}
 }

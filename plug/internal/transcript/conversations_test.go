@@ -71,6 +71,28 @@ var (
 		{Name: "example", Program: "receptor-example", UID: -1, Kinds: []string{"ex-peer", "ex-server"}},
 	}}
 
+	worker = wire.Hello{
+		Name: "worker", Program: "receptor-worker", ProgramVersion: "v1.2.3", Process: "0123456789abcdef",
+		Roles: []wire.RoleVersions{{Role: wire.RoleWorker, Versions: []int{1}}}, Features: []string{wire.FeatureFDPass},
+		Kinds: []wire.Kind{{Kind: "ex-work", Role: wire.RoleWorker, Help: "run units of work", Params: []wire.Param{
+			{Name: "worktype", Type: "string", Key: true, Required: true, Help: "type of work"},
+		}}},
+	}
+	workerWelcomed = wire.Welcome{
+		Node: "alpha", CoreVersion: "v4.5.6", Session: welcomed.Session,
+		Roles: []wire.RoleGrant{{Role: wire.RoleWorker, Version: 1}}, Features: worker.Features,
+		Limits: welcomed.Limits, HeartbeatMS: 5000,
+	}
+	workType   = wire.WorkType{Type: "shell", Item: "ex-work worktype=shell", Slots: 2, Params: true}
+	start      = wire.Start{Unit: "aB3dE6gH", Type: "shell", Item: workType.Item, Params: map[string]string{"params": "-c true"}}
+	runs       = wire.Unit{Unit: start.Unit, State: wire.UnitRunning, PID: 4242, Detail: "pid 4242", Handle: json.RawMessage(`{"boot":"b","pid":4242}`)}
+	grows      = wire.Unit{Unit: start.Unit, State: wire.UnitRunning, PID: 4242, OutBytes: 1000, ErrBytes: 1}
+	exits      = wire.Unit{Unit: start.Unit, State: wire.UnitExited, Exit: &wire.Exit{Code: 3}, OutBytes: 2000, ErrBytes: 1}
+	killed     = wire.Unit{Unit: "merged00", State: wire.UnitExited, Exit: &wire.Exit{Code: 137, Signal: "SIGKILL", OOMKilled: true}, Reason: "out of memory"}
+	losesTrack = wire.Unit{Unit: "lost0000", State: wire.UnitLost, Reason: "the machine was restarted"}
+	known      = wire.Recover{Units: []wire.KnownUnit{{Unit: start.Unit, Handle: runs.Handle}, {Unit: "lost0000"}, {Unit: "never000"}}}
+	recovered  = wire.Recovered{Units: []wire.Unit{exits, losesTrack}}
+
 	object = map[string]any{"object": "object-1"}
 	none   = map[string]any{}
 )
@@ -446,6 +468,69 @@ var conversations = map[string]struct {
 			t.end()
 		},
 	},
+	"work": {
+		"A worker offers a type of work; a unit is started, tells how it fares, is stopped, exits and is released. Another one's stderr goes to its stdout.",
+		func(s *transcript.Stage) {
+			t := attach(s, worker, workerWelcomed)
+			t.ask(wire.TypeWorkType, workType, none)
+			m := t.next(wire.TypeStart, start)
+			s.Equal(len(m.Files), 3)
+			t.reply(m, runs)
+			t.ask(wire.TypeUnit, wire.Units{Units: []wire.Unit{grows}}, none)
+			t.reply(t.next(wire.TypeStop, wire.Stop{Unit: start.Unit, GraceMS: 10000}), nil)
+			m = t.next(wire.TypeStart, merged())
+			s.Equal(len(m.Files), 2)
+			t.reply(m, wire.Unit{Unit: "merged00", State: wire.UnitStarting})
+			t.ask(wire.TypeUnit, wire.Units{Units: []wire.Unit{exits, killed}}, none)
+			t.reply(t.next(wire.TypeRelease, wire.Release{Unit: start.Unit}), nil)
+			t.gone()
+		},
+		func(s *transcript.Stage) {
+			t := welcome(s, worker, workerWelcomed)
+			t.reply(t.next(wire.TypeWorkType, workType), nil)
+			t.start(start, runs, sock(s), sock(s), sock(s))
+			t.reply(t.next(wire.TypeUnit, wire.Units{Units: []wire.Unit{grows}}), nil)
+			t.ask(wire.TypeStop, wire.Stop{Unit: start.Unit, GraceMS: 10000}, none)
+			t.start(merged(), wire.Unit{Unit: "merged00", State: wire.UnitStarting}, sock(s), sock(s))
+			t.reply(t.next(wire.TypeUnit, wire.Units{Units: []wire.Unit{exits, killed}}), nil)
+			t.ask(wire.TypeRelease, wire.Release{Unit: start.Unit}, none)
+			t.end()
+		},
+	},
+	"work-recover": {
+		"A worker that comes back is asked what has become of its units, and does not know all of them.",
+		func(s *transcript.Stage) {
+			t := attach(s, worker, workerWelcomed)
+			t.ask(wire.TypeWorkType, workType, none)
+			t.reply(t.next(wire.TypeRecover, known), recovered)
+			t.gone()
+		},
+		func(s *transcript.Stage) {
+			t := welcome(s, worker, workerWelcomed)
+			t.reply(t.next(wire.TypeWorkType, workType), nil)
+			var told wire.Recovered
+			s.Must(t.Call(s.Context(), wire.TypeRecover, known, &told))
+			s.Equal(told, recovered)
+			t.end()
+		},
+	},
+	"work-refused": {
+		"A type of work is refused; a unit is refused, its files are closed; what is told of a unit of another is refused.",
+		func(s *transcript.Stage) {
+			t := attach(s, worker, workerWelcomed)
+			t.ask(wire.TypeWorkType, workType, wire.NewError(wire.CodeExists, "work type shell is offered by another"))
+			t.refuse(t.next(wire.TypeStart, start), wire.NewError(wire.CodeDraining, "work type shell is not offered any more"))
+			t.ask(wire.TypeUnit, wire.Units{Units: []wire.Unit{exits}}, wire.NewError(wire.CodeInvalid, "1 of 1 units: not of this worker"))
+			t.gone()
+		},
+		func(s *transcript.Stage) {
+			t := welcome(s, worker, workerWelcomed)
+			t.refuse(t.next(wire.TypeWorkType, workType), wire.NewError(wire.CodeExists, "work type shell is offered by another"))
+			t.ask(wire.TypeStart, start, wire.NewError(wire.CodeDraining, "work type shell is not offered any more"), sock(s), sock(s), sock(s))
+			t.refuse(t.next(wire.TypeUnit, wire.Units{Units: []wire.Unit{exits}}), wire.NewError(wire.CodeInvalid, "1 of 1 units: not of this worker"))
+			t.end()
+		},
+	},
 	"unknown": {
 		"Messages that the other side does not know: a request, and a notification, which is ignored.",
 		func(s *transcript.Stage) {
@@ -525,6 +610,13 @@ func withRefusals(w wire.Welcome) wire.Welcome {
 	w.Roles = []wire.RoleGrant{{Role: wire.RoleLink, Version: 1}, {Role: wire.RoleStream, Refused: "not allowed by plugs-policy"}}
 	w.Kinds = []wire.KindRefusal{{Kind: "ex-server", Refused: "its role stream is not granted"}}
 	return w
+}
+
+// merged is a unit whose stderr goes to its stdout.
+func merged() wire.Start {
+	m := start
+	m.Unit, m.Params, m.Merged = "merged00", nil, true
+	return m
 }
 
 func withResidual(l wire.Link) wire.Link {

@@ -99,6 +99,18 @@ func decoded(s *transcript.Stage, decode func(any) error, want any) {
 		got(s, decode, want)
 	case wire.Closed:
 		got(s, decode, want)
+	case wire.WorkType:
+		got(s, decode, want)
+	case wire.Start:
+		got(s, decode, want)
+	case wire.Units:
+		got(s, decode, want)
+	case wire.Stop:
+		got(s, decode, want)
+	case wire.Release:
+		got(s, decode, want)
+	case wire.Recover:
+		got(s, decode, want)
 	case struct{}:
 		got(s, decode, want)
 	default:
@@ -136,6 +148,14 @@ func (t *talk) ask(typ wire.Type, body, want any, files ...*os.File) {
 	}
 	t.Must(err)
 	t.Equal(fmt.Sprint(raw), fmt.Sprint(want))
+}
+
+// start starts a unit, which must be answered by want.
+func (t *talk) start(body wire.Start, want wire.Unit, files ...*os.File) {
+	var u wire.Unit
+	_, err := t.CallFiles(t.Context(), wire.TypeStart, body, &u, files)
+	t.Must(err)
+	t.Equal(u, want)
 }
 
 // end ends the session.

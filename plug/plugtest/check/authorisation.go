@@ -11,9 +11,13 @@ func authorisationChecks(role string) []Check {
 	checks := []Check{
 		{ID: "authorisation/hello-back-off", About: "a plug that is denied pauses between its attempts", run: helloBackOff},
 		{ID: "authorisation/retry-after", About: "retry_after_ms of a refusal is kept", run: retryAfter},
-		{ID: "authorisation/secret", About: "objects are opened with the secret of the session that lives, never an older one", run: secret},
+	}
+	if role != wire.RoleWorker {
+		checks = append(checks, Check{ID: "authorisation/secret", About: "objects are opened with the secret of the session that lives, never an older one", run: secret})
 	}
 	switch role {
+	case wire.RoleWorker:
+		checks = append(checks, Check{ID: "authorisation/offer-back-off", Handoff: true, About: "an item whose type of work is denied pauses between its attempts", run: offerBackOff})
 	case wire.RoleLink:
 		checks = append(checks, Check{ID: "authorisation/link-back-off", About: "an item whose links are denied pauses between its attempts", run: linkBackOff})
 	case wire.RoleStream:
@@ -23,23 +27,10 @@ func authorisationChecks(role string) []Check {
 }
 
 func helloBackOff(s *stand) {
-	tick := make(chan struct{}, 4096)
-	s.prepare(func(*wire.Welcome) error {
-		select {
-		case tick <- struct{}{}:
-		default: // more than enough
-		}
-		return wire.NewError(wire.CodeDenied, "receptor-plugcheck denies it")
-	})
+	denied := newDenials()
+	s.prepare(func(*wire.Welcome) error { return denied.deny() })
 	s.start()
-	s.attempts("HELLO", func(within time.Duration) bool {
-		select {
-		case <-tick:
-			return true
-		case <-time.After(within):
-			return false
-		}
-	})
+	s.attempts("HELLO", denied.next)
 }
 
 func retryAfter(s *stand) {
@@ -84,12 +75,12 @@ func linkBackOff(s *stand) {
 	l := s.medium()
 	it := s.item(core.Hello, out, l.Addr().String())
 	go func() {
-		for {
+		for !s.datagrams() {
 			c, err := l.Accept()
 			if err != nil {
 				return // at the end of the check
 			}
-			s.own(c)
+			s.overTCP(c, false)
 		}
 	}()
 	s.configure(core, it)
@@ -103,25 +94,43 @@ func linkBackOff(s *stand) {
 }
 
 func bindBackOff(s *stand) {
-	tick := make(chan struct{}, 4096)
+	denied := newDenials()
 	s.prepare(nil)
-	s.core.OnBind = func(wire.Bind) error {
-		select {
-		case tick <- struct{}{}:
-		default: // more than enough
-		}
-		return wire.NewError(wire.CodeDenied, "receptor-plugcheck denies it")
-	}
+	s.core.OnBind = func(wire.Bind) error { return denied.deny() }
 	s.start()
 	core := s.session()
-	it := s.item(core.Hello, out, s.freeAddr())
-	s.configure(core, it)
-	s.attempts("BIND", func(within time.Duration) bool {
-		select {
-		case <-tick:
-			return true
-		case <-time.After(within):
-			return false
-		}
-	})
+	s.configure(core, s.item(core.Hello, out, s.freeAddr()))
+	s.attempts("BIND", denied.next)
+}
+
+func offerBackOff(s *stand) {
+	denied := newDenials()
+	s.prepare(nil)
+	s.core.OnWorkType = func(wire.WorkType) error { return denied.deny() }
+	s.start()
+	core := s.session()
+	s.configure(core, s.eitherItem(core))
+	s.attempts("WORKTYPE", denied.next)
+}
+
+// denials are attempts that are refused.
+type denials chan struct{}
+
+func newDenials() denials { return make(denials, 4096) }
+
+func (d denials) deny() error {
+	select {
+	case d <- struct{}{}:
+	default: // more than enough
+	}
+	return wire.NewError(wire.CodeDenied, "receptor-plugcheck denies it")
+}
+
+func (d denials) next(within time.Duration) bool {
+	select {
+	case <-d:
+		return true
+	case <-time.After(within):
+		return false
+	}
 }

@@ -93,13 +93,15 @@ func (h *holder) saboteur() *saboteur {
 	}
 }
 
-// broken are plugs that break one rule each, and the checks that find it.
-var broken = []struct {
+// brokenPlug is one that breaks a rule, and the checks that find it.
+type brokenPlug struct {
 	name  string
 	role  string
 	plug  *saboteur
 	fails []string // nil: all
-}{
+}
+
+var broken = []brokenPlug{
 	{"preamble with a reserved field", wire.RoleLink, &saboteur{preamble: func(b []byte) { b[11] = 1 }}, nil},
 	{
 		"name", wire.RoleLink,
@@ -417,8 +419,12 @@ func TestBrokenPlugsFail(t *testing.T) {
 	var running sync.WaitGroup
 	turn := make(chan struct{}, allAtOnce)
 	ports := new(check.Ports)
-	for _, b := range broken {
-		o := check.Options{Role: b.role, Start: inProcess(goodPlug(b.role), b.plug.dialer), Timeout: 30 * time.Second, Ports: ports}
+	for _, b := range slices.Concat(broken, brokenWorkers) {
+		program := b.plug.program
+		if program == nil {
+			program = goodPlug(b.role)
+		}
+		o := check.Options{Role: b.role, Start: inProcess(program, b.plug.dialer), Timeout: 30 * time.Second, Ports: ports, Work: units}
 		for _, c := range check.Checks(b.role, check.Both, b.plug.only) {
 			if much(c.ID) && !slices.Contains(b.fails, c.ID) {
 				continue // much to carry, and nothing touches it
@@ -447,7 +453,7 @@ func names(id string, r check.Result) bool {
 	switch {
 	case id == handedOver:
 		return r.Handoff
-	case strings.HasPrefix(r.ID, "descriptors/") || !r.Handoff:
+	case strings.HasPrefix(r.ID, "descriptors/") || strings.HasPrefix(r.ID, "worker/") || r.ID == "authorisation/offer-back-off" || !r.Handoff:
 		return id == r.ID
 	default:
 		return id == r.ID+handedOver

@@ -1,10 +1,10 @@
 // Package check tells whether a program is a well-behaved plug: it plays the
-// core to it, and for a link or a stream the medium as well, and says of each
+// core to it, for a link or a stream the medium as well, gives a worker its units, and says of each
 // rule of the plug protocol whether it is kept. The rules have stable IDs,
 // "link/relay-bytes", in groups.
 //
 // Each check has a core and a process of its own, so that none depends on
-// another. The medium is TCP on loopback: an item of direction "in" listens for
+// another. The medium is TCP on loopback, WebSocket or UDP: an item of direction "in" listens for
 // connections, one of direction "out" makes them; what their parameters mean is
 // taken from the types, or from Options.
 package check
@@ -52,14 +52,15 @@ type Item struct {
 
 	// Params are parameters as a user writes them. In strings @PORT@ and @ADDR@
 	// are the port and the host:port of the medium, @NODE@ and @SERVICE@ a
-	// mesh address. Required parameters that are not named get these by their
+	// mesh address, @DIR@ a directory of the item's own, which is not there yet. Required parameters that are not named get these by their
 	// type, and one called bindaddr gets 127.0.0.1.
 	Params map[string]any
 }
 
 // Options say what is checked, and how.
 type Options struct {
-	Role string // "link" or "stream"
+	Role   string // "link", "stream" or "worker"
+	Medium string // MediumUDP or MediumWS, of links; else MediumTCP
 
 	// Start runs the plug, to attach to the core at socket. Whatever ends ctx
 	// may kill it.
@@ -70,6 +71,7 @@ type Options struct {
 
 	Mode         Mode
 	Listen, Dial Item          // of direction "in" and "out"
+	Work         Work          // role worker
 	Pattern      string        // path.Match of IDs, or a group; empty: all
 	Timeout      time.Duration // of each check; 0: DefaultTimeout
 	Parallel     int           // how many run at once; 0: one. Fixed addresses among the parameters allow no more
@@ -112,6 +114,8 @@ type Check struct {
 	Handoff bool   // the core grants descriptors; some rules are checked with and without
 	About   string // the rule, in a line
 	run     func(*stand)
+
+	connected bool // it is about a medium with connections
 }
 
 // Checks returns those for a role and a mode that pattern names, in the order in
@@ -119,7 +123,7 @@ type Check struct {
 func Checks(role string, mode Mode, pattern string) []Check {
 	var all []Check
 	all = append(all, programChecks()...)
-	all = append(all, sessionChecks()...)
+	all = append(all, sessionChecks(role)...)
 	switch role {
 	case wire.RoleLink:
 		all = append(all, linkChecks()...)
@@ -129,17 +133,22 @@ func Checks(role string, mode Mode, pattern string) []Check {
 	all = append(all, restartChecks(role)...)
 	all = append(all, skewChecks()...)
 	all = append(all, authorisationChecks(role)...)
-	all = append(all, Check{
-		ID:    "descriptors/not-granted",
-		About: "without the feature fdpass everything is relayed over data connections",
-		run:   func(s *stand) { s.both(s.exchange) },
-	})
+	if role != wire.RoleWorker {
+		all = append(all, Check{
+			ID:    "descriptors/not-granted",
+			About: "without the feature fdpass everything is relayed over data connections",
+			run:   func(s *stand) { s.both(s.exchange) },
+		})
+	}
 	for _, c := range all {
 		if c.Handoff = true; handedOverAsWell(c.ID) {
 			all = append(all, c)
 		}
 	}
 	all = append(all, descriptorsChecks(role)...)
+	if role == wire.RoleWorker {
+		all = append(all, workerChecks()...)
+	}
 	return slices.DeleteFunc(all, func(c Check) bool {
 		return !matches(pattern, c.ID) || mode == Relay && c.Handoff || mode == Handoff && !c.Handoff
 	})
@@ -216,6 +225,12 @@ func RunOne(ctx context.Context, o Options, c Check) Result {
 	if o.Ports == nil {
 		o.Ports = new(Ports)
 	}
-	outcome, detail := try(ctx, o.Timeout, func(t *trial) { c.run(&stand{trial: t, o: &o, handoff: c.Handoff}) })
+	outcome, detail := try(ctx, o.Timeout, func(t *trial) {
+		s := &stand{trial: t, o: &o, handoff: c.Handoff}
+		if c.connected && s.datagrams() {
+			s.skip("the medium has no connections")
+		}
+		c.run(s)
+	})
 	return Result{ID: c.ID, Handoff: c.Handoff, Outcome: outcome, Detail: detail}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-var checkedRoles = []string{wire.RoleLink, wire.RoleStream}
+var checkedRoles = []string{wire.RoleLink, wire.RoleStream, wire.RoleWorker}
 
 // A good plug passes each check.
 func TestGoodPlugPasses(t *testing.T) {
@@ -24,7 +24,7 @@ func TestGoodPlugPasses(t *testing.T) {
 			turn <- struct{}{}
 			checks.Go(func() {
 				defer func() { <-turn }()
-				r := check.RunOne(t.Context(), check.Options{Role: role, Start: inProcess(goodPlug(role), nil), Timeout: 3 * time.Minute, Ports: ports}, c)
+				r := check.RunOne(t.Context(), check.Options{Role: role, Start: inProcess(goodPlug(role), nil), Timeout: 3 * time.Minute, Ports: ports, Work: units}, c)
 				if r.Outcome == check.Fail || r.Outcome == check.Skip && c.ID != "program/describe" {
 					t.Errorf("%s: %v", role, r)
 				}
@@ -47,7 +47,7 @@ func TestIDs(t *testing.T) {
 			seen[key] = true
 		}
 		relay, handoff := len(check.Checks(role, check.Relay, "")), len(check.Checks(role, check.Handoff, ""))
-		if both := len(check.Checks(role, check.Both, "")); relay+handoff != both || relay < 30 || handoff < 15 {
+		if both := len(check.Checks(role, check.Both, "")); relay+handoff != both || relay < 15 || handoff < 15 {
 			t.Errorf("%s: %d checks of which %d relay and %d hand over", role, both, relay, handoff)
 		}
 	}

@@ -30,8 +30,11 @@ var (
 	service = wire.Param{Name: "service", Type: schema.TypeService, Required: true}
 )
 
-// goodPlug is a plug of either role as simple as it can be.
+// goodPlug is a plug of a role as simple as it can be.
 func goodPlug(role string) *plug.Plug {
+	if role == wire.RoleWorker {
+		return goodWorker(nil)
+	}
 	kinds := []wire.Kind{
 		{Kind: "good-in", Role: role, Dir: "in", Params: []wire.Param{port}},
 		{Kind: "good-out", Role: role, Dir: "out", Params: []wire.Param{address}},

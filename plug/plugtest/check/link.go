@@ -2,6 +2,7 @@ package check
 
 import (
 	"encoding/json"
+	"io"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest"
@@ -13,8 +14,8 @@ func linkChecks() []Check {
 		{ID: "link/open-in", About: "a connection to a listener is opened as LINK, with the session's secret and the item", run: linkIn},
 		{ID: "link/open-out", About: "a connection that the item makes is opened as LINK, with the session's secret and the item", run: linkOut},
 		{ID: "link/quiet-before-answer", About: "nothing is sent between LINK and its answer", run: quietBeforeAnswer},
-		{ID: "link/relay-bytes", About: "bytes are relayed as they are, 16 MiB each way", run: func(s *stand) { s.both(s.carryBulk) }},
-		{ID: "link/back-pressure", About: "who is not read from is not read for: little waits in the plug, and nothing is lost", run: func(s *stand) { s.both(s.backPressure) }},
+		{ID: "link/relay-bytes", About: "bytes are relayed as they are, 16 MiB each way; over datagrams, messages of all sizes", run: func(s *stand) { s.both(s.carryBulk) }},
+		{ID: "link/back-pressure", About: "who is not read from is not read for: little waits in the plug, and nothing is lost", run: func(s *stand) { s.both(s.backPressure) }, connected: true},
 		{ID: "link/relay-two", About: "links of one listener are apart", run: linkTwo},
 		{ID: "link/refused", About: "a refused link leaves nothing on the medium", run: linkRefused},
 		{ID: "link/end-by-core", About: "the end of the data connection ends the medium's", run: func(s *stand) {
@@ -24,7 +25,7 @@ func linkChecks() []Check {
 				_ = s.ends(p.medium, "the medium's connection after the end of the data connection")
 			})
 		}},
-		{ID: "link/end-by-medium", About: "the end of the medium's connection ends the data connection", run: func(s *stand) {
+		{ID: "link/end-by-medium", About: "the end of the medium's connection ends the data connection", connected: true, run: func(s *stand) {
 			s.both(func(p pipe) {
 				s.exchange(p)
 				s.must(p.medium.Close(), "close the medium's connection")
@@ -80,8 +81,13 @@ func linkTwo(s *stand) {
 	p, q := s.open(addr), s.open(addr)
 	s.exchange(p)
 	s.exchange(q)
-	s.must(p.medium.Close(), "close the medium's connection")
-	_ = s.ends(p.core, "the data connection of the first link")
+	if s.datagrams() {
+		s.must(p.core.Close(), "close the data connection")
+		_ = s.ends(p.medium, "the first link")
+	} else {
+		s.must(p.medium.Close(), "close the medium's connection")
+		_ = s.ends(p.core, "the data connection of the first link")
+	}
 	s.exchange(q)
 }
 
@@ -121,12 +127,15 @@ func linkRedial(s *stand) {
 	core := s.attach()
 	it, next := s.dialing(core)
 	for _, end := range []string{"the medium", "the core"} {
+		if end == "the medium" && s.datagrams() {
+			end = "the core"
+		}
 		p := next()
 		d := s.incoming()
 		s.isLink(d, core, it, out)
 		p.core = s.opened(d)
 		s.exchange(p)
-		closing := p.core
+		var closing io.Closer = p.core
 		if end == "the medium" {
 			closing = p.medium
 		}

@@ -17,7 +17,7 @@ import (
 
 // pipe is a link or a stream through the plug.
 type pipe struct {
-	medium *net.TCPConn
+	medium mediumConn
 	core   net.Conn // of a stream: *recordconn.Conn
 }
 
@@ -66,6 +66,9 @@ func (s *stand) opened(o plugtest.Incoming) net.Conn {
 		}
 	}
 	s.own(c)
+	if s.datagrams() {
+		s.begin(o, c)
+	}
 	return c
 }
 
@@ -93,7 +96,7 @@ type answer struct {
 }
 
 // offer sends ACCEPT and waits for the plug at the medium.
-func (s *stand) offer(core *plugtest.CoreSession, bind, object string, l net.Listener) (*net.TCPConn, <-chan answer) {
+func (s *stand) offer(core *plugtest.CoreSession, bind, object string, l net.Listener) (mediumConn, <-chan answer) {
 	done := make(chan answer, 1)
 	go func() { done <- s.sendAccept(core, bind, object) }()
 	return s.accept(l), done
@@ -196,6 +199,10 @@ func checkBulk(r io.Reader, seed byte, size int) error {
 
 // carryBulk checks that a pipe carries much, both ways at once.
 func (s *stand) carryBulk(p pipe) {
+	if s.datagrams() {
+		s.carryMessages(p)
+		return
+	}
 	errs := make(chan error, 4)
 	say := func(what string, err error) {
 		if err != nil {
@@ -203,10 +210,10 @@ func (s *stand) carryBulk(p pipe) {
 		}
 		errs <- err
 	}
-	go func() { say("write to the medium", sendBulk(p.medium, 1, bulk)) }()
-	go func() { say("write to the core", sendBulk(p.core, 2, bulk)) }()
-	go func() { say("from the medium to the core", checkBulk(p.core, 1, bulk)) }()
-	go func() { say("from the core to the medium", checkBulk(p.medium, 2, bulk)) }()
+	go func() { say("write to the medium", sendBulk(s.bulkTo(p.medium), 1, bulk)) }()
+	go func() { say("write to the core", sendBulk(s.bulkTo(p.core), 2, bulk)) }()
+	go func() { say("from the medium to the core", checkBulk(s.bulkFrom(p.core), 1, bulk)) }()
+	go func() { say("from the core to the medium", checkBulk(s.bulkFrom(p.medium), 2, bulk)) }()
 	for range 4 {
 		s.must(wait(s.trial, errs, "16 MiB each way"), "carry 16 MiB each way")
 	}
@@ -232,7 +239,7 @@ func (s *stand) backPressure(p pipe) {
 }
 
 func (s *stand) takesLittle(what string, to io.Reader, from io.Writer, seed byte) {
-	c := &counter{Writer: from}
+	c := &counter{Writer: s.bulkTo(from)}
 	sent := make(chan error, 1)
 	go func() { sent <- sendBulk(c, seed, flood) }()
 	for last := int64(-1); last < c.n.Load(); s.pause(quiet) {
@@ -240,7 +247,7 @@ func (s *stand) takesLittle(what string, to io.Reader, from io.Writer, seed byte
 			s.Fatalf("%s, while nobody reads: expected that the plug stops reading, it took %d MiB", what, flood>>20)
 		}
 	}
-	s.must(checkBulk(to, seed, flood), what)
+	s.must(checkBulk(s.bulkFrom(to), seed, flood), what)
 	s.must(wait(s.trial, sent, "what was written"), "write "+what)
 }
 

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -13,6 +14,19 @@ const (
 	firstPort = 18000
 	lastPort  = 32000
 )
+
+// isFree says why an address cannot be listened on, for TCP or UDP.
+func isFree(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	u, err := net.ListenPacket("udp", addr)
+	if err == nil {
+		err = u.Close()
+	}
+	return errors.Join(err, l.Close())
+}
 
 // Ports hands out loopback ports that nobody listens on, none twice. Checks that
 // run at once share one.
@@ -34,9 +48,8 @@ func (p *Ports) free() (string, error) {
 			p.last = firstPort
 		}
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(p.last))
-		var l net.Listener
-		if l, err = net.Listen("tcp", addr); err == nil {
-			return addr, l.Close()
+		if err = isFree(addr); err == nil {
+			return addr, nil
 		}
 	}
 	return "", err

@@ -8,9 +8,15 @@ func restartChecks(role string) []Check {
 	checks := []Check{
 		{ID: "restart/wait", About: "a plug that starts before its core waits for it", run: restartWait},
 		{ID: "restart/attach", About: "a plug attaches again when its core comes back, as the same process", run: restartAttach},
-		{ID: "restart/plug", About: "a plug that is killed and started again attaches as another process under the same name, and serves", run: restartPlug},
-		{ID: "restart/listener", About: "listeners stay while the core is away, connections wait", run: restartListener},
 	}
+	if role == wire.RoleWorker {
+		return checks
+	}
+	checks = append(
+		checks,
+		Check{ID: "restart/plug", About: "a plug that is killed and started again attaches as another process under the same name, and serves", run: restartPlug},
+		Check{ID: "restart/listener", About: "listeners stay while the core is away, connections wait", run: restartListener},
+	)
 	switch role {
 	case wire.RoleLink:
 		checks = append(checks,

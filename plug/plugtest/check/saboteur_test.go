@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -34,6 +35,8 @@ type saboteur struct {
 
 	// toMesh and toMedium change what follows the first exchange of a data connection.
 	toMesh, toMedium func(b []byte) []byte
+
+	program *plug.Plug // that it stands before; nil: the good one
 
 	only       string // a pattern: the other checks fail for the same reason
 	endsHanded bool   // what was handed over is shut down when the session ends

@@ -29,8 +29,18 @@ func programChecks() []Check {
 	}
 }
 
-func sessionChecks() []Check {
-	return []Check{
+// carried says which of these need something that is carried: workers carry nothing.
+func carried(id string) bool {
+	switch id {
+	case "session/config-remove", "session/config-diff", "session/drain", "session/drain-deadline":
+		return true
+	default:
+		return false
+	}
+}
+
+func sessionChecks(role string) []Check {
+	checks := []Check{
 		{ID: "session/preamble", About: "a connection begins with the preamble and HELLO, a request with id 1, within 5 s", run: preamble},
 		{ID: "session/hello", About: "HELLO has a name of 1 to 63 of a-z, 0-9 and -, and names its process", run: hello},
 		{ID: "session/roles", About: "HELLO asks for the role, and lists its versions", run: roles},
@@ -47,6 +57,10 @@ func sessionChecks() []Check {
 		{ID: "session/drain", About: "after DRAIN nothing new is opened, and what runs goes on", run: drain},
 		{ID: "session/drain-deadline", About: "what is relayed after DRAIN ends at its deadline", run: drainDeadline},
 	}
+	if role == wire.RoleWorker {
+		checks = slices.DeleteFunc(checks, func(c Check) bool { return carried(c.ID) })
+	}
+	return checks
 }
 
 func describes(s *stand) {
@@ -142,7 +156,9 @@ func kinds(s *stand) {
 		if !slices.ContainsFunc(h.Roles, func(r wire.RoleVersions) bool { return r.Role == k.Role }) {
 			s.Fatalf("kind %s: expected one of the roles of HELLO, got %q", k.Kind, k.Role)
 		}
-		s.oneOf("kind "+k.Kind+": dir", k.Dir, in, out)
+		if k.Role != wire.RoleWorker {
+			s.oneOf("kind "+k.Kind+": dir", k.Dir, in, out)
+		}
 	}
 }
 
@@ -177,6 +193,9 @@ func outcome(err error) string {
 
 // eitherItem makes an item of whichever direction the plug has.
 func (s *stand) eitherItem(core *plugtest.CoreSession) wire.ConfigItem {
+	if s.o.Role == wire.RoleWorker {
+		return s.item(core.Hello, "", s.freeAddr())
+	}
 	if s.has(core.Hello, in) {
 		return s.item(core.Hello, in, s.freeAddr())
 	}
@@ -186,6 +205,12 @@ func (s *stand) eitherItem(core *plugtest.CoreSession) wire.ConfigItem {
 func config(s *stand) {
 	core := s.attach()
 	s.configure(core)
+	if s.o.Role == wire.RoleWorker {
+		it := s.eitherItem(core)
+		s.configure(core, it)
+		core.WaitStatus("item "+it.Item, func(st wire.Status) bool { return len(st.Items) == 1 && st.Items[0].Item == it.Item })
+		return
+	}
 	if s.has(core.Hello, in) {
 		_, addr := s.listening(core)
 		s.connect(addr)
@@ -204,11 +229,9 @@ func config(s *stand) {
 // closed waits until nobody listens at addr.
 func (s *stand) closed(addr string) {
 	for s.ctx.Err() == nil {
-		c, err := new(net.Dialer).DialContext(s.ctx, "tcp", addr)
-		if err != nil {
+		if !s.listens(addr) {
 			return
 		}
-		_ = c.Close()
 		s.pause(redial)
 	}
 	s.Fatalf("expected that nobody listens at %s, somebody does", addr)
@@ -242,21 +265,32 @@ func configDiff(s *stand) {
 
 func configRefused(s *stand) {
 	core := s.attach()
+	if s.o.Role == wire.RoleWorker {
+		it := s.eitherItem(core)
+		s.configure(core, it)
+		s.refusesWrong(core, it)
+		core.WaitStatus("item "+it.Item, func(st wire.Status) bool { return len(st.Items) == 1 && st.Items[0].Item == it.Item })
+		return
+	}
 	stays, addr := s.listening(core)
 	p := s.open(addr)
 	other := s.freeAddr()
-	wrong := plugtest.NewItem(s.trial, unknownKind+" x=1", unknownKind, map[string]int{"x": 1})
-	r := core.Configure(s.item(core.Hello, in, other), wrong)
-	if !slices.ContainsFunc(r.Errors, func(e wire.ItemError) bool { return e.Item == wrong.Item && e.Msg != "" }) {
-		s.Fatalf("item of unknown kind: expected an error that names %q, got %+v", wrong.Item, r.Errors)
-	}
+	s.refusesWrong(core, s.item(core.Hello, in, other))
 	s.exchange(p)
 	s.exchange(s.open(addr))
-	if c, err := net.DialTimeout("tcp", other, quiet); err == nil {
-		_ = c.Close()
+	if s.listens(other) {
 		s.Fatalf("a configuration that was refused: expected nothing of it, got a listener")
 	}
 	s.configure(core, stays)
+}
+
+// refusesWrong configures an item together with one that no plug has.
+func (s *stand) refusesWrong(core *plugtest.CoreSession, it wire.ConfigItem) {
+	wrong := plugtest.NewItem(s.trial, unknownKind+" x=1", unknownKind, map[string]int{"x": 1})
+	r := core.Configure(it, wrong)
+	if !slices.ContainsFunc(r.Errors, func(e wire.ItemError) bool { return e.Item == wrong.Item && e.Msg != "" }) {
+		s.Fatalf("item of unknown kind: expected an error that names %q, got %+v", wrong.Item, r.Errors)
+	}
 }
 
 func wrongParameter(s *stand) {
@@ -312,13 +346,17 @@ func drain(s *stand) {
 	err := core.Call(s.ctx, wire.TypeDrain, wire.Drain{DeadlineMS: time.Hour.Milliseconds(), Reason: "receptor-plugcheck"}, nil)
 	s.must(err, "DRAIN")
 	s.pause(quiet) // what was accepted before may still be opened
-	if c, err := net.DialTimeout("tcp", addr, quiet); err == nil {
-		s.own(c)
+	if s.datagrams() {
+		s.connect(addr)
+	} else if c, err := net.DialTimeout("tcp", addr, quiet); err == nil {
+		s.overTCP(c, true)
 	}
 	if o, t := s.core.Opening(quiet); o != nil {
 		s.Fatalf("after DRAIN: expected nothing new, got %s", t)
 	}
-	s.exchange(p)
+	if !s.datagrams() { // there, a newer process receives on the same socket
+		s.exchange(p)
+	}
 }
 
 func drainDeadline(s *stand) {

@@ -35,11 +35,11 @@ func skewFields(s *stand) {
 		return
 	}
 	it := s.item(core.Hello, in, addr)
-	config := map[string]any{
-		"revision": 1,
-		"future":   true,
-		"items":    []any{map[string]any{"item": it.Item, "kind": it.Kind, "params": it.Params, "live": []any{}, "future": 1}},
+	fields := map[string]any{"item": it.Item, "kind": it.Kind, "params": it.Params, "live": []any{}, "future": 1}
+	if len(it.Greeting) > 0 {
+		fields["greeting"] = it.Greeting
 	}
+	config := map[string]any{"revision": 1, "future": true, "items": []any{fields}}
 	var r wire.ConfigResult
 	s.must(core.Call(s.ctx, wire.TypeConfig, config, &r), "CONFIG with fields that are not known")
 	if len(r.Errors) > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,12 +48,14 @@ type stand struct {
 	handoff  bool // the core grants descriptors
 	core     *plugtest.FakeCore
 	kill     func() // ends the plug that was run last, as kill -9 would
-	services int    // handed out so far
+	services int    // handed out so far, and units
+	temp     string // a directory of the check's own; empty: none yet
 }
 
 // prepare makes the core, which start starts. grant changes how it welcomes;
 // nil: not at all.
 func (s *stand) prepare(grant func(*wire.Welcome) error) {
+	s.dir() // is there for longer than the plug
 	s.core = plugtest.NewStopped(s.trial)
 	s.core.FDPass = s.handoff
 	s.core.Welcome = func(h wire.Hello) (wire.Welcome, error) {
@@ -141,12 +144,12 @@ func (s *stand) own(c io.Closer) {
 	context.AfterFunc(s.ctx, func() { _ = c.Close() })
 }
 
+// datagrams says whether the medium is one of datagrams.
+func (s *stand) datagrams() bool { return s.o.Medium == MediumUDP }
+
 // item makes an item of direction dir whose medium is at addr.
 func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
-	use := s.o.Listen
-	if dir == out {
-		use = s.o.Dial
-	}
+	use := s.use(dir)
 	var kind *wire.Kind
 	for i := range h.Kinds {
 		k := &h.Kinds[i]
@@ -164,10 +167,12 @@ func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 	s.services++
 	_, port, err := net.SplitHostPort(addr)
 	s.must(err, "split "+addr)
-	fill := strings.NewReplacer("@PORT@", port, "@ADDR@", addr, "@NODE@", farNode, "@SERVICE@", "check"+strconv.Itoa(s.services))
+	name := "check" + strconv.Itoa(s.services)
+	fill := strings.NewReplacer("@PORT@", port, "@ADDR@", addr, "@NODE@", farNode, "@SERVICE@", name, "@DIR@", filepath.Join(s.dir(), name))
 	raw := map[string]any{}
 	byType := map[string]string{
 		schema.TypePort: "@PORT@", schema.TypeAddress: "@ADDR@", schema.TypeNode: "@NODE@", schema.TypeService: "@SERVICE@",
+		schema.TypePath: "@DIR@",
 	}
 	for _, p := range kind.Params {
 		if v, ok := byType[p.Type]; ok && p.Required {
@@ -186,7 +191,23 @@ func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 	if len(errs) > 0 {
 		s.skip("no parameters for an item: %v", errors.Join(errs...))
 	}
-	return plugtest.NewItem(s.trial, schema.Identity(kind, values), kind.Kind, values)
+	it := plugtest.NewItem(s.trial, schema.Identity(kind, values), kind.Kind, values)
+	if s.datagrams() && dir == in {
+		it.Greeting = greetingMsg
+	}
+	return it
+}
+
+// use is how items of a direction are to be made; those of a worker have none.
+func (s *stand) use(dir string) Item {
+	switch dir {
+	case in:
+		return s.o.Listen
+	case out:
+		return s.o.Dial
+	default:
+		return s.o.Work.Item
+	}
 }
 
 // freeAddr is a loopback address that nobody listens on.
@@ -198,6 +219,9 @@ func (s *stand) freeAddr() string {
 
 // medium listens for the plug.
 func (s *stand) medium() net.Listener {
+	if s.datagrams() {
+		return s.listenDatagrams()
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err, "listen for the plug")
 	s.own(l)
@@ -220,12 +244,14 @@ func (s *stand) configure(core *plugtest.CoreSession, items ...wire.ConfigItem) 
 }
 
 // connect connects to the plug's listener, once it is there.
-func (s *stand) connect(addr string) *net.TCPConn {
+func (s *stand) connect(addr string) mediumConn {
+	if s.datagrams() {
+		return s.connectDatagrams(addr)
+	}
 	for {
 		c, err := new(net.Dialer).DialContext(s.ctx, "tcp", addr)
 		if err == nil {
-			s.own(c)
-			return c.(*net.TCPConn)
+			return s.overTCP(c, true)
 		}
 		if s.ctx.Err() != nil {
 			s.Fatalf("connect to the plug's listener at %s: %v", addr, err)
@@ -235,17 +261,29 @@ func (s *stand) connect(addr string) *net.TCPConn {
 }
 
 // accept waits until the plug connects.
-func (s *stand) accept(l net.Listener) *net.TCPConn {
+func (s *stand) accept(l net.Listener) mediumConn {
 	c, err := l.Accept()
 	s.must(err, "wait for the plug to connect")
+	return s.overTCP(c, false)
+}
+
+// overTCP is the medium's end of what runs over a connection that it has made, or
+// accepted.
+func (s *stand) overTCP(c net.Conn, made bool) mediumConn {
 	s.own(c)
-	return c.(*net.TCPConn)
+	if t, ok := c.(*net.TCPConn); ok && s.o.Medium == MediumWS {
+		return s.webSocket(t, made)
+	}
+	return c.(mediumConn)
 }
 
 // dropWaiting closes connections that wait: those that a plug has made before it
 // saw that its core was gone.
 func (s *stand) dropWaiting(l net.Listener) {
-	tcp := l.(*net.TCPListener)
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return // datagrams of earlier links are known as such
+	}
 	for {
 		s.must(tcp.SetDeadline(time.Now().Add(quiet)), "set a deadline")
 		c, err := l.Accept()
@@ -275,16 +313,34 @@ func paramOfType(h wire.Hello, it wire.ConfigItem, typ string) string {
 
 // has says whether the plug has a kind for a direction.
 func (s *stand) has(h wire.Hello, dir string) bool {
-	named := s.o.Listen.Kind
-	if dir == out {
-		named = s.o.Dial.Kind
-	}
+	named := s.use(dir).Kind
 	for _, k := range h.Kinds {
 		if k.Role == s.o.Role && (k.Dir == dir || named == k.Kind) {
 			return true
 		}
 	}
 	return false
+}
+
+// listens tells whether somebody listens at addr.
+func (s *stand) listens(addr string) bool {
+	network := MediumTCP
+	if s.datagrams() {
+		network = MediumUDP
+	}
+	c, err := net.DialTimeout(network, addr, quiet)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = c.Close() }()
+	if !s.datagrams() {
+		return true
+	}
+	// The system says at once where nobody does.
+	_, err = c.Write([]byte{typeReject})
+	s.must(errors.Join(err, c.SetReadDeadline(time.Now().Add(quiet))), "send to the plug")
+	_, err = c.Read(make([]byte, 1))
+	return !errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // attempts counts how often next returns true in a while, and fails where that
@@ -312,7 +368,10 @@ func (s *stand) attempts(what string, next func(within time.Duration) bool) {
 
 // connectNow connects to a listener that must be there. What it takes, and resets
 // in the same moment, does not count.
-func (s *stand) connectNow(addr, when string) *net.TCPConn {
+func (s *stand) connectNow(addr, when string) mediumConn {
+	if s.datagrams() {
+		return s.connectDatagrams(addr)
+	}
 	c, err := new(net.Dialer).DialContext(s.ctx, "tcp", addr)
 	for errors.Is(err, syscall.ECONNRESET) {
 		s.pause(redial)
@@ -321,6 +380,5 @@ func (s *stand) connectNow(addr, when string) *net.TCPConn {
 	if err != nil {
 		s.Fatalf("listener %s: expected that it takes connections, got %v", when, err)
 	}
-	s.own(c)
-	return c.(*net.TCPConn)
+	return s.overTCP(c, true)
 }

@@ -34,6 +34,11 @@ func ServeOn(addr string, handle func(*net.TCPConn)) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return ServeListener(l, handle), nil
+}
+
+// ServeListener is Serve of connections to l, which it owns.
+func ServeListener(l net.Listener, handle func(*net.TCPConn)) *Server {
 	s := &Server{Listener: l, conns: map[net.Conn]bool{}}
 	s.wg.Go(func() {
 		for {
@@ -59,7 +64,7 @@ func ServeOn(addr string, handle func(*net.TCPConn)) (*Server, error) {
 			})
 		}
 	})
-	return s, nil
+	return s
 }
 
 // Addr is where the application listens.

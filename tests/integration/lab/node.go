@@ -180,6 +180,17 @@ type Item struct{ Item, Kind, State, Addr, Err, Plug string }
 type Plug struct {
 	Name, Program string
 	PID           int
+	Counters      map[string]uint64
+}
+
+// Plug returns an attached plug, the zero Plug if there is none of that name.
+func (s *Status) Plug(name string) Plug {
+	for _, p := range s.Plugs {
+		if p.Name == name {
+			return p
+		}
+	}
+	return Plug{}
 }
 
 // Item returns the item whose identity starts with that, the zero Item if there

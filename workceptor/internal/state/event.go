@@ -101,11 +101,11 @@ func (u Unit) onward(e Event) (next Unit, legal bool) {
 		if len(e.Handle) > 0 {
 			u.Handle = slices.Clone(e.Handle)
 		}
-		return u.changed(e, runningText(e)), true
+		return u.changed(e, RunningText(e.PID, e.Detail)), true
 
 	case e.Kind == Started && u.State == Running && e.PID != 0 && e.PID != u.PID:
 		u.PID = e.PID
-		return u.changed(e, runningText(e)), true
+		return u.changed(e, RunningText(e.PID, e.Detail)), true
 
 	case e.Kind == Detailed && (u.Phase == Starting || u.State == Running) && u.tells(e):
 		if len(e.Handle) > 0 {

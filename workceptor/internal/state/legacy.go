@@ -24,13 +24,16 @@ func (s State) Legacy() (code int, name string) {
 	}
 }
 
-// runningText is the detail of a unit that has started.
-func runningText(e Event) string {
+// RunningText is the detail of a unit that runs: of its process, as legacy nodes say
+// it, and what its worker says of it.
+func RunningText(pid int, detail string) string {
 	switch {
-	case e.PID != 0:
-		return fmt.Sprintf("Running: PID %d", e.PID)
-	case e.Detail != "":
-		return e.Detail
+	case pid != 0 && detail != "":
+		return fmt.Sprintf("Running: PID %d, %s", pid, detail)
+	case pid != 0:
+		return fmt.Sprintf("Running: PID %d", pid)
+	case detail != "":
+		return detail
 	}
 	return "Running"
 }

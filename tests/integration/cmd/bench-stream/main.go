@@ -1,5 +1,6 @@
 // Command bench-stream measures streams through two nodes, with all plugs as
-// separate processes, handing sockets over and relaying, beside raw quic-go over
+// separate processes: linked over TCP, handing sockets over and relaying, and over
+// the other media; beside raw quic-go over
 // UDP loopback between two processes (same cipher and windows, segment offload on)
 // and bare TCP loopback between two processes. They take turns in one run, so that
 // ratios mean something on a shared machine. CPU is that of all processes in the
@@ -40,6 +41,33 @@ const (
 	handoff = "handoff"
 	relay   = "relay"
 )
+
+// medium is what two nodes are linked over.
+type medium struct {
+	name           string
+	program        string              // its backend
+	listener, peer string              // the kinds of its items
+	scheme         string              // of the peer's address; empty: host:port
+	free           func() (int, error) // a port that nobody listens on
+}
+
+// ways are the ways in which two nodes are joined: over each medium, and in both
+// modes where there is a difference.
+func ways() []way {
+	tcp := medium{"tcp", "receptor-backend-tcp", "tcp-listener", "tcp-peer", "", lab.FreePort}
+	return []way{
+		{handoff, handoff, tcp},
+		{relay, relay, tcp},
+		{"udp", handoff, medium{"udp", "receptor-backend-udp", "udp-listener", "udp-peer", "", lab.FreeUDPPort}},
+		{"ws", handoff, medium{"ws", "receptor-backend-ws", "ws-listener", "ws-peer", "ws://", lab.FreePort}},
+	}
+}
+
+// way is one of them, with its name in what is printed.
+type way struct {
+	name, mode string
+	medium     medium
+}
 
 // result is one transfer.
 type result struct {
@@ -83,8 +111,8 @@ func compare(ctx context.Context, l *lab.Lab, size int64, rounds int, onlyStall 
 		ends[name] = r
 	}
 	var meshes []*mesh
-	for _, mode := range []string{handoff, relay} {
-		m, err := startMesh(ctx, l, mode, mode, ends)
+	for _, w := range ways() {
+		m, err := startMesh(ctx, l, w.name, w, ends)
 		if err != nil {
 			return err
 		}
@@ -104,27 +132,30 @@ func compare(ctx context.Context, l *lab.Lab, size int64, rounds int, onlyStall 
 		return nil
 	}
 	echo := ends["echo"]
-	bare := &mesh{mode: "bare TCP", echo: echo.addr} // what the ends do by themselves
+	bare := &mesh{name: "bare TCP", echo: echo.addr} // what the ends do by themselves
 	for _, m := range append([]*mesh{bare}, meshes...) {
 		s, err := measureSmall(ctx, m.echo, m.procs, echo.PID())
 		if err != nil {
-			return fmt.Errorf("%s: %w", m.mode, err)
+			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		fmt.Printf("%-8s echo p50 %v p99 %v; new streams %.0f/s, CPU of each: cores %.0f µs, plugs %.0f µs, ends %.0f µs\n",
-			m.mode, s.p50.Round(time.Microsecond), s.p99.Round(time.Microsecond), s.perSecond,
+			m.name, s.p50.Round(time.Microsecond), s.p99.Round(time.Microsecond), s.perSecond,
 			s.perOpen["cores"]*1e6, s.perOpen["plugs"]*1e6, s.perOpen["ends"]*1e6)
 	}
-	for _, mode := range []string{handoff, relay} {
-		m, err := startMesh(ctx, l, "idle-"+mode, mode, ends)
+	for _, w := range ways() {
+		if w.medium.name != "tcp" {
+			continue // what a stream holds is not a matter of the medium
+		}
+		m, err := startMesh(ctx, l, "idle-"+w.name, w, ends)
 		if err != nil {
 			return err
 		}
 		per, err := memoryPerStream(ctx, m)
 		if err != nil {
-			return fmt.Errorf("memory of open streams, %s: %w", mode, err)
+			return fmt.Errorf("memory of open streams, %s: %w", w.name, err)
 		}
 		fmt.Printf("%-8s resident memory of an open stream, both nodes: cores %.1f kB, plugs %.1f kB\n",
-			mode, float64(per["cores"])/1000, float64(per["plugs"])/1000)
+			w.name, float64(per["cores"])/1000, float64(per["plugs"])/1000)
 	}
 	return nil
 }
@@ -139,7 +170,7 @@ func bulk(ctx context.Context, meshes []*mesh, ends map[string]*role, size int64
 	}}}
 	for _, m := range meshes {
 		for _, streams := range []int{1, 8} {
-			kinds = append(kinds, &kind{name: "receptor, 2 nodes, " + m.mode, streams: streams, run: func() (result, error) {
+			kinds = append(kinds, &kind{name: "receptor, 2 nodes, " + m.name, streams: streams, run: func() (result, error) {
 				return transfer(ctx, "source", m.sink, size, streams, ends["sink"].Process, m.procs)
 			}})
 		}

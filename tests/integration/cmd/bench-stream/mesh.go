@@ -14,7 +14,7 @@ import (
 // mesh is two nodes, each with its core and its plugs as processes of their own:
 // at the near one ports, at the far one services behind them.
 type mesh struct {
-	mode  string // how the plugs carry bytes: hand-off or relay
+	name  string // in what is printed
 	sink  string // address that leads to the sink
 	echo  string // address that leads to the echo
 	deaf  string // address that leads to what never reads
@@ -22,28 +22,32 @@ type mesh struct {
 }
 
 // startMesh starts the nodes, whose names end in name, and waits until they are joined.
-func startMesh(ctx context.Context, l *lab.Lab, name, mode string, ends map[string]*role) (*mesh, error) {
+func startMesh(ctx context.Context, l *lab.Lab, name string, w way, ends map[string]*role) (*mesh, error) {
 	var ports [4]int
 	for i := range ports {
 		var err error
-		if ports[i], err = lab.FreePort(); err != nil {
+		free := lab.FreePort
+		if i == 0 {
+			free = w.medium.free
+		}
+		if ports[i], err = free(); err != nil {
 			return nil, err
 		}
 	}
 	m := &mesh{
-		mode: mode, sink: lab.Local(ports[1]), echo: lab.Local(ports[2]), deaf: lab.Local(ports[3]),
+		name: w.name, sink: lab.Local(ports[1]), echo: lab.Local(ports[2]), deaf: lab.Local(ports[3]),
 		procs: map[string][]int{},
 	}
 	near, far := "near-"+name, "far-"+name
 	items := map[string][]string{
 		near: {
-			"--tcp-listener", "port=" + strconv.Itoa(ports[0]), "bindaddr=127.0.0.1",
+			"--" + w.medium.listener, "port=" + strconv.Itoa(ports[0]), "bindaddr=127.0.0.1",
 			"--tcp-server", "port=" + strconv.Itoa(ports[1]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=sink",
 			"--tcp-server", "port=" + strconv.Itoa(ports[2]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=echo",
 			"--tcp-server", "port=" + strconv.Itoa(ports[3]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=deaf",
 		},
 		far: {
-			"--tcp-peer", "address=" + lab.Local(ports[0]),
+			"--" + w.medium.peer, "address=" + w.medium.scheme + lab.Local(ports[0]),
 			"--tcp-client", "service=sink", "address=" + ends["sink"].addr,
 			"--tcp-client", "service=echo", "address=" + ends["echo"].addr,
 			"--tcp-client", "service=deaf", "address=" + ends["deaf"].addr,
@@ -55,9 +59,9 @@ func startMesh(ctx context.Context, l *lab.Lab, name, mode string, ends map[stri
 			return nil, err
 		}
 		m.procs["cores"] = append(m.procs["cores"], core.PID())
-		for _, program := range []string{"receptor-backend-tcp", "receptor-proxy-tcp"} {
+		for _, program := range []string{w.medium.program, "receptor-proxy-tcp"} {
 			args := []string{"--socket", l.PlugSocket(node)}
-			if mode == relay {
+			if w.mode == relay {
 				args = append(args, "--no-handoff")
 			}
 			plug, err := l.Start(program, args...)

@@ -27,17 +27,17 @@ func stalls(ctx context.Context, meshes []*mesh, sink *lab.Process, size int64, 
 		for range rounds {
 			r, err := transfer(ctx, "source", m.sink, size, stallBeside, sink, m.procs)
 			if err != nil {
-				return fmt.Errorf("%s, nothing stalled: %w", m.mode, err)
+				return fmt.Errorf("%s, nothing stalled: %w", m.name, err)
 			}
 			free = append(free, r)
 			if r, err = m.transferBesideStalled(ctx, sink, size, &cores); err != nil {
-				return fmt.Errorf("%s, %d streams stalled: %w", m.mode, stalledStreams, err)
+				return fmt.Errorf("%s, %d streams stalled: %w", m.name, stalledStreams, err)
 			}
 			stalled = append(stalled, r)
 		}
 		before, during := gbits(size, median(free).seconds), gbits(size, median(stalled).seconds)
 		fmt.Printf("%-8s others' rate while %d consumers are stalled: %.0f %% of before (%.2f of %.2f Gbit/s), medians of %d rounds; cores grew by %.0f MB at most\n",
-			m.mode, stalledStreams, 100*during/before, during, before, rounds, float64(cores)/1e6)
+			m.name, stalledStreams, 100*during/before, during, before, rounds, float64(cores)/1e6)
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -74,32 +72,16 @@ func transfer(ctx context.Context, source, addr string, size int64, streams int,
 	return r, nil
 }
 
-// clockTick is the unit of CPU time in /proc, 1/100 s on every Linux.
-const clockTick = 0.01
-
-// cpuSeconds reads user and system time of processes, from /proc.
+// cpuSeconds reads user and system time of groups of processes.
 func cpuSeconds(groups map[string][]int) (map[string]float64, error) {
 	sums := map[string]float64{}
 	for name, pids := range groups {
 		for _, pid := range pids {
-			data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			seconds, err := lab.CPUSeconds(pid)
 			if err != nil {
 				return nil, err
 			}
-			// The command may hold blanks; the fields start behind its parenthesis, with number 3.
-			text := string(data)
-			fields := bufio.NewScanner(strings.NewReader(text[strings.LastIndexByte(text, ')')+1:]))
-			fields.Split(bufio.ScanWords)
-			for n := 3; fields.Scan(); n++ {
-				if n != 14 && n != 15 { // utime, stime
-					continue
-				}
-				ticks, err := strconv.ParseInt(fields.Text(), 10, 64)
-				if err != nil {
-					return nil, err
-				}
-				sums[name] += float64(ticks) * clockTick
-			}
+			sums[name] += seconds
 		}
 	}
 	return sums, nil

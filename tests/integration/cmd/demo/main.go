@@ -1,6 +1,7 @@
 // Command demo is the main job of Receptor in one go: three nodes in a line over
 // TCP, each with its plugs as programs of their own; a directory served by HTTP
-// behind the last, fetched through the mesh at the first.
+// behind the last, fetched through the mesh at the first; units of work at the
+// first, followed line by line while its core is killed.
 package main
 
 import (
@@ -55,6 +56,8 @@ type demo struct {
 	start time.Time
 	size  int64
 	lab   *lab.Lab
+
+	launcher int // process ID of alpha's receptor
 }
 
 // step prints what happens, with the time since the start.
@@ -92,7 +95,10 @@ func (d *demo) run(ctx context.Context, bin string) error {
 	if err := d.showMesh(ctx); err != nil {
 		return err
 	}
-	return d.fetch(ctx, "http://"+lab.Local(port), digest)
+	if err := d.fetch(ctx, "http://"+lab.Local(port), digest); err != nil {
+		return err
+	}
+	return d.units(ctx)
 }
 
 // makeDirectory makes a directory with a page and a large file.
@@ -123,10 +129,10 @@ func (d *demo) startNodes(ctx context.Context, web string) (int, error) {
 		}
 	}
 	lines := [][]string{
-		{
+		append([]string{
 			"--node", "id=alpha", "--tcp-listener", "port=" + strconv.Itoa(ports[0]), "bindaddr=127.0.0.1",
 			"--tcp-server", "port=" + strconv.Itoa(ports[2]), "bindaddr=127.0.0.1", "remotenode=gamma", "remoteservice=web",
-		},
+		}, workItems...),
 		{
 			"--node", "id=beta", "--tcp-peer", "address=" + lab.Local(ports[0]),
 			"--tcp-listener", "port=" + strconv.Itoa(ports[1]), "bindaddr=127.0.0.1",
@@ -136,9 +142,13 @@ func (d *demo) startNodes(ctx context.Context, web string) (int, error) {
 			"--tcp-client", "service=web", "address=" + web,
 		},
 	}
-	for _, args := range lines {
-		if _, err := d.lab.Start("receptor", args...); err != nil {
+	for i, args := range lines {
+		p, err := d.lab.Start("receptor", args...)
+		if err != nil {
 			return 0, err
+		}
+		if i == 0 {
+			d.launcher = p.PID()
 		}
 		d.step("receptor %s", strings.Join(args, " "))
 	}

@@ -1,4 +1,4 @@
-package backendtcp
+package plug
 
 import (
 	"net"
@@ -12,8 +12,9 @@ const notSentLowat = 128 << 10
 // tcpNotSentLowat is TCP_NOTSENT_LOWAT, which package syscall lacks.
 const tcpNotSentLowat = 25
 
-// tune prepares a link's socket. It sends without delay already, as Go's do.
-func tune(sock net.Conn) error {
+// TuneLink prepares the socket of a link: what waits in it for its first
+// transmission is bounded. It sends without delay already, as those of Go do.
+func TuneLink(sock net.Conn) error {
 	c, ok := sock.(*net.TCPConn)
 	if !ok {
 		return nil

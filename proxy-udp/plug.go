@@ -1,0 +1,42 @@
+// Package proxyudp is the plug through which UDP applications talk over the mesh:
+// udp-server listens on a port and carries each datagram to a service on a node,
+// udp-client binds a service and carries each datagram to an address.
+//
+// Each application, and each service elsewhere, is a flow of its own, so that answers
+// find their way back; a flow that carries nothing for a while is forgotten.
+package proxyudp
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/project-receptor/receptor/plug"
+)
+
+// New describes the plug.
+func New() *plug.Plug {
+	return &plug.Plug{
+		Program: "receptor-proxy-udp",
+		Kinds:   kinds(),
+		Run:     run,
+	}
+}
+
+func run(ctx context.Context, it *plug.Item) error {
+	switch it.Kind {
+	case kindServer:
+		var p serverParams
+		if err := it.Decode(&p); err != nil {
+			return err
+		}
+		return serve(ctx, it, p)
+	case kindClient:
+		var p clientParams
+		if err := it.Decode(&p); err != nil {
+			return err
+		}
+		return carry(ctx, it, p)
+	default:
+		return fmt.Errorf("kind %s is not one of this plug", it.Kind)
+	}
+}

@@ -1,0 +1,369 @@
+// Command bench-work measures units of work on one node, over its programs as they are
+// installed: receptor-core, receptor-worker-command, a supervisor for each unit. The
+// client is workceptor/client, in this process, over the control socket.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/project-receptor/receptor/tests/integration/lab"
+	"github.com/project-receptor/receptor/workceptor/client"
+)
+
+func main() {
+	if len(os.Args) == 4 && os.Args[1] == "ticker" {
+		ticker(os.Args[2], os.Args[3])
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench-work:", err)
+		os.Exit(1)
+	}
+}
+
+// ticker is a unit that writes the time, so many times, so far apart.
+func ticker(times, pause string) {
+	n, _ := strconv.Atoi(times)
+	d, _ := time.ParseDuration(pause)
+	for range n {
+		time.Sleep(d)
+		fmt.Println(time.Now().UnixNano())
+	}
+}
+
+// sizes say how much is measured.
+type sizes struct {
+	units, lines, running, clients int
+	result                         int64
+	rounds                         int
+	span                           time.Duration
+}
+
+func bench(ctx context.Context) (err error) {
+	bin := flag.String("bin", "bin", "directory of the built programs")
+	var s sizes
+	flag.IntVar(&s.units, "units", 200, "units from submit to result, one after the other")
+	flag.IntVar(&s.lines, "lines", 200, "lines that are followed")
+	flag.Int64Var(&s.result, "result", 200_000_000, "bytes of a result")
+	flag.IntVar(&s.rounds, "rounds", 3, "results of that size")
+	flag.IntVar(&s.clients, "clients", 32, "clients that submit at a time")
+	flag.IntVar(&s.running, "running", 1000, "units that run at a time")
+	flag.DurationVar(&s.span, "span", 10*time.Second, "how long submits are counted, and the core with running units is watched")
+	flag.Parse()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	l, err := lab.New(lab.Programs{Dir: *bin})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	b, err := start(ctx, l, s)
+	if err != nil {
+		return err
+	}
+	// Units outlive all programs of the node: they are not left behind.
+	defer func() { err = errors.Join(err, b.cleanUp(context.WithoutCancel(ctx))) }()
+	for _, measure := range []func(context.Context) error{b.submitToResult, b.program, b.followedLine, b.largeResult, b.submits, b.runningUnits} {
+		if err := measure(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// work is a node with units.
+type work struct {
+	*lab.Lab
+	sizes
+	core, plug int // process IDs
+	client     client.Client
+}
+
+func start(ctx context.Context, l *lab.Lab, s sizes) (*work, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	core, err := l.Start("receptor-core", "--node", "id=alpha",
+		"--work-command", "worktype=true", "command=true",
+		"--work-command", "worktype=ticker", "command="+self, fmt.Sprintf("params=ticker %d 10ms", s.lines),
+		"--work-command", "worktype=large", "command=head", fmt.Sprintf("params=-c %d /dev/zero", s.result),
+		"--work-command", "worktype=sleep", "command=sleep", "params=1000",
+		"--work-command", "worktype=queued", "command=sleep", "params=1000", "maxconcurrent=1")
+	if err != nil {
+		return nil, err
+	}
+	plug, err := l.Start("receptor-worker-command", "--socket", l.PlugSocket("alpha"))
+	if err != nil {
+		return nil, err
+	}
+	b := &work{Lab: l, sizes: s, core: core.PID(), plug: plug.PID()}
+	b.client.Dial = func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", l.Socket("alpha"))
+	}
+	return b, l.WaitStatus(ctx, "alpha", func(s *lab.Status) bool {
+		up := 0
+		for _, i := range s.Items {
+			if i.State == "up" {
+				up++
+			}
+		}
+		return up == 5
+	})
+}
+
+// run submits a unit and reads its results up to its end.
+func (b *work) run(ctx context.Context, typ string, each func(client.Chunk) error) error {
+	u, err := b.client.Submit(ctx, client.Job{Type: typ})
+	if err != nil {
+		return err
+	}
+	end, err := b.client.Results(ctx, u.ID, client.From{}, each)
+	if err == nil && end.State != client.Succeeded {
+		err = fmt.Errorf("unit %s of type %s is %s: %s", u.ID, typ, end.State, end.Detail)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = b.client.Release(ctx, u.ID, false)
+	return err
+}
+
+// submitToResult is what a unit takes that does nothing, all of it: submit, the end,
+// and that there is no output.
+func (b *work) submitToResult(ctx context.Context) error {
+	var took, submits []time.Duration
+	for range b.units {
+		start := time.Now()
+		u, err := b.client.Submit(ctx, client.Job{Type: "true"})
+		if err != nil {
+			return err
+		}
+		submits = append(submits, time.Since(start))
+		end, err := b.client.Results(ctx, u.ID, client.From{}, nil)
+		took = append(took, time.Since(start))
+		if err != nil || end.State != client.Succeeded {
+			return fmt.Errorf("unit %s is %s: %w", u.ID, end.State, err)
+		}
+		if _, err := b.client.Release(ctx, u.ID, false); err != nil {
+			return err
+		}
+	}
+	report("local true, submit to result", took, "at most 10 ms; legacy 750 ms")
+	report("  of which until its worker has it", submits, "")
+	return nil
+}
+
+// program is the same as a user has it, with a process of receptorctl for each.
+func (b *work) program(ctx context.Context) error {
+	var took []time.Duration
+	for range max(1, b.units/4) {
+		start := time.Now()
+		if _, err := b.Ctl(ctx, "alpha", "work", "submit", "-n", "-f", "true"); err != nil {
+			return err
+		}
+		took = append(took, time.Since(start))
+	}
+	report("receptorctl work submit --follow, the process", took, "")
+	return nil
+}
+
+// followedLine is the time from a unit's write to the follower's hands.
+func (b *work) followedLine(ctx context.Context) error {
+	u, err := b.client.Submit(ctx, client.Job{Type: "ticker"})
+	if err != nil {
+		return err
+	}
+	var took []time.Duration
+	for r, err := range b.client.Responses(ctx, u.ID, client.From{}, nil) {
+		if err != nil {
+			return err
+		}
+		at, err := strconv.ParseInt(string(r.Line), 10, 64)
+		if err != nil {
+			return err
+		}
+		took = append(took, time.Since(time.Unix(0, at)))
+	}
+	if len(took) != b.lines {
+		return fmt.Errorf("%d lines of %d", len(took), b.lines)
+	}
+	report("new line at a follower", took, "at most 10 ms")
+	return nil
+}
+
+// largeResult is read while it is written, and checked against its digest.
+func (b *work) largeResult(ctx context.Context) error {
+	var rates []float64
+	for range b.rounds {
+		start, n := time.Now(), int64(0)
+		err := b.run(ctx, "large", func(c client.Chunk) error {
+			n += int64(len(c.Data))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if n != b.result {
+			return fmt.Errorf("%d bytes of %d", n, b.result)
+		}
+		rates = append(rates, float64(n)/1e6/time.Since(start).Seconds())
+	}
+	slices.Sort(rates)
+	fmt.Printf("%-48s %8.0f MB/s median of %d, from submit to release   (legacy 24)\n",
+		fmt.Sprintf("result of %d MB", b.result/1_000_000), rates[len(rates)/2], len(rates))
+	return nil
+}
+
+// submits counts units that are on the disk, each before its client hears of it. They
+// wait for a slot, so that no process is started for them.
+func (b *work) submits(ctx context.Context) error {
+	var count atomic.Int64
+	until, cancel := context.WithTimeout(ctx, b.span)
+	defer cancel()
+	errs := make(chan error, b.clients)
+	start := time.Now()
+	var all sync.WaitGroup
+	for range b.clients {
+		all.Go(func() {
+			for until.Err() == nil {
+				if _, err := b.client.Submit(ctx, client.Job{Type: "queued"}); err != nil {
+					errs <- err
+					return
+				}
+				count.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(start)
+	select {
+	case err := <-errs:
+		return err
+	default:
+	}
+	fmt.Printf("%-48s %8.0f /s                                     (at least 1,000)\n",
+		fmt.Sprintf("durable submits with %d clients", b.clients), float64(count.Load())/took.Seconds())
+	return b.list(ctx)
+}
+
+// list lists what there is now, and then releases it.
+func (b *work) list(ctx context.Context) error {
+	start := time.Now()
+	l, err := b.client.List(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-48s %8s\n", fmt.Sprintf("list of %d units", len(l.Units)), ms(time.Since(start)))
+	return b.releaseAll(ctx, l.Units)
+}
+
+func (b *work) releaseAll(ctx context.Context, units []client.Status) error {
+	next := make(chan string, len(units))
+	for _, u := range units {
+		next <- u.ID
+	}
+	close(next)
+	errs := make(chan error, b.clients)
+	var all sync.WaitGroup
+	for range b.clients {
+		all.Go(func() {
+			for id := range next {
+				if _, err := b.client.Release(ctx, id, false); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(errs)
+	return <-errs
+}
+
+// cleanUp releases what there is, after a failure, too.
+func (b *work) cleanUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	l, err := b.client.List(ctx)
+	if err != nil {
+		return err
+	}
+	return b.releaseAll(ctx, l.Units)
+}
+
+// runningUnits watches the core while units run that say nothing.
+func (b *work) runningUnits(ctx context.Context) error {
+	errs := make(chan error, b.clients)
+	start := time.Now()
+	var all sync.WaitGroup
+	for i := range b.clients {
+		all.Go(func() {
+			for n := i; n < b.running; n += b.clients {
+				if _, err := b.client.Submit(ctx, client.Job{Type: "sleep"}); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	started := time.Since(start)
+	close(errs)
+	if err := <-errs; err != nil {
+		return err
+	}
+	l, err := b.client.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, u := range l.Units {
+		if u.State != client.Running {
+			return fmt.Errorf("unit %s is %s", u.ID, u.State)
+		}
+	}
+	var before, after [2]float64
+	for i, pid := range []int{b.core, b.plug} {
+		if before[i], err = lab.CPUSeconds(pid); err != nil {
+			return err
+		}
+	}
+	if err := lab.Pause(ctx, b.span); err != nil {
+		return err
+	}
+	for i, pid := range []int{b.core, b.plug} {
+		if after[i], err = lab.CPUSeconds(pid); err != nil {
+			return err
+		}
+	}
+	percent := func(i int) float64 { return 100 * (after[i] - before[i]) / b.span.Seconds() }
+	fmt.Printf("%-48s %8.2f %% of a core, the plug %.2f %%             (under 5 %%); started in %.1f s\n",
+		fmt.Sprintf("%d running units, the core's CPU", len(l.Units)), percent(0), percent(1), started.Seconds())
+	return b.releaseAll(ctx, l.Units)
+}
+
+// report prints the median, and the time that 95 of 100 have kept to.
+func report(what string, took []time.Duration, asked string) {
+	slices.Sort(took)
+	if asked != "" {
+		asked = "(" + asked + ")"
+	}
+	fmt.Printf("%-48s %8s median, %s for 95 %% of %-4d     %s\n", what, ms(took[len(took)/2]), ms(took[len(took)*95/100]), len(took), asked)
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1e3) }

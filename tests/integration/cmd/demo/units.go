@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/project-receptor/receptor/tests/integration/lab"
+)
+
+// workItems are the types of work of alpha.
+var workItems = []string{
+	"--work-command", "worktype=shout", "command=tr", "params=a-z A-Z",
+	"--work-command", "worktype=count", "command=sh", `params=-c "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.2; done"`,
+	"--work-command", "worktype=sleep", "command=sleep", "params=1000",
+}
+
+// units runs units of work at alpha: one, a few at a time, one that is followed while
+// the core is killed, and one that is canceled.
+func (d *demo) units(ctx context.Context) (err error) {
+	// Units outlive all programs of the node: they are not left behind.
+	defer func() {
+		if err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			_, rerr := d.lab.Ctl(ctx, "alpha", "work", "release", "--all")
+			err = errors.Join(err, rerr)
+		}
+	}()
+	err = d.lab.WaitStatus(ctx, "alpha", func(s *lab.Status) bool { return s.Item("work-command worktype=sleep").State == "up" })
+	if err != nil {
+		return err
+	}
+	d.step("alpha takes units of work: each runs as a process of its own, under a supervisor, not in the core")
+	start := time.Now()
+	out, err := d.ctl(ctx, "work", "submit", "shout", "--payload-literal", "hello from a unit of work", "--follow", "--rm")
+	if err != nil {
+		return err
+	}
+	d.step("its result after %.0f ms: %s", time.Since(start).Seconds()*1e3, strings.Split(out, "\n")[0])
+	if err := d.follow(ctx); err != nil {
+		return err
+	}
+	return d.cancel(ctx)
+}
+
+// ctl runs receptorctl at alpha and says so.
+func (d *demo) ctl(ctx context.Context, args ...string) (string, error) {
+	d.step("receptorctl %s", strings.Join(args, " "))
+	return d.lab.Ctl(ctx, "alpha", args...)
+}
+
+// follow prints what a unit writes, when it writes it. In the middle the core is
+// killed, and started again by its launcher.
+func (d *demo) follow(ctx context.Context) error {
+	args := []string{"work", "submit", "count", "--no-payload", "--follow"}
+	cmd := exec.CommandContext(ctx, d.lab.Programs.Path("receptorctl"), append([]string{"--socket", d.lab.Socket("alpha")}, args...)...)
+	cmd.Env = d.lab.Env()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	lines, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	d.step("receptorctl %s", strings.Join(args, " "))
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	n := 0
+	for in := bufio.NewScanner(lines); in.Scan(); {
+		n++
+		d.step("  %s", in.Text())
+		if in.Text() != fmt.Sprintf("line %d", n) {
+			err = errors.Join(err, fmt.Errorf("that is not line %d", n))
+		}
+		if n == 3 {
+			err = errors.Join(err, d.killCore())
+		}
+	}
+	err = errors.Join(err, cmd.Wait())
+	if err == nil && n != 8 {
+		err = fmt.Errorf("%d lines of 8", n)
+	}
+	if err != nil {
+		return fmt.Errorf("follow a unit: %w: %s", err, &stderr)
+	}
+	d.step("the unit has ended; it ran once, all lines are there, and receptorctl exits with 0")
+	return nil
+}
+
+// killCore kills alpha's core as by kill -9.
+func (d *demo) killCore() error {
+	children, err := lab.Children(d.launcher)
+	if err != nil {
+		return err
+	}
+	for _, c := range children {
+		if c.Program == "receptor-core" {
+			d.step("kill -9 of alpha's receptor-core (pid %d); receptor starts it again, the unit goes on, and so does receptorctl", c.PID)
+			return syscall.Kill(c.PID, syscall.SIGKILL)
+		}
+	}
+	return errors.New("alpha's core is not there")
+}
+
+// cancel cancels some units that would take long.
+func (d *demo) cancel(ctx context.Context) error {
+	for range 3 {
+		if _, err := d.lab.Ctl(ctx, "alpha", "work", "submit", "sleep", "-n"); err != nil {
+			return err
+		}
+	}
+	out, err := d.ctl(ctx, "work", "list", "--quiet")
+	if err != nil {
+		return err
+	}
+	ids := strings.Fields(out)
+	d.step("one has ended and three would sleep for long: %s", strings.Join(ids, " "))
+	if out, err = d.ctl(ctx, append([]string{"work", "cancel"}, ids...)...); err != nil {
+		return err
+	}
+	d.step("%s", strings.Join(strings.Fields(strings.NewReplacer("(", "", ")", ";", ",", "").Replace(out)), " "))
+	if out, err = d.ctl(ctx, "work", "release", "--all"); err != nil {
+		return err
+	}
+	d.step("released: %d units, and alpha has none any more", strings.Count(out, "released"))
+	return nil
+}

@@ -1,0 +1,199 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Network is hosts with wires between them: network namespaces and veth pairs, all
+// of its own. Nothing outside of them is touched. It is for one goroutine.
+type Network struct {
+	name  string
+	hosts []*Host
+	wires int
+}
+
+// Host is a network namespace.
+type Host struct {
+	Name    string // of the namespace
+	network *Network
+}
+
+// Wire is a wire between two hosts: A and B are the addresses of its ends.
+type Wire struct {
+	A, B string
+	ends [2]struct {
+		host   *Host
+		device string
+	}
+}
+
+// networks counts those of this process, for their names.
+var networks atomic.Int64
+
+// NewNetwork makes a network without hosts. An error says what a test that cannot
+// have one is to say when it is skipped.
+func NewNetwork() (*Network, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("needs root, to make network namespaces")
+	}
+	for _, program := range []string{"ip", "nft", "tc"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, fmt.Errorf("needs the program %s", program)
+		}
+	}
+	n := &Network{name: fmt.Sprintf("rl%d-%d", os.Getpid(), networks.Add(1))}
+	if _, err := n.Host("probe"); err != nil {
+		return nil, fmt.Errorf("needs network namespaces: %w", errors.Join(err, n.Close()))
+	}
+	return n, nil
+}
+
+// Close ends the network. Nothing may run on its hosts any more.
+func (n *Network) Close() error {
+	var errs []error
+	for _, h := range n.hosts {
+		errs = append(errs, command("", "ip", "netns", "delete", h.Name))
+	}
+	n.hosts = nil
+	return errors.Join(errs...)
+}
+
+// command runs a program.
+func command(input, program string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	cmd.Stdin = strings.NewReader(input)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// Host makes a host, which has a loopback.
+func (n *Network) Host(name string) (*Host, error) {
+	h := &Host{Name: n.name + "-" + name, network: n}
+	if err := command("", "ip", "netns", "add", h.Name); err != nil {
+		return nil, err
+	}
+	n.hosts = append(n.hosts, h)
+	return h, errors.Join(
+		command("", "ip", "-n", h.Name, "link", "set", "lo", "up"),
+		h.nft("add table inet lab\nadd chain inet lab in { type filter hook input priority 0; }\n"),
+	)
+}
+
+// nft gives rules of the host's own.
+func (h *Host) nft(rules string) error {
+	return command(rules, "ip", "netns", "exec", h.Name, "nft", "-f", "-")
+}
+
+// Run has a command run on the host, as the same process.
+func (h *Host) Run(cmd *exec.Cmd) {
+	cmd.Args = append([]string{"ip", "netns", "exec", h.Name, cmd.Path}, cmd.Args[1:]...)
+	ip, err := exec.LookPath("ip")
+	if err != nil {
+		cmd.Err = err
+	}
+	cmd.Path = ip
+}
+
+// within runs f on a thread that is on the host.
+func (h *Host) within(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		fd, err := unix.Open("/run/netns/"+h.Name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = errors.Join(unix.Setns(fd, unix.CLONE_NEWNET), unix.Close(fd))
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// Listen listens on the host.
+func (h *Host) Listen(address string) (l net.Listener, err error) {
+	err = h.within(func() (err error) {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	return l, err
+}
+
+// Dial connects from the host to an address, which has to be a number, until it can.
+func (h *Host) Dial(ctx context.Context, address string) (c *net.TCPConn, err error) {
+	err = h.within(func() (err error) {
+		c, err = DialWait(ctx, address)
+		return err
+	})
+	return c, err
+}
+
+// Wire makes a wire between two hosts.
+func (n *Network) Wire(a, b *Host) (*Wire, error) {
+	n.wires++
+	w := &Wire{A: fmt.Sprintf("10.77.%d.1", n.wires), B: fmt.Sprintf("10.77.%d.2", n.wires)}
+	w.ends[0].host, w.ends[1].host = a, b
+	for i := range w.ends {
+		w.ends[i].device = fmt.Sprintf("w%d%c", n.wires, 'a'+i)
+	}
+	err := command("", "ip", "-n", a.Name, "link", "add", w.ends[0].device, "type", "veth", "peer", "name", w.ends[1].device, "netns", b.Name)
+	if err != nil {
+		return nil, err
+	}
+	for i, address := range []string{w.A, w.B} {
+		e := w.ends[i]
+		err = errors.Join(
+			err,
+			command("", "ip", "-n", e.host.Name, "address", "add", address+"/24", "dev", e.device),
+			command("", "ip", "-n", e.host.Name, "link", "set", e.device, "up"),
+			e.host.nft(fmt.Sprintf("add chain inet lab %[1]s\nadd rule inet lab in iifname %[1]s jump %[1]s\n", e.device)),
+		)
+	}
+	return w, err
+}
+
+// Lose has so many packets in a hundred lost, each way: 100 cuts the wire, without
+// a word to anybody.
+func (w *Wire) Lose(percent int) error {
+	rule := fmt.Sprintf("numgen random mod 100 < %d drop", percent)
+	if percent >= 100 {
+		rule = "drop"
+	}
+	var errs []error
+	for _, e := range w.ends {
+		errs = append(errs, e.host.nft(fmt.Sprintf("flush chain inet lab %[1]s\nadd rule inet lab %[1]s %[2]s\n", e.device, rule)))
+	}
+	return errors.Join(errs...)
+}
+
+// Slow bounds what the wire carries, each way, such as "10mbit".
+func (w *Wire) Slow(rate string) error {
+	var errs []error
+	for _, e := range w.ends {
+		errs = append(errs, command("", "tc", "-n", e.host.Name, "qdisc", "replace", "dev", e.device, "root", "tbf", "rate", rate, "burst", "64kb", "latency", "50ms"))
+	}
+	return errors.Join(errs...)
+}
+
+// Narrow bounds the size of packets on the wire, each way.
+func (w *Wire) Narrow(mtu int) error {
+	var errs []error
+	for _, e := range w.ends {
+		errs = append(errs, command("", "ip", "-n", e.host.Name, "link", "set", e.device, "mtu", strconv.Itoa(mtu)))
+	}
+	return errors.Join(errs...)
+}
