@@ -1,0 +1,192 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/project-receptor/receptor/tests/integration/lab"
+	"github.com/project-receptor/receptor/workceptor/client"
+)
+
+var remoteOutput = flag.Int64("remote-output", 64<<20, "bytes of output in TestRemoteOutputThroughKills")
+
+// remoteLine is three nodes in a line, each by one receptor command: a submits, b is
+// on the way, c runs units. Its clients are those of a.
+type remoteLine struct {
+	*workLab
+	c2     *client.Client // of c
+	procs  map[string]*lab.Process
+	starts map[string]func()
+}
+
+// startRemoteLine starts it; c has these items.
+func startRemoteLine(t *testing.T, items ...string) *remoteLine {
+	t.Helper()
+	w := newWorkLab(t, "a")
+	r := &remoteLine{workLab: w, c2: workClient(w.Lab, "c"), procs: map[string]*lab.Process{}, starts: map[string]func(){}}
+	ab, bc := freePort(t), freePort(t)
+	for node, args := range map[string][]string{
+		"a": {"--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(ab)},
+		"b": {"--tcp-peer", "address=" + lab.Local(ab), "--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(bc)},
+		"c": append([]string{"--tcp-peer", "address=" + lab.Local(bc)}, items...),
+	} {
+		args = append([]string{"--node", "id=" + node, "--control-service", "service=control"}, args...)
+		r.starts[node] = func() { r.procs[node] = w.start("receptor", args...) }
+		r.starts[node]()
+	}
+	must(t, w.WaitRoute(w.ctx, "a", "c"))
+	must(t, w.WaitRoute(w.ctx, "b", "a", "c"))
+	must(t, w.WaitRoute(w.ctx, "c", "a"))
+	return r
+}
+
+// kill kills the core of a node, and waits for the next one.
+func (r *remoteLine) kill(node string) {
+	r.t.Helper()
+	killProgram(r.ctx, r.t, r.procs[node], "receptor-core")
+}
+
+// submit has c run a unit.
+func (r *remoteLine) submit(ctx context.Context, typ, payload string) string {
+	r.t.Helper()
+	u, err := r.workLab.c.Submit(ctx, client.Job{Node: "c", Type: typ, Payload: strings.NewReader(payload)})
+	must(r.t, err)
+	return u.ID
+}
+
+// fromB is the client of a of somebody at b, over the mesh.
+func (r *remoteLine) fromB() *client.Client {
+	return &client.Client{Dial: func(ctx context.Context) (_ io.ReadWriteCloser, err error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", r.Socket("b"))
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, conn.Close())
+			}
+		}()
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		defer stop()
+		in := bufio.NewReader(conn)
+		if _, err := in.ReadString('\n'); err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(conn, "connect a control\n"); err != nil {
+			return nil, err
+		}
+		if line, err := in.ReadString('\n'); err != nil || line != "Connecting\n" {
+			return nil, fmt.Errorf("connect: %q, %w", line, err)
+		}
+		return struct {
+			io.Reader
+			io.WriteCloser
+		}{in, conn}, nil
+	}}
+}
+
+// The cores of the executing node, the hop and the submitting node are killed in turn
+// while output flows (T2): the job runs once, and whoever follows it, and whoever asks
+// later, has every byte.
+func TestRemoteOutputThroughKills(t *testing.T) {
+	t.Parallel()
+	const blocks = 240
+	files := t.TempDir()
+	block := *remoteOutput / blocks
+	size := block * blocks
+	source, sum := lab.Source(size, 1)
+	f, err := os.Create(filepath.Join(files, "output"))
+	must(t, err)
+	_, err = io.Copy(f, source)
+	must(t, errors.Join(err, f.Close()))
+	want := hex.EncodeToString(sum.Sum(nil))
+
+	r := startRemoteLine(t, "--work-command", "worktype=blocks", "command=sh", fmt.Sprintf(
+		`params=-c "cd %s; echo run >> runs; i=0; while [ $i -lt %d ]; do dd if=output bs=%d skip=$i count=1 status=none; i=$((i+1)); sleep 0.02; done"`,
+		files, blocks, block))
+	unit := r.submit(r.ctx, "blocks", "")
+
+	var followers sync.WaitGroup
+	defer followers.Wait()
+	at := make(chan int64, 1<<20) // as far as the follower at a has got
+	follow := func(who string, c *client.Client, at chan<- int64) {
+		followers.Go(func() {
+			h := sha256.New()
+			u, err := c.Results(r.ctx, unit, client.From{Stderr: client.Skip}, func(p client.Chunk) error {
+				h.Write(p.Data)
+				if at != nil {
+					at <- p.Offset + int64(len(p.Data))
+				}
+				return nil
+			})
+			if got := hex.EncodeToString(h.Sum(nil)); err != nil || u.State != client.Succeeded || got != want || u.Stdout.SHA256 != want {
+				t.Errorf("at %s: digest %s and %s, want %s; the unit is %+v, %v", who, got, u.Stdout.SHA256, want, u, err)
+			}
+			if at != nil {
+				close(at)
+			}
+		})
+	}
+	follow("a", r.workLab.c, at)
+	follow("b", r.fromB(), nil)
+	var printed bytes.Buffer
+	ctl := exec.CommandContext(r.ctx, r.Programs.Path("receptorctl"), "--socket", r.Socket("a"), "work", "follow", unit)
+	var said strings.Builder
+	ctl.Stdout, ctl.Stderr, ctl.Env = &printed, &said, r.Env()
+	must(t, ctl.Start())
+
+	kills := []string{"c", "b", "a"}
+	for n := range at {
+		if len(kills) > 0 && n >= size/8*int64(2*(4-len(kills))-1) {
+			t.Logf("killing the core of %s after %d bytes of %d", kills[0], n, size)
+			r.kill(kills[0])
+			kills = kills[1:]
+		}
+	}
+	if len(kills) > 0 {
+		t.Errorf("not killed: %v", kills)
+	}
+	followers.Wait()
+	if err := ctl.Wait(); err != nil {
+		t.Errorf("receptorctl work follow: %v\n%s", err, said.String())
+	}
+	later, err := r.Ctl(r.ctx, "a", "work", "results", unit)
+	must(t, err)
+	for what, got := range map[string][]byte{"followed by receptorctl": printed.Bytes(), "asked for later": []byte(later)} {
+		if s := sha256.Sum256(got); hex.EncodeToString(s[:]) != want {
+			t.Errorf("%s: %d bytes of %d", what, len(got), size)
+		}
+	}
+	if runs, err := os.ReadFile(filepath.Join(files, "runs")); err != nil || string(runs) != "run\n" {
+		t.Errorf("it ran: %q, %v", runs, err)
+	}
+	r.forgotten()
+}
+
+// forgotten waits until c has nothing of any unit any more.
+func (r *remoteLine) forgotten() {
+	r.t.Helper()
+	for {
+		l, err := r.c2.List(r.ctx)
+		must(r.t, err)
+		if len(l.Units) == 0 {
+			return
+		}
+		must(r.t, lab.Pause(r.ctx, pause))
+	}
+}
