@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/tests/integration/lab"
 	"github.com/project-receptor/receptor/workceptor/client"
@@ -29,7 +30,7 @@ var remoteOutput = flag.Int64("remote-output", 64<<20, "bytes of output in TestR
 // on the way, c runs units. Its clients are those of a.
 type remoteLine struct {
 	*workLab
-	c2     *client.Client // of c
+	far    *client.Client // of c
 	procs  map[string]*lab.Process
 	starts map[string]func()
 }
@@ -38,7 +39,7 @@ type remoteLine struct {
 func startRemoteLine(t *testing.T, items ...string) *remoteLine {
 	t.Helper()
 	w := newWorkLab(t, "a")
-	r := &remoteLine{workLab: w, c2: workClient(w.Lab, "c"), procs: map[string]*lab.Process{}, starts: map[string]func(){}}
+	r := &remoteLine{workLab: w, far: workClient(w.Lab, "c"), procs: map[string]*lab.Process{}, starts: map[string]func(){}}
 	ab, bc := freePort(t), freePort(t)
 	for node, args := range map[string][]string{
 		"a": {"--tcp-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(ab)},
@@ -182,11 +183,167 @@ func TestRemoteOutputThroughKills(t *testing.T) {
 func (r *remoteLine) forgotten() {
 	r.t.Helper()
 	for {
-		l, err := r.c2.List(r.ctx)
+		l, err := r.far.List(r.ctx)
 		must(r.t, err)
 		if len(l.Units) == 0 {
 			return
 		}
 		must(r.t, lab.Pause(r.ctx, pause))
 	}
+}
+
+// Cores are killed while units are submitted (T3): whatever was cut, before an answer
+// or after, each is one unit, and runs once.
+func TestRemoteSubmissionsThroughKills(t *testing.T) {
+	t.Parallel()
+	files := t.TempDir()
+	r := startRemoteLine(t, "--work-command", "worktype=count", "command=sh", "maxconcurrent=2",
+		fmt.Sprintf(`params=-c "read n; echo run $n >> %s/runs; echo unit $n"`, files))
+	const units = 60
+	ids := make([]string, units)
+	var submitters sync.WaitGroup
+	submitted := make(chan struct{}, units)
+	next := make(chan int)
+	for range 4 {
+		submitters.Go(func() {
+			for n := range next {
+				u, err := r.persist(client.Job{Node: "c", Type: "count", Payload: strings.NewReader(fmt.Sprintln(n)), Submission: fmt.Sprint("count", n)})
+				if err != nil {
+					t.Errorf("submit %d: %v", n, err)
+				}
+				ids[n] = u.ID
+				submitted <- struct{}{}
+			}
+		})
+	}
+	go func() {
+		defer close(next)
+		for n := range units {
+			next <- n
+		}
+	}()
+	for n := range units {
+		<-submitted
+		if n%10 == 4 { // others are under way
+			r.kill([]string{"c", "b", "a"}[n/10%3])
+		}
+	}
+	submitters.Wait()
+	for n, id := range ids {
+		if out, u := r.results(id); out != fmt.Sprintf("unit %d\n", n) || u.State != client.Succeeded {
+			t.Errorf("unit %d has written %q, and is %+v", n, out, u)
+		}
+	}
+	ran := map[string]int{}
+	b, err := os.ReadFile(filepath.Join(files, "runs"))
+	must(t, err)
+	for line := range strings.Lines(string(b)) {
+		ran[line]++
+	}
+	for n := range units {
+		if runs := ran[fmt.Sprintf("run %d\n", n)]; runs != 1 {
+			t.Errorf("unit %d ran %d times", n, runs)
+		}
+	}
+	if l, err := r.workLab.c.List(r.ctx); err != nil || len(l.Units) != units {
+		t.Errorf("%d units are listed at a, %v", len(l.Units), err)
+	}
+	r.forgotten()
+}
+
+// persist submits, again and again while there is no way to the node.
+func (r *remoteLine) persist(job client.Job) (client.Status, error) {
+	for {
+		u, err := r.workLab.c.Submit(r.ctx, job)
+		if err == nil || !strings.Contains(err.Error(), "no way to node") {
+			return u, err
+		}
+		if err := lab.Pause(r.ctx, pause); err != nil {
+			return u, err
+		}
+	}
+}
+
+// Cancel and release of units whose node is gone return at once (T4). When it is back
+// their processes are ended.
+func TestRemoteNodeIsGone(t *testing.T) {
+	t.Parallel()
+	r := startRemoteLine(t, "--work-command", "worktype=wait", "command=sleep", "params=600")
+	var ids []string
+	for range 3 {
+		id := r.submit(r.ctx, "wait", "")
+		r.await(id, running)
+		ids = append(ids, id)
+	}
+	must(t, r.procs["c"].Stop())
+	r.await(ids[0], func(u client.Status) bool { return !u.NodeUnknownSince.IsZero() })
+	if n := len(r.units()); n != 3 {
+		t.Fatalf("%d units outlive their node", n)
+	}
+
+	for i, verb := range []string{"cancel", "release", "force-release"} {
+		ctx, cancel := context.WithTimeout(r.ctx, atOnce)
+		out, err := r.Ctl(ctx, "a", "work", verb, ids[i])
+		cancel()
+		if err != nil {
+			t.Errorf("%s: %v", verb, err)
+		}
+		t.Logf("%s: %s", verb, out)
+	}
+	if _, err := os.Stat(filepath.Join(r.Dir, "state", "a", "units", ids[2])); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of the unit that was released by force there is still something on the disk: %v", err)
+	}
+	if u, err := r.workLab.c.Status(r.ctx, ids[0]); err != nil || u.State != client.Running || !u.CancelAsked {
+		t.Errorf("nobody knows whether it was canceled, and it is %+v, %v", u, err)
+	}
+
+	r.starts["c"]()
+	r.await(ids[0], func(u client.Status) bool { return u.State == client.Canceled })
+	for len(r.units()) > 0 {
+		must(t, lab.Pause(r.ctx, pause))
+	}
+	r.forgotten()
+	for {
+		l, err := r.workLab.c.List(r.ctx)
+		must(t, err)
+		if len(l.Units) == 1 {
+			break
+		}
+		must(t, lab.Pause(r.ctx, pause))
+	}
+}
+
+// atOnce is ten times what a program with the race detector takes, on a busy machine,
+// to ask and be answered.
+const atOnce = 10 * time.Second
+
+// A node and a type of work that nobody knows are told of with the reason at once. Where
+// a node was just started the type is waited for, and the unit fails then.
+func TestRemoteUnknown(t *testing.T) {
+	t.Parallel()
+	r := startRemoteLine(t, "--work-command", "worktype=cat", "command=cat")
+	const unknown = "unknown work type nothing"
+	early := r.submit(r.ctx, "nothing", "")
+	if u := r.await(early, func(u client.Status) bool { return u.State == client.Failed }); !strings.Contains(u.Detail, unknown) {
+		t.Errorf("in the first moments of c: %+v", u)
+	}
+	for _, u := range []struct{ node, typ, reason string }{
+		{"nobody", "cat", "no way to node nobody"},
+		{"c", "nothing", unknown},
+	} {
+		ctx, cancel := context.WithTimeout(r.ctx, atOnce)
+		_, err := r.Ctl(ctx, "a", "work", "submit", "--node", u.node, "-n", u.typ)
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), "exit status 101") || !strings.Contains(err.Error(), u.reason) {
+			t.Errorf("type %s at %s: %v", u.typ, u.node, err)
+		}
+	}
+	l, err := r.workLab.c.List(r.ctx)
+	must(t, err)
+	for _, u := range l.Units {
+		if u.State != client.Failed {
+			t.Errorf("it is left: %+v", u)
+		}
+	}
+	r.forgotten()
 }
