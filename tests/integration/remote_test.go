@@ -65,7 +65,7 @@ func (r *remoteLine) kill(node string) {
 // submit has c run a unit.
 func (r *remoteLine) submit(ctx context.Context, typ, payload string) string {
 	r.t.Helper()
-	u, err := r.workLab.c.Submit(ctx, client.Job{Node: "c", Type: typ, Payload: strings.NewReader(payload)})
+	u, err := r.c.Submit(ctx, client.Job{Node: "c", Type: typ, Payload: strings.NewReader(payload)})
 	must(r.t, err)
 	return u.ID
 }
@@ -143,7 +143,7 @@ func TestRemoteOutputThroughKills(t *testing.T) {
 			}
 		})
 	}
-	follow("a", r.workLab.c, at)
+	follow("a", r.c, at)
 	follow("b", r.fromB(), nil)
 	var printed bytes.Buffer
 	ctl := exec.CommandContext(r.ctx, r.Programs.Path("receptorctl"), "--socket", r.Socket("a"), "work", "follow", unit)
@@ -245,7 +245,7 @@ func TestRemoteSubmissionsThroughKills(t *testing.T) {
 			t.Errorf("unit %d ran %d times", n, runs)
 		}
 	}
-	if l, err := r.workLab.c.List(r.ctx); err != nil || len(l.Units) != units {
+	if l, err := r.c.List(r.ctx); err != nil || len(l.Units) != units {
 		t.Errorf("%d units are listed at a, %v", len(l.Units), err)
 	}
 	r.forgotten()
@@ -254,7 +254,7 @@ func TestRemoteSubmissionsThroughKills(t *testing.T) {
 // persist submits, again and again while there is no way to the node.
 func (r *remoteLine) persist(job client.Job) (client.Status, error) {
 	for {
-		u, err := r.workLab.c.Submit(r.ctx, job)
+		u, err := r.c.Submit(r.ctx, job)
 		if err == nil || !strings.Contains(err.Error(), "no way to node") {
 			return u, err
 		}
@@ -293,7 +293,7 @@ func TestRemoteNodeIsGone(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(r.Dir, "state", "a", "units", ids[2])); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("of the unit that was released by force there is still something on the disk: %v", err)
 	}
-	if u, err := r.workLab.c.Status(r.ctx, ids[0]); err != nil || u.State != client.Running || !u.CancelAsked {
+	if u, err := r.c.Status(r.ctx, ids[0]); err != nil || u.State != client.Running || !u.CancelAsked {
 		t.Errorf("nobody knows whether it was canceled, and it is %+v, %v", u, err)
 	}
 
@@ -304,7 +304,7 @@ func TestRemoteNodeIsGone(t *testing.T) {
 	}
 	r.forgotten()
 	for {
-		l, err := r.workLab.c.List(r.ctx)
+		l, err := r.c.List(r.ctx)
 		must(t, err)
 		if len(l.Units) == 1 {
 			break
@@ -338,7 +338,7 @@ func TestRemoteUnknown(t *testing.T) {
 			t.Errorf("type %s at %s: %v", u.typ, u.node, err)
 		}
 	}
-	l, err := r.workLab.c.List(r.ctx)
+	l, err := r.c.List(r.ctx)
 	must(t, err)
 	for _, u := range l.Units {
 		if u.State != client.Failed {
