@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/project-receptor/receptor/plug"
@@ -147,7 +148,9 @@ func (o *outlet) run(t *target) {
 			o.item.Up("")
 		case errors.Is(err, net.ErrClosed):
 			return
-		default: // nobody listens there, as a rule: somebody may again
+		case errors.Is(err, syscall.ECONNREFUSED): // somebody may listen there the next moment
+			o.item.Degraded("", err) // once for a datagram sent: no need to pause
+		default:
 			o.item.Degraded("", err)
 			if backoff.Wait(o.ctx) != nil {
 				return
@@ -180,7 +183,11 @@ func (t *target) send(b []byte) (reason string) {
 	case t.conn == nil:
 		return countWaiting
 	}
-	if _, err := t.conn.Write(b); err != nil {
+	_, err := t.conn.Write(b)
+	if errors.Is(err, syscall.ECONNREFUSED) { // said of an earlier one, and told once
+		_, err = t.conn.Write(b)
+	}
+	if err != nil {
 		return countUnsent
 	}
 	return ""
