@@ -178,7 +178,11 @@ func (c *Core) warnOfTLS() {
 
 // status is what the core adds to the status of the node.
 func (c *Core) status() map[string]any {
-	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs(), "tls": c.tls.Status()}
+	all := map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs(), "tls": c.tls.Status()}
+	if c.work != nil {
+		all["work"] = c.workStatus()
+	}
+	return all
 }
 
 // Run brings the core to life until ctx is done, and then ends it in order. It
