@@ -332,7 +332,7 @@ func TestClient(t *testing.T) {
 			t.Parallel()
 			app := listen(t, at)
 			core := plugtest.NewCore(t)
-			_, _, p := clientOf(t, core, app.LocalAddr().String())
+			s, _, p := clientOf(t, core, app.LocalAddr().String())
 			from := map[string]net.Addr{}
 			for i, text := range []string{"one", "", "three"} {
 				flow := uint32(2*i + 2)
@@ -343,14 +343,17 @@ func TestClient(t *testing.T) {
 					t.Fatalf("heard %q, want %q", got, text)
 				}
 				from[addr.String()] = addr
-				if _, err := app.WriteTo([]byte("re: "+text), addr); err != nil {
-					t.Fatal(err)
+				for _, answer := range []string{strings.Repeat("x", mtu+1), "re: " + text} {
+					if _, err := app.WriteTo([]byte(answer), addr); err != nil {
+						t.Fatal(err)
+					}
 				}
 				wantData(t, p, flow, "re: "+text)
 			}
 			if len(from) != 3 {
 				t.Errorf("3 services came from %v", from)
 			}
+			wantCount(s, countTooLong, 3)
 		})
 	}
 }
