@@ -330,6 +330,32 @@ func TestRemoteCutBeforeTheReply(t *testing.T) {
 	}
 }
 
+// The answer to a submission was lost, and the way to the node, too: whoever repeats it
+// is told of the unit that there is, and can go on with its payload.
+func TestRemoteSubmissionRepeatedWithoutWay(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, &workertest.Worker{})
+	r := workceptor.Request{Node: "beta", Type: "echo", Submission: "the same"}
+	first, err := m.alpha.Submit(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Abort("cut off"); err != nil {
+		t.Fatal(err)
+	}
+	m.restart(m.alpha)
+	m.sever()
+	u := m.alpha.submit(r, "payload")
+	if u.ID != first.Unit.ID {
+		t.Errorf("it is unit %s, and was %s", u.ID, first.Unit.ID)
+	}
+	m.mend()
+	if out, _, end := m.alpha.results(u.ID, workceptor.From{}); out != "payload" || end.State != workceptor.Succeeded {
+		t.Errorf("%q, %+v", out, end)
+	}
+	m.forgotten()
+}
+
 // The way is cut while a unit writes, and either node is restarted: nothing is
 // missing, and nothing comes twice.
 func TestRemoteResumes(t *testing.T) {
