@@ -23,8 +23,8 @@ const (
 	unknownUnitText = "unknown work unit"
 )
 
-// remoteData is the ExtraData of a remote unit, in the order of the keys.
-type remoteData struct {
+// RemoteUnit is the ExtraData of a remote unit, in the order of the keys.
+type RemoteUnit struct {
 	RemoteNode     string
 	RemoteWorkType string
 	RemoteParams   map[string]string
@@ -306,7 +306,7 @@ func (w *Work) tellOnce(u *unit, sub string) error {
 }
 
 // isStarted tells whether the other node has the unit; if not, it will not either.
-func (w *Work) isStarted(u *unit, note func(*remoteData)) bool {
+func (w *Work) isStarted(u *unit, note func(*RemoteUnit)) bool {
 	w.mu.Lock()
 	note(u.remote)
 	started := u.remote.RemoteStarted
@@ -321,7 +321,7 @@ func (w *Work) isStarted(u *unit, note func(*remoteData)) bool {
 }
 
 func (w *Work) cancelRemote(u *unit) (pending bool, err error) {
-	if !w.isStarted(u, func(r *remoteData) { r.LocalCancelled = true }) {
+	if !w.isStarted(u, func(r *RemoteUnit) { r.LocalCancelled = true }) {
 		w.set(u, UnitFailed, "Locally Cancelled")
 		return false, nil
 	}
@@ -339,7 +339,7 @@ func (w *Work) cancelRemote(u *unit) (pending bool, err error) {
 }
 
 func (w *Work) releaseRemote(u *unit, force bool) (pending bool, err error) {
-	if !w.isStarted(u, func(r *remoteData) { r.LocalReleased = true }) {
+	if !w.isStarted(u, func(r *RemoteUnit) { r.LocalReleased = true }) {
 		w.forget(u)
 		return false, nil
 	}

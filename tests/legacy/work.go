@@ -65,7 +65,7 @@ type unit struct {
 	id     string
 	worker Worker // nil for a remote one
 	params string
-	remote *remoteData // nil for a local one
+	remote *RemoteUnit // nil for a local one
 	node   *Node       // that has the remote unit run
 	stdin  []byte
 	status UnitStatus
@@ -106,7 +106,7 @@ func (w *Work) create(n *Node, node, workType string, params map[string]string) 
 		u.params = params["params"]
 	} else {
 		u.node, u.status.WorkType = n, "remote"
-		u.remote = &remoteData{RemoteNode: node, RemoteWorkType: workType, RemoteParams: params}
+		u.remote = &RemoteUnit{RemoteNode: node, RemoteWorkType: workType, RemoteParams: params}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
