@@ -49,9 +49,9 @@ type FakeCore struct {
 	// besides. It is to be set before Start, of a core of NewStopped.
 	Extra map[string]any
 
-	sessions               chan *CoreSession
-	handed                 map[wire.Type]chan *HandedOver
-	links, dials, attaches chan *DataConn
+	sessions                        chan *CoreSession
+	handed                          map[wire.Type]chan *HandedOver
+	links, dials, attaches, packets chan *DataConn
 
 	mu       sync.Mutex
 	life     *life // of the current incarnation; nil: dead
@@ -98,6 +98,7 @@ func NewStopped(t TB) *FakeCore {
 		links:    make(chan *DataConn, 4096),
 		dials:    make(chan *DataConn, 4096),
 		attaches: make(chan *DataConn, 4096),
+		packets:  make(chan *DataConn, 4096),
 		handed: map[wire.Type]chan *HandedOver{
 			wire.TypeLink: make(chan *HandedOver, 4096),
 			wire.TypeDial: make(chan *HandedOver, 4096),
@@ -217,7 +218,9 @@ func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 		c.denied = append(c.denied, presented.Session)
 	}
 	c.mu.Unlock()
-	queue := map[wire.Type]chan *DataConn{wire.TypeLink: c.links, wire.TypeDial: c.dials, wire.TypeAttach: c.attaches}[o.Type]
+	queue := map[wire.Type]chan *DataConn{
+		wire.TypeLink: c.links, wire.TypeDial: c.dials, wire.TypeAttach: c.attaches, wire.TypePBind: c.packets,
+	}[o.Type]
 	if err == nil && queue == nil {
 		err = session.ErrUnsupported
 	}
