@@ -18,7 +18,7 @@ import (
 )
 
 // FakeCore is a core on a Unix socket. Plugs that attach come out of Session,
-// their data connections out of Link, DialRequest and Attach.
+// their data connections out of Link, DialRequest, Attach and PacketBind.
 type FakeCore struct {
 	t    TB
 	path string
@@ -45,13 +45,14 @@ type FakeCore struct {
 	// set before the first plug dials.
 	OnWorkType func(wire.WorkType) error
 
-	// Extra are fields that WELCOME and the answers to LINK, DIAL and ATTACH get
+	// Extra are fields that WELCOME and the answers to LINK, DIAL, ATTACH and PBIND get
 	// besides. It is to be set before Start, of a core of NewStopped.
 	Extra map[string]any
 
 	sessions               chan *CoreSession
 	handed                 map[wire.Type]chan *HandedOver
 	links, dials, attaches chan *DataConn
+	packets                chan *DataConn
 
 	mu       sync.Mutex
 	life     *life // of the current incarnation; nil: dead
@@ -98,6 +99,7 @@ func NewStopped(t TB) *FakeCore {
 		links:    make(chan *DataConn, 4096),
 		dials:    make(chan *DataConn, 4096),
 		attaches: make(chan *DataConn, 4096),
+		packets:  make(chan *DataConn, 4096),
 		handed: map[wire.Type]chan *HandedOver{
 			wire.TypeLink: make(chan *HandedOver, 4096),
 			wire.TypeDial: make(chan *HandedOver, 4096),
@@ -217,7 +219,9 @@ func (c *FakeCore) serve(ctx context.Context, f *life, conn net.Conn) {
 		c.denied = append(c.denied, presented.Session)
 	}
 	c.mu.Unlock()
-	queue := map[wire.Type]chan *DataConn{wire.TypeLink: c.links, wire.TypeDial: c.dials, wire.TypeAttach: c.attaches}[o.Type]
+	queue := map[wire.Type]chan *DataConn{
+		wire.TypeLink: c.links, wire.TypeDial: c.dials, wire.TypeAttach: c.attaches, wire.TypePBind: c.packets,
+	}[o.Type]
 	if err == nil && queue == nil {
 		err = session.ErrUnsupported
 	}
@@ -320,6 +324,12 @@ func (c *FakeCore) Attach() *DataConn {
 	return next(c.t, c.attaches, "ATTACH")
 }
 
+// PacketBind returns the next data connection that a plug has opened with PBIND.
+func (c *FakeCore) PacketBind() *DataConn {
+	c.t.Helper()
+	return next(c.t, c.packets, "PBIND")
+}
+
 // Opening returns the next object of any kind that a plug opens, and the name of
 // the message that does; nil if a plug opens none within d.
 func (c *FakeCore) Opening(d time.Duration) (Incoming, wire.Type) {
@@ -329,6 +339,8 @@ func (c *FakeCore) Opening(d time.Duration) (Incoming, wire.Type) {
 	case o := <-c.dials:
 		return o, o.Type
 	case o := <-c.attaches:
+		return o, o.Type
+	case o := <-c.packets:
 		return o, o.Type
 	case o := <-c.handed[wire.TypeLink]:
 		return o, o.Type

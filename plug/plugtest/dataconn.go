@@ -9,7 +9,7 @@ import (
 )
 
 // DataConn is a data connection that a plug has opened and that waits for its
-// answer: OpenLink, OpenStream, or Refuse.
+// answer: OpenLink, OpenStream, OpenPackets, or Refuse.
 type DataConn struct {
 	*session.Opening
 	body
@@ -30,6 +30,23 @@ func (d *DataConn) AttachBody() (b wire.Attach) {
 func (d *DataConn) OpenLink(object string) net.Conn {
 	d.t.Helper()
 	if err := d.Answer(d.extra(wire.Opened{Object: object})); err != nil {
+		d.t.Fatal(err)
+	}
+	return d.conn
+}
+
+// PBindBody returns the body of PBIND.
+func (d *DataConn) PBindBody() (b wire.PBind) {
+	d.t.Helper()
+	d.decode(&b)
+	return b
+}
+
+// OpenPackets answers with what was bound and returns the connection, which carries
+// records of datagrams now and is the caller's.
+func (d *DataConn) OpenPackets(b wire.PBound) net.Conn {
+	d.t.Helper()
+	if err := d.Answer(d.extra(b)); err != nil {
 		d.t.Fatal(err)
 	}
 	return d.conn
