@@ -325,6 +325,9 @@ func status(s *stand) {
 	core := s.attach()
 	it := s.eitherItem(core)
 	s.configure(core, it)
+	if s.o.Role == wire.RolePacket {
+		s.own(s.core.PacketBind().OpenPackets(wire.PBound{Object: "packets", Node: "fake", Service: "fresh0", MTU: packetMTU}))
+	}
 	st := core.WaitStatus("item "+it.Item, func(st wire.Status) bool {
 		return slices.ContainsFunc(st.Items, func(i wire.ItemStatus) bool { return i.Item == it.Item })
 	})
