@@ -36,7 +36,7 @@ func goodPacket(faults packetFaults) *plug.Plug {
 			}
 			g := &packetPlug{packetFaults: faults, item: it, params: p, flows: make(map[string]*packetEnd)}
 			if it.Kind == "good-out" {
-				defer g.closed()
+				defer g.reading.Wait() // closed has ended it
 				return g.serve(ctx, plug.PacketService{Name: p.Service}, p.Service)
 			}
 			sock, err := it.ListenUDP(ctx, "udp", "127.0.0.1:"+strconv.Itoa(p.Port))
@@ -44,11 +44,10 @@ func goodPacket(faults packetFaults) *plug.Plug {
 				return err
 			}
 			g.sock = sock
-			var reading sync.WaitGroup
-			reading.Go(g.listen)
+			g.reading.Go(g.listen)
 			err = g.serve(ctx, plug.PacketService{}, sock.LocalAddr().String())
 			_ = sock.SetReadDeadline(time.Unix(1, 0)) // listen ends
-			reading.Wait()
+			g.reading.Wait()
 			return errors.Join(err, sock.Close())
 		},
 	}
@@ -60,6 +59,8 @@ type packetPlug struct {
 	item   *plug.Item
 	params params
 	sock   *plug.UDPSocket // nil: the item has direction out
+
+	reading sync.WaitGroup // of the socket, or those of flows
 
 	mu      sync.Mutex
 	packets *plug.Packets // nil: none
@@ -148,13 +149,16 @@ func (g *packetPlug) Packet(f *plug.Flow, b []byte) {
 	if g.batch++; g.oneOfMany && g.batch > 1 {
 		return
 	}
-	if e, ok := f.Value.(*packetEnd); ok && g.sock != nil {
-		_, _ = g.sock.WriteTo(b, e.to)
-	}
+	e, ok := f.Value.(*packetEnd)
 	if g.sock != nil {
+		if ok {
+			g.mu.Lock()
+			to := e.to
+			g.mu.Unlock()
+			_, _ = g.sock.WriteTo(b, to)
+		}
 		return
 	}
-	e, ok := f.Value.(*packetEnd)
 	if !ok {
 		addr, err := net.ResolveUDPAddr("udp", g.params.Address)
 		if err != nil {
@@ -169,7 +173,7 @@ func (g *packetPlug) Packet(f *plug.Flow, b []byte) {
 		g.mu.Lock()
 		g.flows[e.key] = e
 		g.mu.Unlock()
-		go func() {
+		g.reading.Go(func() {
 			b := make([]byte, wire.MaxRecord)
 			for {
 				n, err := c.Read(b)
@@ -180,7 +184,7 @@ func (g *packetPlug) Packet(f *plug.Flow, b []byte) {
 					f.Send(b[:n])
 				}
 			}
-		}()
+		})
 	}
 	_, _ = e.conn.Write(b)
 }
