@@ -77,6 +77,8 @@ type packets struct {
 	ours  map[uint32]bool      // those that we have
 	gone  map[uint32]bool      // that we have ended
 	last  uint32               // handle of ours
+
+	probes int // made so far
 }
 
 // packetFlow is a flow, and the application's end of it.
@@ -85,10 +87,12 @@ type packetFlow struct {
 	handle uint32
 	app    net.PacketConn
 	to     net.Addr // whom the application talks to
+	probe  []byte   // its first datagram
 }
 
-// probeText is sent until it arrives, when a flow is made: what comes too early is lost.
-const probeText = "receptor-plugcheck, is anybody there?"
+// probeText, with a number, is sent until it arrives, when a flow is made: what comes too
+// early is lost.
+const probeText = "receptor-plugcheck probe "
 
 // serving attaches a plug with an item of a direction, and answers its PBIND.
 func (s *stand) serving(dir string, mtu int) *packets {
@@ -263,16 +267,24 @@ func (p *packets) flow() *packetFlow {
 // open makes the flow, perhaps once more: by a datagram of the application's, or by a
 // PEER of ours.
 func (f *packetFlow) open() {
+	f.probes++
+	f.probe = []byte(probeText + strconv.Itoa(f.probes))
 	if f.dir == in {
 		to, err := net.ResolveUDPAddr("udp", f.addr)
 		f.must(err, "resolve "+f.addr)
 		f.to = to
 		f.until("an application's datagram", func() bool {
-			f.toPlug([]byte(probeText))
-			var ok bool
-			for f.handle, _, ok = f.data(quiet); ok && f.ours[f.handle]; f.handle, _, ok = f.data(quiet) {
+			f.toPlug(f.probe)
+			for {
+				handle, b, ok := f.data(quiet)
+				if !ok {
+					return false
+				}
+				if bytes.Equal(b, f.probe) { // and not a late one of another's
+					f.handle = handle
+					return true
+				}
 			}
-			return ok
 		})
 		return
 	}
@@ -280,10 +292,10 @@ func (f *packetFlow) open() {
 	f.handle = f.last
 	f.ours[f.handle] = true
 	f.sendPeer(f.handle, wire.Peer{Local: f.service(), Node: farNode, Service: "app" + strconv.Itoa(int(f.handle)), MTU: f.mtu})
-	f.send(put(nil, wire.RecordData, f.handle, []byte(probeText)))
+	f.send(put(nil, wire.RecordData, f.handle, f.probe))
 	f.to = nil
-	if b := f.atApp(); string(b) != probeText {
-		f.Fatalf("first datagram at the target: expected %q, got %.100q", probeText, b)
+	if b := f.atApp(); !bytes.Equal(b, f.probe) {
+		f.Fatalf("first datagram at the target: expected %s, got %s", brief(f.probe), brief(b))
 	}
 }
 
@@ -319,7 +331,7 @@ func (f *packetFlow) atApp() []byte {
 func (f *packetFlow) arrives(b []byte) {
 	f.toPlug(b)
 	handle, got, ok := f.data(time.Until(deadline(f.trial)))
-	for ok && string(got) == probeText {
+	for ok && bytes.HasPrefix(got, []byte(probeText)) { // a late one
 		handle, got, ok = f.data(time.Until(deadline(f.trial)))
 	}
 	if !ok || handle != f.handle || !bytes.Equal(got, b) {
@@ -471,13 +483,13 @@ func packetStall(s *stand) {
 		s.pause(quiet) // to end something, which must not be
 		f.reaches([]byte("while nobody reads"))
 		s.until("a datagram after the others", func() bool {
-			f.toPlug([]byte(probeText))
+			f.toPlug(f.probe)
 			for {
 				handle, got, ok := f.data(quiet)
 				if !ok {
 					return false
 				}
-				if handle == f.handle && string(got) == probeText {
+				if handle == f.handle && bytes.Equal(got, f.probe) {
 					return true
 				}
 			}
