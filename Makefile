@@ -77,6 +77,7 @@ bench-work: build
 
 bench-storm:
 	$(GO) test -v -count 1 -run TestHubRestart ./netceptor -leaves 500
+	$(GO) test -v -count 1 -run TestHubRestart ./netceptor -leaves 100 -signing
 
 tidy:
 	$(MODTOOL) tidy

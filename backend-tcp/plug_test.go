@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -289,5 +290,63 @@ func TestPeerRefusedByCore(t *testing.T) {
 	}
 	if _, err := peer.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the other node sees %v, want the end", err)
+	}
+}
+
+// A listener of all addresses is reached over IPv6 and IPv4.
+func TestListenerOfBothFamilies(t *testing.T) {
+	t.Parallel()
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("this host has no IPv6: %v", err)
+	} else if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	core := plugtest.NewCore(t)
+	start(t, core)
+	s := core.Session()
+	all := configured(t, kindListener, map[string]any{"port": 0, "bindaddr": "::"})
+	s.Configure(all)
+	_, port, err := net.SplitHostPort(s.WaitItem(all.Item, wire.StateUp).Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		c, err := net.Dial("tcp", net.JoinHostPort(host, port))
+		if err != nil {
+			t.Fatalf("%s: %v", host, err)
+		}
+		link := core.Link().OpenLink("l" + host)
+		wantPassed(t, c, link)
+		_ = link.Close()
+		_ = c.Close()
+	}
+}
+
+// A peer finds a listener over either family, whatever else its name stands for.
+func TestPeerOfEitherFamily(t *testing.T) {
+	t.Parallel()
+	addresses, err := net.LookupHost("localhost")
+	if err != nil || !slices.Contains(addresses, "127.0.0.1") || !slices.Contains(addresses, "::1") {
+		t.Skipf("localhost is not both families here: %v, %v", addresses, err)
+	}
+	core := plugtest.NewCore(t)
+	start(t, core)
+	s := core.Session()
+	for _, host := range []string{"127.0.0.1", "::1"} { // and nobody at the other
+		l := listenLoopback(t, net.JoinHostPort(host, "0"))
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer := configured(t, kindPeer, map[string]any{"address": net.JoinHostPort("localhost", port)})
+		s.Configure(peer)
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := core.Link().OpenLink("p" + host)
+		wantPassed(t, link, c)
+		_ = link.Close()
+		_ = c.Close()
 	}
 }

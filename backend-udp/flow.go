@@ -88,12 +88,17 @@ func (f *flow) push(b []byte, size int) {
 		f.inbox = appendFrame(f.inbox, msg)
 	}
 	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	f.rouse()
 	if dropped > 0 {
 		f.count(countQueue, dropped)
+	}
+}
+
+// rouse lets Read look again.
+func (f *flow) rouse() {
+	select {
+	case f.wake <- struct{}{}:
+	default: // it will
 	}
 }
 
@@ -211,10 +216,7 @@ func (f *flow) refused() {
 		f.failed, f.over = errRefused, true
 	}
 	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	f.rouse()
 }
 
 // Close implements net.Conn. The other side is told, as it would not see it else.

@@ -52,8 +52,9 @@ func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
 	it.Log.Info("listening", "address", addr)
 	it.Up(addr)
 	err = sock.run(ctx, l.receive)
+	// A newer process may receive on the same socket from here on: what is left here
+	// would get some of its datagrams, and it some of theirs.
 	l.end()
-	// Another process may go on receiving on the socket, but not on our links.
 	l.carried.Wait()
 	if closed := conn.Close(); err == nil {
 		err = closed
@@ -89,7 +90,12 @@ func (l *listener) receive(from netip.AddrPort, b []byte, size int) {
 func (l *listener) admit(from netip.AddrPort, msg []byte) *flow {
 	now := time.Now()
 	greeting := l.it.Greeting()
+	l.mu.Lock()
+	full := len(l.flows) >= maxSessions
+	l.mu.Unlock()
 	switch {
+	case full:
+		l.it.Count(countFull, 1)
 	case greeting == nil || from.Port() == 0: // there is no core, or one that is too old; nobody can be answered
 		l.it.Count(countUnanswered, 1)
 	case msg[0] == typeRoute && l.greeted.take(now, from):
@@ -105,15 +111,11 @@ func (l *listener) admit(from netip.AddrPort, msg []byte) *flow {
 
 // begin begins a link.
 func (l *listener) begin(from netip.AddrPort, greeting []byte) *flow {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.flows) >= maxSessions {
-		l.it.Count(countFull, 1)
-		return nil
-	}
 	f := newFlow(l.sock, l.it.Count, l.ended, from)
 	f.node = nodeOf(greeting)
+	l.mu.Lock()
 	l.flows[from] = f
+	l.mu.Unlock()
 	l.carried.Go(func() {
 		_ = carry(l.ctx, l.it, f, plug.LinkInfo{Dir: "in", Local: l.sock.conn.LocalAddr().String(), Remote: from.String()}) // has been logged
 	})

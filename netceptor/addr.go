@@ -58,3 +58,8 @@ func (n *Node) name(node uint64) string {
 	}
 	return fmt.Sprintf("%016x", node)
 }
+
+// reached tells whether there is a route to a node.
+func (n *Node) reached(node uint64) bool {
+	return node == n.self || n.table.Load().Nodes[node].Next != nil
+}

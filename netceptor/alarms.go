@@ -49,6 +49,7 @@ const (
 	alarmHashTaken
 	alarmSource
 	alarmUpdate
+	alarmForged
 	alarmRefused
 	alarmTables
 	alarmWaiting
@@ -63,6 +64,7 @@ var alarmTexts = [alarmCount]struct{ name, msg string }{
 	alarmHashTaken: {"hash_taken", "a node ID has the hash of another one and was refused"},
 	alarmSource:    {"forged_source", "a neighbour sends messages of nodes that do not lie behind it"},
 	alarmUpdate:    {"bad_update", "a neighbour passes on routing updates that cannot be"},
+	alarmForged:    {"forged_update", "a neighbour passes on a routing update that its node has not signed"},
 	alarmRefused:   {"link_refused", "a link was refused"},
 	alarmTables:    {"table_full", "there are more nodes or services than are kept"},
 	alarmWaiting:   {"connections_waiting", "more connections than may wait do not say who they are"},
@@ -76,6 +78,8 @@ func alarmOf(ignored string) (alarm, bool) {
 	switch ignored {
 	case linkproto.IgnoredCost, route.IgnoredInvalid, route.IgnoredEpochAhead, advert.IgnoredAhead:
 		return alarmUpdate, true
+	case route.IgnoredUnsigned, route.IgnoredKey, route.IgnoredSignature:
+		return alarmForged, true
 	case route.IgnoredOrigins, route.IgnoredNeighbourOrigins,
 		advert.IgnoredEntries, advert.IgnoredOfNode, advert.IgnoredNeighbour:
 		return alarmTables, true

@@ -1,6 +1,7 @@
 package netceptor
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,6 +25,13 @@ type Config struct {
 	// StatelessResetKey lets peers notice at once that this node has restarted;
 	// keep it over restarts. Zero: random.
 	StatelessResetKey [32]byte
+
+	// SigningKey signs what this node says about its links, so that others of ours believe
+	// nobody else about it. Keep it over restarts, or say that it is temporary: until
+	// the mesh has missed the node, or 35 seconds have passed, it believes no node of
+	// its name with another key. nil: nothing is signed.
+	SigningKey   ed25519.PrivateKey
+	TemporaryKey bool
 
 	Version string // reported in status
 
@@ -54,6 +62,8 @@ func (c *Config) Validate() error {
 		return errors.New("NodeID: is not valid UTF-8")
 	case c.MaxIdle != 0 && c.MaxIdle < linkproto.MinMaxIdle:
 		return fmt.Errorf("MaxIdle: %v is less than %v", c.MaxIdle, linkproto.MinMaxIdle)
+	case len(c.SigningKey) != 0 && len(c.SigningKey) != ed25519.PrivateKeySize:
+		return fmt.Errorf("SigningKey: has %d bytes, not %d", len(c.SigningKey), ed25519.PrivateKeySize)
 	}
 	_, err := compileFirewall(c.Firewall)
 	return err

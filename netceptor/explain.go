@@ -17,6 +17,10 @@ type Explanation struct {
 	OK     bool
 	Reason string
 
+	// Ours: the node is one of ours, and tells so itself. Behind a legacy node that is
+	// not to be seen.
+	Ours bool
+
 	Path []Hop       // from the neighbour to the node; nil: no way, or the own node
 	Link *LinkStatus // to that neighbour; nil: none
 
@@ -97,6 +101,7 @@ func (n *Node) explainMesh(e *Explanation) (known bool) {
 			e.Advertisement = &ad
 		}
 	}
+	e.Ours = e.To.Node == e.Node || m.routing.Ext(e.To.Node) != nil
 	_, known = m.routing.Epoch(e.To.Node)
 	return known
 }

@@ -134,7 +134,7 @@ func (n *Node) AddLink(conn net.Conn, c LinkConfig) (*Link, error) {
 		NodeCost:     c.NodeCost,
 		AllowedPeers: c.AllowedPeers,
 		MaxIdle:      n.config.MaxIdle,
-		Admit:        func(peer string, epoch uint64) error { return n.mesh.admit(l, peer, epoch) },
+		Admit:        func(peer string, u *wire.RoutingUpdate) error { return n.mesh.admit(l, peer, u) },
 	})
 	if err := n.mesh.add(l); err != nil {
 		return nil, fmt.Errorf("add link: %w", errors.Join(err, conn.Close()))

@@ -144,6 +144,15 @@ func (l *Link) checkName(peer string) error {
 	return nil
 }
 
+// proven tells whether a certificate says who the neighbour is.
+func (l *Link) proven(peer string) bool {
+	if l.config.relaxed() {
+		return false
+	}
+	m := l.config.MediumTLS
+	return l.shown.Proven && l.shown.Check(peer) == nil || m != nil && slices.Contains(m.Proven, peer)
+}
+
 // relaxed tells whether a certificate need not name the node that shows it.
 func (c *LinkConfig) relaxed() bool {
 	return c.TLSServer != nil && c.TLSServer.Relaxed() || c.TLSClient != nil && c.TLSClient.Relaxed()

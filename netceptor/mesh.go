@@ -20,6 +20,7 @@ import (
 var (
 	errConnected = errors.New("already connected to that node")
 	errHashTaken = errors.New("node ID has the hash of another one")
+	errKey       = errors.New("another node of that name is known by its key")
 	errReplaced  = errors.New("the neighbour has restarted and has a new link")
 	errPanic     = errors.New("handling a message panicked")
 )
@@ -71,6 +72,9 @@ func (m *mesh) init(n *Node) {
 		Epoch: n.config.Epoch,
 		Ext:   &wire.Ext{V: 1, Caps: []string{wire.CapMux}},
 		NewID: newName,
+
+		Key:       n.config.SigningKey,
+		Temporary: n.config.TemporaryKey,
 	})
 	m.adverts = advert.New(n.config.NodeID)
 	m.links = make(map[*Link]struct{})
@@ -277,7 +281,8 @@ func (m *mesh) link(now time.Time, l *Link, e linkproto.Effects) {
 
 // admit decides whether a link to a peer may be, when its machine asks. The
 // caller holds mu.
-func (m *mesh) admit(l *Link, peer string, epoch uint64) error {
+func (m *mesh) admit(l *Link, peer string, u *wire.RoutingUpdate) error {
+	epoch := u.UpdateEpoch
 	if err := l.checkName(peer); err != nil {
 		return err
 	}
@@ -285,6 +290,10 @@ func (m *mesh) admit(l *Link, peer string, epoch uint64) error {
 		m.node.counters.add(countHashTaken)
 		m.node.alarm(alarmHashTaken, peer, "")
 		return errHashTaken
+	}
+	if reason := m.routing.Admit(time.Now(), u, l.proven(peer)); reason != "" {
+		m.ignore(peer, reason)
+		return fmt.Errorf("%w: %s", errKey, reason)
 	}
 	known, _ := m.routing.Epoch(peer)
 	if old := m.peers[peer]; old != nil {

@@ -82,6 +82,7 @@ func New(c Config) (*Node, error) {
 		Logger:   c.Logger.Named("streams"),
 		Send:     n.sendPackets,
 		Modern:   n.modern,
+		Reached:  n.reached,
 		Name:     n.name,
 	})
 	if err != nil {

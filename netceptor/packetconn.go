@@ -116,6 +116,9 @@ func (c *PacketConn) notice(n Notice) {
 	}
 }
 
+// Done is closed when the PacketConn is.
+func (c *PacketConn) Done() <-chan struct{} { return c.closed }
+
 // Serve calls for each datagram that arrives, whose bytes are the callee's from then
 // on, and for each notice, until the PacketConn is closed. It takes the place of
 // ReadFrom and Unreachable.

@@ -197,9 +197,7 @@ func (l *Link) status() LinkStatus {
 // that of the context, or matches net.ErrClosed.
 func (n *Node) WaitFor(ctx context.Context, ok func(Status) bool) error {
 	for {
-		n.mesh.mu.Lock()
-		changed := n.mesh.changed
-		n.mesh.mu.Unlock()
+		changed := n.Changed()
 		if ok(n.Status()) {
 			return nil
 		}

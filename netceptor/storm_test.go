@@ -1,6 +1,8 @@
 package netceptor
 
 import (
+	"crypto/ed25519"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +14,21 @@ import (
 
 // leaves are fewer than the 500 of make bench-storm, which has no race detector.
 var leaves = flag.Int("leaves", 80, "with how many leaves TestHubRestart restarts a hub")
+
+// signing tells whether those nodes sign what they say, as programs do. Then each
+// verifies what each other one says, which nodes with processors of their own do not
+// notice, and so many in one process do.
+var signing = flag.Bool("signing", false, "whether the nodes of TestHubRestart have keys")
+
+// stormNode starts a node without streams.
+func stormNode(t *testing.T, name string, epoch uint64) *Node {
+	c := Config{NodeID: name, Epoch: epoch, noStreams: true}
+	if *signing {
+		seed := sha256.Sum256([]byte(name))
+		c.SigningKey = ed25519.NewKeyFromSeed(seed[:])
+	}
+	return startNode(t, c)
+}
 
 // A hub with many leaves restarts: all come back, each by itself, and in the end
 // everybody reaches everybody. When they dial is printed; that they do not dial
@@ -25,7 +42,7 @@ func TestHubRestart(t *testing.T) {
 	hub := startHub(t, listener, 1)
 	started := time.Now()
 	for i := range *leaves {
-		leaf := startNode(t, Config{NodeID: fmt.Sprintf("leaf%03d", i), noStreams: true})
+		leaf := stormNode(t, fmt.Sprintf("leaf%03d", i), 0)
 		s.leaves = append(s.leaves, leaf)
 		s.running.Go(func() { s.keepLink(t, leaf) })
 	}
@@ -154,7 +171,7 @@ type hub struct {
 
 func startHub(t *testing.T, l net.Listener, epoch uint64) *hub {
 	t.Helper()
-	h := &hub{startNode(t, Config{NodeID: "hub", Epoch: epoch, noStreams: true}), l, make(chan struct{})}
+	h := &hub{stormNode(t, "hub", epoch), l, make(chan struct{})}
 	go func() {
 		defer close(h.accepted)
 		for {

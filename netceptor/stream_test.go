@@ -425,3 +425,22 @@ func connect(t *testing.T, a, b *Node) (c1, c2 net.Conn, err error) {
 	}
 	return c1, c2, errors.Join(err, <-accepted)
 }
+
+// What streams are told of routes is what routing knows.
+func TestReached(t *testing.T) {
+	t.Parallel()
+	a, b := startNode(t, Config{NodeID: "a"}), startNode(t, Config{NodeID: "b"})
+	if !a.reached(a.self) || a.reached(b.self) {
+		t.Error("alone, a node reaches itself and nobody else")
+	}
+	join(t, a, b)
+	waitRoutes(t, a, b)
+	if !a.reached(b.self) {
+		t.Error("there is a route, and the node is not reached")
+	}
+	b.Close()
+	waitFor(t, a, "the loss of the route", func(s Status) bool { return len(s.RoutingTable) == 0 })
+	if a.reached(b.self) {
+		t.Error("the node has gone and is reached")
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/project-receptor/receptor/plug/session"
+	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -33,6 +34,30 @@ func (it *Item) Listen(ctx context.Context, network, address string) (net.Listen
 		if l, err = lc.Listen(ctx, network, address); err != nil {
 			return nil, err
 		}
+	}
+	return &keptListener{l, it.keep(l, key)}, nil
+}
+
+// ListenUnix opens a Unix socket of the item for applications, as of
+// socket.ListenShared, and keeps it as Listen does. The path stays when the
+// listener is closed: an application that connects while this plug restarts waits.
+func (it *Item) ListenUnix(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
+	key := "unix " + path
+	l := takeSocket(ctx, it, key, net.FileListener)
+	if l != nil {
+		if !socket.IsSocket(path) { // nobody could find what was kept
+			_ = l.Close()
+			l = nil
+		} else if err := os.Chmod(path, mode); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	if l == nil {
+		fresh, err := socket.ListenShared(path, socket.Options{Mode: mode, Group: -1})
+		if err != nil {
+			return nil, err
+		}
+		l = fresh
 	}
 	return &keptListener{l, it.keep(l, key)}, nil
 }

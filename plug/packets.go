@@ -18,6 +18,11 @@ type PacketService struct {
 	Name      string // empty: a fresh one
 	Advertise bool
 	Tags      map[string]string
+
+	// Watch has Peers called with the services elsewhere that are advertised with all
+	// of these tags, "" being any value: all of them, at first and at each change.
+	Watch map[string]string
+	Peers func([]wire.PeerMatch)
 }
 
 // PacketHandler gets what comes for a packet service, from one goroutine. It must not
@@ -99,13 +104,16 @@ func (it *Item) servePackets(ctx context.Context, core *attachment, s PacketServ
 		return err
 	}
 	var bound wire.PBound
-	req := wire.PBind{Session: core.secret, Item: it.ID, Service: s.Name, Advertise: s.Advertise, Tags: s.Tags}
+	req := wire.PBind{Session: core.secret, Item: it.ID, Service: s.Name, Advertise: s.Advertise, Tags: s.Tags, Watch: s.Watch}
 	if err := session.OpenFor(ctx, conn, wire.TypePBind, req, &bound); err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	p := &Packets{
 		Node: bound.Node, Service: bound.Service, MTU: bound.MTU,
 		conn: packetconn.New(conn), flows: make(map[uint32]*Flow),
+	}
+	if s.Peers != nil {
+		defer it.runner.watchPeers(bound.Object, s.Peers)()
 	}
 	var writing sync.WaitGroup
 	writing.Go(func() { _ = p.conn.Write() }) // Read says why it ends

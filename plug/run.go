@@ -40,6 +40,7 @@ type runner struct {
 	log     hclog.Logger
 	links   links
 	reports *reports // of units of work
+	peers   peers    // of packet services
 
 	dirty chan struct{} // the state has changed; capacity 1
 	apply sync.Mutex    // held while a configuration is applied
@@ -214,6 +215,7 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 
 	a := &attachment{secret: w.Session, handoff: slices.Contains(w.Features, wire.FeatureFDPass)}
 	r.links.attached()
+	r.peers.attached()
 	a.session = session.New(session.Config{
 		Conn:      conn,
 		Side:      session.SidePlug,
@@ -289,6 +291,13 @@ func (r *runner) handle(ctx context.Context, a *attachment, q *session.Request) 
 			return nil, err
 		}
 		return r.accepted(ctx, a, c)
+	case wire.TypePeers:
+		var c wire.Peers
+		if err := q.Decode(&c); err != nil {
+			return nil, err
+		}
+		r.peers.told(c)
+		return nil, nil
 	case wire.TypeStart:
 		return r.started(ctx, q)
 	case wire.TypeStop:

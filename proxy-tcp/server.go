@@ -4,21 +4,15 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strconv"
 
 	"github.com/project-receptor/receptor/plug"
 )
 
-// server carries the connections to a port into the mesh until ctx is done.
-// They wait in the backlog while there is no core; one that waits for its
-// stream holds up no other.
-func server(ctx context.Context, it *plug.Item, p serverParams) error {
-	l, err := it.Listen(ctx, "tcp", net.JoinHostPort(p.BindAddr, strconv.Itoa(p.Port)))
-	if err != nil {
-		return err
-	}
+// server carries the connections to a listener, which it owns, into the mesh until
+// ctx is done. They wait in the backlog while there is no core; one that waits for
+// its stream holds up no other.
+func server(ctx context.Context, it *plug.Item, l net.Listener, target plug.Target) error {
 	addr := l.Addr().String()
-	target := plug.Target{Node: p.RemoteNode, Service: p.RemoteService}
 	it.Log.Info("listening", "address", addr, "target", target.String())
 	it.Up(addr)
 	f := &failures{item: it, addr: addr}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/project-receptor/receptor/plug"
@@ -28,12 +29,14 @@ type outlet struct {
 	sockets sync.WaitGroup
 
 	mu    sync.Mutex
+	mtu   int // of the core's
 	flows map[*plug.Flow]*target
 }
 
 // target is the socket of a flow.
 type target struct {
 	flow *plug.Flow
+	mtu  int
 	used idle
 
 	mu      sync.Mutex
@@ -60,6 +63,9 @@ func carry(ctx context.Context, it *plug.Item, p clientParams) error {
 
 // opened takes the packet service of a core.
 func (o *outlet) opened(p *plug.Packets) plug.PacketHandler {
+	o.mu.Lock()
+	o.mtu = p.MTU
+	o.mu.Unlock()
 	o.item.Up(p.Service)
 	return o
 }
@@ -87,7 +93,7 @@ func (o *outlet) Packet(f *plug.Flow, b []byte) {
 	o.mu.Lock()
 	t := o.flows[f]
 	if t == nil {
-		t = &target{flow: f}
+		t = &target{flow: f, mtu: o.mtu}
 		o.flows[f] = t
 		o.sockets.Go(func() { o.run(t) })
 	}
@@ -137,7 +143,10 @@ func (o *outlet) run(t *target) {
 	for {
 		err := r.receive(func(b []byte) {
 			t.used.touch()
-			if !t.flow.Send(b) {
+			switch {
+			case len(b) > t.mtu:
+				o.item.Count(countTooLong, 1)
+			case !t.flow.Send(b):
 				o.item.Count(countFull, 1)
 			}
 		})
@@ -147,7 +156,9 @@ func (o *outlet) run(t *target) {
 			o.item.Up("")
 		case errors.Is(err, net.ErrClosed):
 			return
-		default: // nobody listens there, as a rule: somebody may again
+		case errors.Is(err, syscall.ECONNREFUSED): // somebody may listen there the next moment
+			o.item.Degraded("", err) // once for a datagram sent: no need to pause
+		default:
 			o.item.Degraded("", err)
 			if backoff.Wait(o.ctx) != nil {
 				return
@@ -180,7 +191,11 @@ func (t *target) send(b []byte) (reason string) {
 	case t.conn == nil:
 		return countWaiting
 	}
-	if _, err := t.conn.Write(b); err != nil {
+	_, err := t.conn.Write(b)
+	if errors.Is(err, syscall.ECONNREFUSED) { // said of an earlier one, and told once
+		_, err = t.conn.Write(b)
+	}
+	if err != nil {
 		return countUnsent
 	}
 	return ""

@@ -2,7 +2,6 @@ package proxyudp
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"strings"
 	"sync"
@@ -10,11 +9,13 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/plug"
-	"github.com/project-receptor/receptor/plug/packetconn"
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
+
+// mtu is what the core of these tests says that fits.
+const mtu = 1000
 
 // start runs the plug against core until the test ends.
 func start(t *testing.T, core *plugtest.FakeCore) {
@@ -22,7 +23,7 @@ func start(t *testing.T, core *plugtest.FakeCore) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: core.Dial}) }()
-	t.Cleanup(func() {
+	t.Cleanup(sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
@@ -32,7 +33,7 @@ func start(t *testing.T, core *plugtest.FakeCore) {
 		case <-time.After(plugtest.Patience):
 			t.Error("Run does not return")
 		}
-	})
+	}))
 }
 
 // configured is an item as a core sends it: with the defaults filled in.
@@ -46,85 +47,133 @@ func configured(t *testing.T, kind string, raw map[string]any) wire.ConfigItem {
 	return plugtest.NewItem(t, schema.Identity(k, v), k.Kind, v)
 }
 
-// record is one of the plug's.
-type record struct {
-	wire.RecordHeader
-	payload string
+// serving starts an inbound proxy on a free port of an address.
+func serving(t *testing.T, core *plugtest.FakeCore, at string) (*plugtest.CoreSession, wire.ConfigItem, string) {
+	t.Helper()
+	s := core.Session()
+	it := configured(t, "udp-inbound-proxy", map[string]any{
+		"port": 0, "bindaddr": at, "remotenode": "far", "remoteservice": "dns", "idletimeout": "1h",
+	})
+	s.Configure(it)
+	return s, it, s.WaitItem(it.Item, wire.StateUp).Addr
 }
 
-// service is the core's end of a packet service.
-type service struct {
-	*packetconn.Conn
-	t       *testing.T
-	records chan record
-}
-
-// answer answers PBIND.
-func answer(t *testing.T, core *plugtest.FakeCore, mtu int) *service {
+// opened answers PBIND of the item, and returns when the plug has taken it, which is
+// some time after it was sent: what applications send before is dropped. It has made a
+// flow, whose handle it returns.
+func opened(t *testing.T, core *plugtest.FakeCore, it wire.ConfigItem, addr string) (*plugtest.PacketService, uint32) {
 	t.Helper()
 	d := core.PacketBind()
-	conn := d.OpenPackets(wire.PBound{Object: "o", Node: "here", Service: "s", MTU: mtu})
-	s := &service{packetconn.New(conn), t, make(chan record, 1000)}
-	var running sync.WaitGroup
-	running.Go(func() { _ = s.Write() }) // until it is closed
-	running.Go(func() {
-		for s.Read(func(h wire.RecordHeader, b []byte) error {
-			s.records <- record{h, string(b)}
-			return nil
-		}) == nil {
+	if b := d.PBindBody(); b.Item != it.Item || b.Service != "" || b.Advertise {
+		t.Errorf("PBIND %+v", b)
+	}
+	p := d.OpenPackets(wire.PBound{Object: "p1", Node: "fake", Service: "own", MTU: mtu})
+	probe := dial(t, addr)
+	found := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			_, _ = probe.Write([]byte("probe")) // the datagrams are missed otherwise
+			select {
+			case <-found:
+				_, _ = probe.Write([]byte("end"))
+				return
+			case <-tick.C:
+			}
 		}
 	})
-	t.Cleanup(func() {
-		_ = s.Close()
-		running.Wait()
-	})
-	return s
-}
-
-// next waits for a record, which must be of a type.
-func (s *service) next(want wire.RecordType) record {
-	s.t.Helper()
-	select {
-	case r := <-s.records:
-		if r.Type != want {
-			s.t.Fatalf("got record %d %q of flow %d, want type %d", r.Type, r.payload, r.Peer, want)
+	defer asking.Wait()
+	flow := wantFlow(t, p, "probe")
+	close(found)
+	for r := p.Next(); r.Bytes != "end"; r = p.Next() {
+		if r.Type != wire.RecordData || r.Flow != flow {
+			t.Fatalf("got %+v of the probe", r)
 		}
-		return r
-	case <-time.After(plugtest.Patience):
-		s.t.Fatalf("waited in vain for a record of type %d", want)
 	}
-	return record{}
+	return p, flow
 }
 
-// begin makes a flow of the core's.
-func (s *service) begin(handle uint32, text string) {
-	s.t.Helper()
-	b, err := json.Marshal(wire.Peer{Local: "s", Node: "far", Service: "app"})
-	if err == nil {
-		err = s.Control(wire.RecordPeer, handle, b)
-	}
-	if err != nil || !s.Send(handle, 0, []byte(text)) {
-		s.t.Fatalf("flow %d cannot be made, %v", handle, err)
-	}
+// application is a UDP socket of one.
+type application struct {
+	*net.UDPConn
+	t *testing.T
 }
 
-// udp is a socket of an application.
-func udp(t *testing.T, addr string) net.PacketConn {
+func dial(t *testing.T, addr string) application {
+	t.Helper()
+	c, err := net.Dial("udp", addr)
+	return newApplication(t, c, err)
+}
+
+func listen(t *testing.T, addr string) application {
 	t.Helper()
 	c, err := net.ListenPacket("udp", addr)
 	if err != nil {
-		t.Skipf("no socket on %s: %v", addr, err)
+		t.Fatal(err)
+	}
+	return newApplication(t, c.(*net.UDPConn), nil)
+}
+
+func newApplication(t *testing.T, c net.Conn, err error) application {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	if err := c.SetDeadline(time.Now().Add(plugtest.Patience)); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return application{c.(*net.UDPConn), t}
 }
 
-// counts waits until the plug has counted.
-func counts(s *plugtest.CoreSession, name string) {
-	s.WaitStatus("counter "+name, func(st wire.Status) bool { return st.Counters[name] > 0 })
+func (a application) send(text string) {
+	a.t.Helper()
+	if _, err := a.Write([]byte(text)); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// hear waits for a datagram.
+func (a application) hear() (text string, from net.Addr) {
+	a.t.Helper()
+	b := make([]byte, maxDatagram)
+	n, from, err := a.ReadFrom(b)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(b[:n]), from
+}
+
+func (a application) wantHeard(want string) {
+	a.t.Helper()
+	if got, _ := a.hear(); got != want {
+		a.t.Fatalf("heard %.40q, want %.40q", got, want)
+	}
+}
+
+// wantFlow checks that a flow of its own begins with a datagram, and returns its handle.
+func wantFlow(t *testing.T, p *plugtest.PacketService, text string) uint32 {
+	t.Helper()
+	r := p.Next()
+	want := wire.Peer{Local: wire.LocalFresh, Node: "far", Service: "dns"}
+	if r.Type != wire.RecordPeer || r.Flow%2 != 1 || r.Peer.Local != want.Local || r.Peer.Node != want.Node || r.Peer.Service != want.Service {
+		t.Fatalf("got %+v, want PEER %+v", r, want)
+	}
+	wantData(t, p, r.Flow, text)
+	return r.Flow
+}
+
+func wantData(t *testing.T, p *plugtest.PacketService, flow uint32, text string) {
+	t.Helper()
+	if r := p.Next(); r.Type != wire.RecordData || r.Flow != flow || r.Bytes != text {
+		t.Fatalf("got %v of flow %d, %.40q; want %.40q of flow %d", r.Type, r.Flow, r.Bytes, text, flow)
+	}
+}
+
+func wantCount(s *plugtest.CoreSession, name string, n uint64) {
+	s.WaitStatus(name, func(st wire.Status) bool { return st.Counters[name] == n })
 }
 
 func TestKinds(t *testing.T) {
@@ -141,10 +190,7 @@ func TestKinds(t *testing.T) {
 		"an inbound":  {"udp-inbound-proxy", map[string]any{"port": "1234", "remotenode": "n", "remoteservice": "s"}, "udp-server port=1234 bindaddr=localhost"},
 		"a client":    {"udp-client", map[string]any{"service": "s", "address": "a:1"}, "udp-client service=s"},
 		"an outbound": {"udp-outbound-proxy", map[string]any{"service": "s", "address": "a:1"}, "udp-client service=s"},
-		"a long name": {"udp-client", map[string]any{"service": "ninechars", "address": "a:1"}, `item: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
-		"no node":     {"udp-server", map[string]any{"port": "1234", "remoteservice": "s"}, "parameter remotenode"},
-		"no duration": {"udp-client", map[string]any{"service": "s", "address": "a:1", "idletimeout": "soon"}, "parameter idletimeout"},
-		"no port":     {"udp-server", map[string]any{"port": "65536", "remotenode": "n", "remoteservice": "s"}, "parameter port"},
+		"a mistake":   {"udp-client", map[string]any{"service": "ninechars", "address": "a:1"}, `item: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
 	} {
 		k := schema.Find(New().Kinds, tc.kind)
 		v, errs := schema.Check(k, tc.kind, "item", tc.raw)
@@ -152,117 +198,219 @@ func TestKinds(t *testing.T) {
 		if len(errs) > 0 {
 			got = errs[0].Error()
 		}
-		if wrong := strings.HasPrefix(tc.want, "parameter"); got != tc.want && (!wrong || !strings.Contains(got, tc.want)) {
+		if got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
 		}
 	}
 }
 
-// serverOn configures a udp-server on a free port of an address.
-func serverOn(t *testing.T, s *plugtest.CoreSession, bindaddr string) net.Addr {
-	t.Helper()
-	it := configured(t, kindServer, map[string]any{
-		"port": 0, "bindaddr": bindaddr, "remotenode": "far", "remoteservice": "dns", "idletimeout": "1s",
-	})
-	s.Configure(it)
-	addr, err := net.ResolveUDPAddr("udp", s.WaitItem(it.Item, wire.StateUp).Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addr
-}
-
-func TestServerCountsAndForgets(t *testing.T) {
+// Each application has a flow, and hears what is for it and nothing else; an empty
+// datagram is one as well, and what cannot arrive is counted.
+func TestServer(t *testing.T) {
 	t.Parallel()
-	for name, loopback := range map[string]string{"IPv4": "127.0.0.1", "IPv6": "::1"} {
-		t.Run(name, func(t *testing.T) {
+	for _, at := range []string{"localhost", "127.0.0.1", "::1"} {
+		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			app := udp(t, net.JoinHostPort(loopback, "0"))
 			core := plugtest.NewCore(t)
 			start(t, core)
-			s := core.Session()
-			addr := serverOn(t, s, loopback)
-			send := func(text string) {
-				t.Helper()
-				if _, err := app.WriteTo([]byte(text), addr); err != nil {
-					t.Fatal(err)
-				}
+			s, it, addr := serving(t, core, at)
+			p, _ := opened(t, core, it, addr)
+			one, other := dial(t, addr), dial(t, addr)
+			one.send("question")
+			first := wantFlow(t, p, "question")
+			other.send("")
+			second := wantFlow(t, p, "")
+			if first == second {
+				t.Error("two applications have one flow")
 			}
-			send("before the service is bound")
-			counts(s, countDetached)
-			p := answer(t, core, 10)
-			again := time.NewTicker(20 * time.Millisecond)
-			defer again.Stop()
-			for i := 0; i < 1000 && len(p.records) == 0; i++ { // until the plug has seen the answer
-				send("0123456789")
-				<-again.C
-			}
-			flow := p.next(wire.RecordPeer).Peer
-			if got := p.next(wire.RecordData); got.Peer != flow || got.payload != "0123456789" {
-				t.Errorf("got %+v", got)
-			}
-			p.Send(flow, 0, []byte("answer"))
-			b := make([]byte, 100)
-			if n, from, err := app.ReadFrom(b); err != nil || string(b[:n]) != "answer" || from.String() != addr.String() {
-				t.Errorf("got %q from %v, %v", b[:n], from, err)
-			}
-			send("0123456789A")
-			counts(s, countTooLong)
-			for { // others may have come before
-				if r := <-p.records; r.Type == wire.RecordGone && r.Peer == flow {
-					break
-				} else if r.Type == wire.RecordData && r.payload != "0123456789" {
-					t.Errorf("got %q", r.payload)
-				}
-			}
+			p.Send(second, "for the other")
+			p.Send(first, "answer")
+			p.Send(first, "")
+			other.wantHeard("for the other")
+			one.wantHeard("answer")
+			one.wantHeard("")
+
+			one.send(strings.Repeat("x", mtu+1))
+			one.send(strings.Repeat("y", mtu))
+			wantData(t, p, first, strings.Repeat("y", mtu))
+			wantCount(s, countTooLong, 1)
 		})
 	}
 }
 
-// A flow to an address where nobody listens makes the item degraded, until somebody
-// answers; a flow that is idle is forgotten.
-func TestClientDegradedAndForgets(t *testing.T) {
+// A service that is not there is seen in the state until it answers, and the next
+// datagram makes another flow to it.
+func TestServerTargetUnreachable(t *testing.T) {
 	t.Parallel()
-	target := udp(t, "127.0.0.1:0")
-	address := target.LocalAddr().String()
-	if err := target.Close(); err != nil {
-		t.Fatal(err)
+	core := plugtest.NewCore(t)
+	start(t, core)
+	s, it, addr := serving(t, core, "127.0.0.1")
+	p, _ := opened(t, core, it, addr)
+	app := dial(t, addr)
+	app.send("anybody there?")
+	gone := wantFlow(t, p, "anybody there?")
+	p.Gone(gone, wire.Gone{Code: wire.CodeUnreachable, Msg: "no route to node far"})
+	if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "no route to node far") || st.Addr != addr {
+		t.Errorf("status %+v", st)
 	}
+	app.send("and now?")
+	flow := wantFlow(t, p, "and now?")
+	if flow == gone {
+		t.Error("the flow that is gone goes on")
+	}
+	p.Send(flow, "yes")
+	app.wantHeard("yes")
+	s.WaitItem(it.Item, wire.StateUp)
+}
+
+// A core that dies takes its flows with it, not the port.
+func TestServerOutlivesCore(t *testing.T) {
+	t.Parallel()
+	core := plugtest.NewCore(t)
+	start(t, core)
+	_, it, addr := serving(t, core, "127.0.0.1")
+	p, _ := opened(t, core, it, addr)
+	app := dial(t, addr)
+	app.send("before")
+	wantFlow(t, p, "before")
+	core.Kill()
+	core.Start()
+	s := core.Session()
+	s.Configure(it)
+	p, _ = opened(t, core, it, addr)
+	if st := s.WaitItem(it.Item, wire.StateUp); st.Addr != addr {
+		t.Errorf("status %+v", st)
+	}
+	app.send("after")
+	flow := wantFlow(t, p, "after")
+	p.Send(flow, "answer")
+	app.wantHeard("answer")
+}
+
+// A flow that carries nothing is forgotten on both sides; the next datagram makes another.
+func TestServerIdle(t *testing.T) {
+	t.Parallel()
 	core := plugtest.NewCore(t)
 	start(t, core)
 	s := core.Session()
-	it := configured(t, kindClient, map[string]any{"service": "s", "address": address, "idletimeout": "1s"})
+	it := configured(t, kindServer, map[string]any{
+		"port": 0, "bindaddr": "127.0.0.1", "remotenode": "far", "remoteservice": "dns", "idletimeout": "1s",
+	})
 	s.Configure(it)
-	p := answer(t, core, 1000)
-	s.WaitItem(it.Item, wire.StateUp)
-	p.begin(2, "is anybody there?")
-	if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "refused") {
-		t.Errorf("status %+v", st)
+	addr := s.WaitItem(it.Item, wire.StateUp).Addr
+	p, flow := opened(t, core, it, addr)
+	if r := p.Next(); r.Type != wire.RecordGone || r.Flow != flow {
+		t.Fatalf("got %+v, want GONE", r)
 	}
+	dial(t, addr).send("y")
+	wantFlow(t, p, "y")
+}
 
-	target = udp(t, address)
-	p.begin(4, "and now?")
-	b := make([]byte, 100)
-	n, from, err := target.ReadFrom(b)
-	if err != nil || string(b[:n]) != "and now?" {
-		t.Fatalf("got %q, %v", b[:n], err)
+// clientOf starts an outbound proxy to an address.
+func clientOf(t *testing.T, core *plugtest.FakeCore, address string) (*plugtest.CoreSession, wire.ConfigItem, *plugtest.PacketService) {
+	t.Helper()
+	start(t, core)
+	s := core.Session()
+	it := configured(t, "udp-outbound-proxy", map[string]any{"service": "dns", "address": address})
+	s.Configure(it)
+	d := core.PacketBind()
+	b := d.PBindBody()
+	if b.Item != it.Item || b.Service != "dns" || !b.Advertise || b.Tags["type"] != "UDP Proxy" || b.Tags["address"] != address {
+		t.Errorf("PBIND %+v", b)
 	}
-	if _, err := target.WriteTo([]byte("yes"), from); err != nil {
+	p := d.OpenPackets(wire.PBound{Object: "p1", Node: "fake", Service: "dns", MTU: mtu})
+	s.WaitItem(it.Item, wire.StateUp)
+	return s, it, p
+}
+
+// Each service elsewhere is an address of its own to the application, whose answers
+// find their way back.
+func TestClient(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			app := listen(t, at)
+			core := plugtest.NewCore(t)
+			s, _, p := clientOf(t, core, app.LocalAddr().String())
+			from := map[string]net.Addr{}
+			for i, text := range []string{"one", "", "three"} {
+				flow := uint32(2*i + 2)
+				p.Peer(flow, wire.Peer{Local: "dns", Node: "far", Service: "x" + text, MTU: mtu})
+				p.Send(flow, text)
+				got, addr := app.hear()
+				if got != text {
+					t.Fatalf("heard %q, want %q", got, text)
+				}
+				from[addr.String()] = addr
+				for _, answer := range []string{strings.Repeat("x", mtu+1), "re: " + text} {
+					if _, err := app.WriteTo([]byte(answer), addr); err != nil {
+						t.Fatal(err)
+					}
+				}
+				wantData(t, p, flow, "re: "+text)
+			}
+			if len(from) != 3 {
+				t.Errorf("3 services came from %v", from)
+			}
+			wantCount(s, countTooLong, 3)
+		})
+	}
+}
+
+// An application that was not there and is again hears the first datagram that is for
+// it, and is heard at once: what its system said of those before is no matter.
+func TestClientTargetReturns(t *testing.T) {
+	t.Parallel()
+	app := listen(t, "127.0.0.1:0")
+	address := app.LocalAddr().String()
+	core := plugtest.NewCore(t)
+	s, it, p := clientOf(t, core, address)
+	p.Peer(2, wire.Peer{Local: "dns", Node: "far", Service: "x", MTU: mtu})
+	p.Send(2, "before")
+	_, from := app.hear()
+	if err := app.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.WaitItem(it.Item, wire.StateUp)
-	gone := make(map[uint32]bool)
-	answered := false
-	for !gone[2] || !gone[4] {
-		select {
-		case r := <-p.records:
-			gone[r.Peer] = gone[r.Peer] || r.Type == wire.RecordGone
-			answered = answered || r.Type == wire.RecordData && r.Peer == 4 && r.payload == "yes"
-		case <-time.After(plugtest.Patience):
-			t.Fatalf("flows that are idle: gone are %v", gone)
+	p.Send(2, "lost")
+	if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "connection refused") {
+		t.Errorf("status %+v", st)
+	}
+	p.Send(2, "lost as well")
+	app = listen(t, address)
+	p.Send(2, "question")
+	for {
+		text, again := app.hear()
+		if text != "question" {
+			continue // it was not lost
 		}
+		if again.String() != from.String() {
+			t.Errorf("the flow has come from %v, and now from %v", from, again)
+		}
+		break
 	}
-	if !answered {
-		t.Error("there was no answer")
+	if _, err := app.WriteTo([]byte("answer"), from); err != nil {
+		t.Fatal(err)
 	}
+	wantData(t, p, 2, "answer")
+	s.WaitItem(it.Item, wire.StateUp)
+}
+
+// What the system says of the datagram before does not take the next one along.
+func TestSendAfterRefusal(t *testing.T) {
+	t.Parallel()
+	app := listen(t, "127.0.0.1:0")
+	address := app.LocalAddr().String()
+	out := target{conn: dial(t, address)}
+	if err := app.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if reason := out.send([]byte("lost")); reason != "" {
+		t.Errorf("the first was dropped: %s", reason)
+	}
+	app = listen(t, address)
+	if reason := out.send([]byte("question")); reason != "" {
+		t.Errorf("the second was dropped: %s", reason)
+	}
+	app.wantHeard("question")
 }

@@ -123,7 +123,8 @@ func (s *server) opened(p *plug.Packets) plug.PacketHandler {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.packets = p
-	return &serverHandler{s, newWriter(s.sock.UDPConn, func(n uint64) { s.item.Count(countUnsent, n) })}
+	s.item.Up("") // what was wrong was so with another core
+	return &serverHandler{server: s, out: newWriter(s.sock.UDPConn, func(n uint64) { s.item.Count(countUnsent, n) })}
 }
 
 // closed forgets all flows: they were that core's.
@@ -150,6 +151,8 @@ func (s *server) clean() {
 type serverHandler struct {
 	*server
 	out *writer
+
+	degraded bool // until something is heard again; of the goroutine that calls
 }
 
 // Packet implements plug.PacketHandler.
@@ -157,6 +160,10 @@ func (h *serverHandler) Packet(f *plug.Flow, b []byte) {
 	if c, ok := f.Value.(*client); ok { // else it is to our own service, which nobody knows
 		c.used.touch()
 		h.out.add(b, c.addr)
+		if h.degraded {
+			h.degraded = false
+			h.item.Up("")
+		}
 	}
 }
 
@@ -175,6 +182,7 @@ func (h *serverHandler) Gone(f *plug.Flow, why error) {
 		delete(h.flows, c.key)
 	}
 	if why != nil {
+		h.degraded = true
 		h.item.Degraded("", why)
 	}
 }

@@ -33,11 +33,11 @@ func (r *receiver) receive(each func(b []byte)) error {
 		b = buffers.Get().(*[]byte)
 		for {
 			n, _, failed = syscall.Recvfrom(int(fd), *b, 0)
-			if failed != syscall.EINTR { //nolint:errorlint // an errno as the system gives it
+			if failed != syscall.EINTR {
 				break
 			}
 		}
-		if failed != syscall.EAGAIN { //nolint:errorlint // likewise
+		if failed != syscall.EAGAIN {
 			return true
 		}
 		buffers.Put(b)

@@ -34,6 +34,9 @@ func (w *Workceptor) Attach(name string, worker Worker) *Attachment {
 // from before. Another offer of the same type changes its slots and the rest.
 func (a *Attachment) Offer(offer WorkType) error {
 	w := a.w
+	if _, remote := a.worker.(*remoteNode); state.IsRemotePlace(offer.Name) != remote {
+		return fmt.Errorf("%q is no name for a type of work", offer.Name)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := w.workType(offer.Name)
@@ -53,6 +56,7 @@ func (a *Attachment) Offer(offer WorkType) error {
 		w.task(func() { w.recover(a, ids) })
 	}
 	w.schedule(t)
+	w.offersChanged()
 	return nil
 }
 
@@ -63,6 +67,7 @@ func (a *Attachment) Withdraw(name string) {
 	defer a.w.mu.Unlock()
 	if t := a.w.types[name]; t != nil && t.worker == a {
 		t.worker, t.offered = nil, false
+		a.w.offersChanged()
 	}
 }
 
@@ -155,7 +160,7 @@ func (w *Workceptor) report(a *Attachment, r Report) error {
 		return nil
 	case err != nil:
 		return err
-	case w.attachment(u.Spec.WorkType) != a:
+	case w.attachment(u.Spec.Place()) != a:
 		return fmt.Errorf("unit %s is not of a type that this worker offers", r.Unit)
 	case u.State.Final():
 		return nil // old news
@@ -164,12 +169,15 @@ func (w *Workceptor) report(a *Attachment, r Report) error {
 	}
 	switch r.State {
 	case ReportStarting:
-		if r.Detail != "" {
-			w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: r.Detail})
+		if r.Detail != "" || len(r.Handle) > 0 {
+			w.happen(u.ID, state.Event{Kind: state.Detailed, Detail: r.Detail, Handle: r.Handle})
+		}
+		if u.CancelAsked && u.Spec.Remote != nil {
+			w.stop(a, u.ID) // it may wait there for long
 		}
 	case ReportRunning:
 		w.runs(a, u, r)
-	case ReportExited, ReportLost:
+	case ReportExited, ReportLost, reportWithdrawn:
 		w.end(u, r)
 	case ReportRefused:
 		w.happen(u.ID, state.Event{Kind: state.Refused, Reason: r.Reason})
@@ -212,8 +220,12 @@ func (w *Workceptor) end(u store.Unit, r Report) {
 	}
 	w.task(func() {
 		e := state.Event{Kind: state.Exited, Exit: r.Exit, Reason: r.Reason}
-		if r.State == ReportLost {
+		switch r.State {
+		case ReportLost:
 			e.Kind = state.Vanished
+		case reportWithdrawn:
+			e.Kind = state.Withdrawn
+		default: // it has exited
 		}
 		var err error
 		if e.Stdout, err = w.store.Measure(u.ID, store.Stdout); err == nil && !u.Spec.Merged {
@@ -239,7 +251,10 @@ func (w *Workceptor) happen(id string, e state.Event) (u store.Unit, ok bool) {
 	}
 	if u.State.Final() {
 		w.forgetLive(id)
-		w.free(u.Spec.WorkType, id)
+		w.free(u.Spec.Place(), id)
+		if u.Spec.Remote != nil {
+			w.disown(u)
+		}
 		if u.ReleaseAsked {
 			w.task(func() { w.releaseEnded(id) })
 		}

@@ -2,12 +2,15 @@ package workceptor
 
 import (
 	"context"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+
+	"github.com/project-receptor/receptor/workceptor/internal/signing"
 )
 
 // Session is what the command work needs of the control conversation that it is
@@ -31,8 +34,9 @@ func (w *Workceptor) Command() *Command { return &Command{w: w} }
 const (
 	CodeInvalid  = "invalid"
 	CodeNotFound = "not_found"
-	CodeGone     = "gone"    // released, or nobody has it any more
-	CodeNoRoom   = "no_room" // try again later, or elsewhere
+	CodeGone     = "gone"     // released, or nobody has it any more
+	CodeNoRoom   = "no_room"  // try again later, or elsewhere
+	CodeDraining = "draining" // likewise
 	CodeDenied   = "denied"
 	CodeCanceled = "canceled" // the node is stopping
 	CodeInternal = "internal"
@@ -55,12 +59,14 @@ func commandError(err error) *CommandError {
 	}
 	code := CodeInternal
 	switch {
-	case errors.Is(err, ErrUnknownUnit), errors.Is(err, ErrUnknownType):
+	case errors.Is(err, ErrUnknownUnit), errors.Is(err, ErrUnknownType), errors.Is(err, ErrUnknownNode):
 		code = CodeNotFound
 	case errors.Is(err, ErrReleased):
 		code = CodeGone
 	case errors.Is(err, ErrNoRoom):
 		code = CodeNoRoom
+	case errors.Is(err, ErrDraining):
+		code = CodeDraining
 	case errors.Is(err, ErrInvalid):
 		code = CodeInvalid
 	case errors.Is(err, context.Canceled):
@@ -135,8 +141,23 @@ func untilReset(ctx context.Context, conn io.Reader) (context.Context, func()) {
 	}
 }
 
-// authorize tells whether a request for work of a type may be made.
-func authorize(s Session, secure bool, signature string) error {
+// verify checks a signature.
+type verify func(key *rsa.PublicKey, node, token string) error
+
+// legacySignature is for requests in the legacy forms.
+func legacySignature(key *rsa.PublicKey, node, token string) error {
+	return signing.VerifyLegacy(key, node, token, time.Now())
+}
+
+// signatureOf is for those in our own form: of this request and no other.
+func (c *Command) signatureOf(r signing.Request) verify {
+	return func(key *rsa.PublicKey, node, token string) error {
+		return signing.Verify(key, node, token, r, c.w.nonces)
+	}
+}
+
+// authorize tells whether a request for work may be made.
+func (c *Command) authorize(s Session, secure bool, signature string, check verify) error {
 	switch {
 	case !secure && signature != "":
 		return &CommandError{CodeDenied, "work type did not expect a signature"}
@@ -144,25 +165,32 @@ func authorize(s Session, secure bool, signature string) error {
 		return nil
 	case signature == "":
 		return &CommandError{CodeDenied, "could not verify signature: signature is empty"}
+	case c.w.c.VerifyingKey == nil:
+		return &CommandError{CodeDenied, "could not verify signature: verifying key not specified"}
 	}
-	return &CommandError{CodeDenied, "could not verify signature: verifying key not specified"}
+	if err := check(c.w.c.VerifyingKey, c.w.c.NodeID, signature); err != nil {
+		return &CommandError{CodeDenied, "could not verify signature: " + err.Error()}
+	}
+	return nil
 }
 
-// authorizeType does that for a type, authorizeUnit for a unit.
-func (c *Command) authorizeType(s Session, typ, signature string) error {
+// isSecure tells whether work of a type here must be signed.
+func (c *Command) isSecure(typ string) bool {
 	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
 	t := c.w.types[typ]
-	secure := t != nil && t.Secure
-	c.w.mu.Unlock()
-	return authorize(s, secure, signature)
+	return t != nil && t.Secure
 }
 
-func (c *Command) authorizeUnit(s Session, id, signature string) error {
-	u, err := c.w.store.Get(id)
-	if err != nil {
-		return unknownUnit(id, err)
+// maySign tells whether this node signs for a client.
+func (c *Command) maySign(s Session) error {
+	switch {
+	case !s.Local():
+		return &CommandError{CodeDenied, "a node signs work for clients on its Unix socket only"}
+	case c.w.c.SigningKey == nil:
+		return errNoSigningKey
 	}
-	return authorize(s, u.Spec.Secure, signature)
+	return nil
 }
 
 // unknownUnit is err as clients know it: a released unit is unknown to them.

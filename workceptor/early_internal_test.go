@@ -4,6 +4,9 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/project-receptor/receptor/workceptor/internal/state"
+	"github.com/project-receptor/receptor/workceptor/internal/store"
 )
 
 // A node that has just started does not say that it does not know what its worker is
@@ -26,6 +29,7 @@ func TestWorkersMayBeOnTheirWay(t *testing.T) {
 		return w
 	}
 	w := start(time.Hour)
+	w.enqueue(store.Unit{ID: "before", Spec: state.Spec{WorkType: "echo"}}) // a unit of it is there already
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

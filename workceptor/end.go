@@ -67,9 +67,13 @@ func (w *Workceptor) askEnd(ctx context.Context, id string, release bool) (store
 		return u, err
 	case u.State.Final():
 		w.forgetLive(id)
-		w.free(u.Spec.WorkType, id)
-	case u.State == state.Running:
-		if a := w.attachment(u.Spec.WorkType); a != nil {
+		w.free(u.Spec.Place(), id)
+		if u.Spec.Remote != nil {
+			w.disown(u)
+		}
+	case u.State == state.Running || u.Spec.Remote != nil:
+		w.wakeTime(u)
+		if a := w.attachment(u.Spec.Place()); a != nil {
 			w.stop(a, id)
 		}
 	}
@@ -85,7 +89,7 @@ func (w *Workceptor) await(ctx context.Context, u store.Unit, done func(store.Un
 		if done(now, err) {
 			return true, nil
 		}
-		a := w.attachment(u.Spec.WorkType)
+		a := w.attachment(u.Spec.Place())
 		if a == nil && !now.State.Final() {
 			return false, nil
 		}
@@ -141,8 +145,12 @@ func (w *Workceptor) release(id string) error {
 		return err
 	}
 	w.forgetLive(id)
-	w.free(u.Spec.WorkType, id)
-	if a := w.attachment(u.Spec.WorkType); a != nil {
+	w.free(u.Spec.Place(), id)
+	if u.Spec.Remote != nil {
+		w.disown(u)
+		return nil
+	}
+	if a := w.attachment(u.Spec.Place()); a != nil {
 		w.forget(a, id) // else when the worker tells of it
 	}
 	return nil

@@ -3,6 +3,7 @@ module github.com/project-receptor/receptor/workceptor
 go 1.26.0
 
 require (
+	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/hashicorp/go-hclog v1.6.3
 	github.com/project-receptor/receptor/plug v0.1.0
 )

@@ -7,9 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/frame"
+	"github.com/project-receptor/receptor/workceptor/internal/signing"
+	"github.com/project-receptor/receptor/workceptor/internal/state"
 )
 
 // ownArgs are the arguments of the command in our own form. Which ones count depends
@@ -29,7 +33,19 @@ type ownArgs struct {
 	Since  uint64 `json:"since"`
 	Force  bool   `json:"force"`
 
+	Submissions string `json:"submissions"` // watch: only those that begin like that
+
+	// About another node: see Request. Durations are those of Go.
+	TLSClient    string `json:"tlsclient"`
+	TTL          string `json:"ttl"`
+	OnDisconnect string `json:"on_disconnect"` // wait or fail
+	Disconnect   string `json:"disconnect_time"`
+
+	Deadline string `json:"deadline"` // drain: see Drain
+
+	SignWork  bool   `json:"signwork"` // submit: this node signs it for the other one
 	Signature string `json:"signature"`
+	Payload   string `json:"payload"` // submit: SHA-256 of what will come
 }
 
 // Own answers our own form.
@@ -51,17 +67,25 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	switch a.Sub {
 	case "submit":
 		return nil, c.ownSubmit(ctx, s, a)
+	case "nonce":
+		return map[string]any{"nonce": c.w.nonces.New()}, nil
+	case "drain", "undrain":
+		return c.ownDrain(s, a)
 	case "list":
 		units := c.w.List()
 		for i := range units {
 			units[i].History = nil // most of what there is to say of thousands
 		}
-		return map[string]any{"units": units, "types": c.w.WorkTypes()}, nil
+		all := map[string]any{"units": units, "types": c.w.WorkTypes(), "nodes": c.w.Nodes()}
+		if d := c.w.Draining(); d != nil {
+			all["draining"] = d
+		}
+		return all, nil
 	case "watch":
 		return nil, c.ownWatch(ctx, a, emit)
 	case "status", "results", "cancel", "release":
 	default:
-		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel or release", ErrInvalid, a.Sub)
+		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel, release, drain or undrain", ErrInvalid, a.Sub)
 	}
 	if a.Sub == "status" {
 		u, err := c.w.Get(a.Unit)
@@ -72,7 +96,7 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	}
 	if u, err := c.w.store.Get(a.Unit); err != nil {
 		return nil, fmt.Errorf("%w %.100s", err, a.Unit)
-	} else if err := authorize(s, u.Spec.Secure, a.Signature); err != nil {
+	} else if err := c.authorize(s, u.Spec.Secure, a.Signature, c.signatureOf(signing.Request{Command: a.Sub, Unit: a.Unit})); err != nil {
 		return nil, err
 	}
 	switch a.Sub {
@@ -89,14 +113,26 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 
 // ownSubmit takes a payload in frames: one that is cut off never looks whole.
 func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
-	if a.Node != "" && !c.isLocal(a.Node) {
-		return fmt.Errorf("%w: work for other nodes is not taken here yet", ErrInvalid)
+	r, err := c.ownRequest(a)
+	if err == nil && r.Node == "" {
+		c.w.awaitOffer(ctx, a.Type)
 	}
-	c.w.awaitOffer(ctx, a.Type)
-	if err := c.authorizeType(s, a.Type, a.Signature); err != nil {
+	if err != nil {
 		return err
 	}
-	unit, err := c.w.Submit(Request{Type: a.Type, Params: a.Params, Submission: a.Submission, Merged: a.Merged})
+	signed := signing.Request{Command: a.Sub, Type: a.Type, Params: a.Params, Payload: a.Payload, Submission: a.Submission, Merged: a.Merged}
+	switch {
+	case r.Node == "" && c.isSecure(a.Type) && !s.Local() && a.Payload == "":
+		err = &CommandError{CodeDenied, "the signature must cover the payload"}
+	case r.Node == "":
+		err = c.authorize(s, c.isSecure(a.Type), a.Signature, c.signatureOf(signed))
+	case a.SignWork:
+		r.Sign, err = true, c.maySign(s)
+	}
+	if err != nil {
+		return err
+	}
+	unit, err := c.w.Submit(r)
 	if err != nil {
 		return err
 	}
@@ -109,7 +145,11 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 		return errors.Join(err, unit.Abort("the connection was lost"))
 	}
 	defer func() { _ = conn.Close() }()
-	if err := receiveFrames(unit, newIdleReader(s, conn)); err != nil {
+	err = receiveFrames(unit, newIdleReader(s, conn))
+	if got := unit.payload.Digest(); err == nil && a.Payload != "" && unit.Unit.Phase == state.Receiving && got != a.Payload {
+		err = &CommandError{CodeDenied, fmt.Sprintf("the payload's digest is %s, not the one that was announced", got)}
+	}
+	if err != nil {
 		err = errors.Join(err, unit.Abort("the payload did not arrive whole: "+err.Error()))
 		sendEnd(conn, map[string]any{"error": commandError(err)})
 		drain(conn)
@@ -122,6 +162,49 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	}
 	sendEnd(conn, map[string]any{"unit": u.Brief()})
 	return nil
+}
+
+// ownRequest is what is asked for.
+func (c *Command) ownRequest(a ownArgs) (Request, error) {
+	r := Request{Type: a.Type, Params: a.Params, Submission: a.Submission, Merged: a.Merged}
+	if a.Node == "" || c.isLocal(a.Node) {
+		if a.TTL != "" || a.OnDisconnect != "" || a.Disconnect != "" {
+			return r, fmt.Errorf("%w: ttl, on_disconnect and disconnect_time are for work on other nodes", ErrInvalid)
+		}
+		return r, nil
+	}
+	r.Node, r.TLSClient = a.Node, a.TLSClient
+	var err error
+	if r.TTL, err = duration("ttl", a.TTL); err != nil {
+		return r, err
+	}
+	switch {
+	case a.OnDisconnect == "fail" && a.Disconnect == "":
+		r.Disconnect = defaultDisconnect
+	case a.OnDisconnect == "fail":
+		r.Disconnect, err = duration("disconnect_time", a.Disconnect)
+	case a.OnDisconnect != "" && a.OnDisconnect != "wait":
+		err = fmt.Errorf("%w: on_disconnect is %.40q, not wait or fail", ErrInvalid, a.OnDisconnect)
+	case a.Disconnect != "":
+		err = fmt.Errorf("%w: disconnect_time is for on_disconnect fail", ErrInvalid)
+	}
+	return r, err
+}
+
+// defaultDisconnect is how long a node may be away if that is to fail the unit and
+// nobody says when: longer than a restart takes.
+const defaultDisconnect = 10 * time.Minute
+
+// duration parses an argument; empty is 0.
+func duration(name, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%w: %s is %.40q, not a duration such as 90s or 1h30m", ErrInvalid, name, text)
+	}
+	return d, nil
 }
 
 // receiveFrames copies a payload up to its end.
@@ -199,15 +282,20 @@ func (c *Command) ownWatch(ctx context.Context, a ownArgs, emit func(any) error)
 		Units []Status `json:"units"`
 	}
 	seq := a.Since
+	if a.Submissions != "" { // so that the client knows that it is listened to
+		if err := emit(event{seq, []Status{}}); err != nil {
+			return err
+		}
+	}
 	for {
 		beat, cancel := context.WithTimeout(ctx, watchHeartbeat)
 		err := c.w.Watch(beat, seq, func(changed []Status, next uint64) error {
 			seq = next
-			if a.Unit != "" {
-				changed = only(changed, a.Unit)
-				if len(changed) == 0 {
-					return nil
-				}
+			changed = slices.DeleteFunc(changed, func(u Status) bool {
+				return a.Unit != "" && u.ID != a.Unit || !strings.HasPrefix(u.Submission, a.Submissions)
+			})
+			if len(changed) == 0 {
+				return nil
 			}
 			return emit(event{seq, changed})
 		})
@@ -219,15 +307,4 @@ func (c *Command) ownWatch(ctx context.Context, a ownArgs, emit func(any) error)
 			return err
 		}
 	}
-}
-
-// only returns the units with an ID.
-func only(units []Status, id string) []Status {
-	var some []Status
-	for _, u := range units {
-		if u.ID == id {
-			some = append(some, u)
-		}
-	}
-	return some
 }

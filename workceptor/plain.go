@@ -22,6 +22,8 @@ type plainRequest struct {
 	params    map[string]string
 	signature string
 	ttl       string
+	tlsClient string
+	sign      bool
 	start     int64
 }
 
@@ -50,7 +52,9 @@ func (c *Command) Plain(ctx context.Context, s Session, args *string, params map
 		}
 		return c.plainStatus(u), nil
 	}
-	if err := c.authorizeUnit(s, r.unit, r.signature); err != nil {
+	if u, err := c.w.store.Get(r.unit); err != nil {
+		return nil, unknownUnit(r.unit, err)
+	} else if err := c.authorize(s, u.Spec.Secure, r.signature, legacySignature); err != nil {
 		return nil, err
 	}
 	switch r.sub {
@@ -164,7 +168,11 @@ func (r *plainRequest) submitKeys(keys map[string]json.RawMessage) (err error) {
 			return fmt.Errorf("submit parameters must all be strings and %s is not", key)
 		}
 		switch key {
-		case "subcommand", "node", "worktype", "tlsclient", "signwork": // the last two are about the way to other nodes
+		case "subcommand", "node", "worktype":
+		case "signwork":
+			r.sign = strings.EqualFold(v, "true")
+		case "tlsclient":
+			r.tlsClient = v
 		case "ttl":
 			r.ttl = v
 		case "signature":
@@ -206,17 +214,31 @@ func startKey(keys map[string]json.RawMessage) (int64, error) {
 
 // plainSubmit holds the dialogue of a submit.
 func (c *Command) plainSubmit(ctx context.Context, s Session, r plainRequest) error {
-	switch {
-	case !c.isLocal(r.node):
-		return errors.New("work for other nodes is not taken here yet")
-	case r.ttl != "":
-		return errors.New("ttl option is intended for remote work only")
+	request := Request{Type: r.typ, Params: r.params, Merged: true}
+	if c.isLocal(r.node) {
+		if r.ttl != "" {
+			return errors.New("ttl option is intended for remote work only")
+		}
+	} else {
+		request.Node, request.TLSClient = r.node, r.tlsClient
+		var err error
+		if request.TTL, err = duration("ttl", r.ttl); err != nil {
+			return plainText(err)
+		}
 	}
-	c.w.awaitOffer(ctx, r.typ)
-	if err := c.authorizeType(s, r.typ, r.signature); err != nil {
+	if request.Node == "" {
+		c.w.awaitOffer(ctx, r.typ)
+	}
+	if err := c.authorize(s, c.isSecure(r.typ), r.signature, legacySignature); err != nil { // of a type here, whichever node is meant
 		return err
 	}
-	unit, err := c.w.Submit(Request{Type: r.typ, Params: r.params, Merged: true})
+	if request.Node != "" && r.sign {
+		request.Sign = true
+		if err := c.maySign(s); err != nil {
+			return err
+		}
+	}
+	unit, err := c.w.Submit(request)
 	if err != nil {
 		return plainText(err)
 	}

@@ -15,7 +15,7 @@ import (
 func (w *Workceptor) enqueue(u store.Unit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := w.workType(u.Spec.WorkType)
+	t := w.workType(u.Spec.Place())
 	if _, busy := t.busy[u.ID]; !busy && !slices.Contains(t.queue, u.ID) {
 		t.queue = append(t.queue, u.ID)
 	}
@@ -26,7 +26,7 @@ func (w *Workceptor) enqueue(u store.Unit) {
 func (w *Workceptor) putBack(u store.Unit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := w.workType(u.Spec.WorkType)
+	t := w.workType(u.Spec.Place())
 	delete(t.busy, u.ID)
 	if !slices.Contains(t.queue, u.ID) {
 		t.queue = slices.Insert(t.queue, 0, u.ID)
@@ -38,7 +38,7 @@ func (w *Workceptor) putBack(u store.Unit) {
 func (w *Workceptor) occupy(u store.Unit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := w.workType(u.Spec.WorkType)
+	t := w.workType(u.Spec.Place())
 	t.busy[u.ID] = struct{}{}
 	t.queue = slices.DeleteFunc(t.queue, func(id string) bool { return id == u.ID })
 }

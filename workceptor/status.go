@@ -88,7 +88,7 @@ func (w *Workceptor) WorkTypes() []TypeStatus {
 	defer w.mu.Unlock()
 	all := make([]TypeStatus, 0, len(w.types))
 	for _, t := range w.types {
-		if !t.offered && len(t.busy)+len(t.queue) == 0 {
+		if state.IsRemotePlace(t.Name) || !t.offered && len(t.busy)+len(t.queue) == 0 {
 			continue
 		}
 		s := TypeStatus{Name: t.Name, Slots: t.Slots, Busy: len(t.busy), Queued: len(t.queue), Secure: t.Secure}
@@ -108,7 +108,7 @@ func (w *Workceptor) status(u store.Unit) Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	position := 0
-	if t := w.types[u.Spec.WorkType]; t != nil && u.Phase == state.Queued {
+	if t := w.types[u.Spec.Place()]; t != nil && u.Phase == state.Queued {
 		position = slices.Index(t.queue, u.ID) + 1
 	}
 	return w.statusAt(u, position)
@@ -121,13 +121,19 @@ func (w *Workceptor) statusAt(u store.Unit, position int) Status {
 	}
 	s := Status{
 		ID: u.ID, State: u.State, Phase: u.Phase, Position: position, Detail: u.Detail, Type: u.Spec.WorkType,
-		Params: u.Spec.WithoutSecrets().Params, Submission: u.Spec.Submission, Merged: u.Spec.Merged,
+		Params: u.Spec.WithoutSecrets().Params, Submission: u.Spec.Submission, Merged: u.Spec.Merged, Secure: u.Spec.Secure,
 		CancelAsked: u.CancelAsked, PID: u.PID, Exit: u.Exit, Reason: u.Reason,
 		Created: u.Spec.Created, Started: u.Started, Ended: u.Ended,
 		Stdin: u.Stdin, Stdout: u.Stdout, Stderr: u.Stderr, History: u.History,
 	}
+	if r := u.Spec.Remote; r != nil {
+		s.Node, s.RemoteUnit = r.Node, state.RemoteUnit(u.Handle)
+		if n := w.remotes[u.Spec.Place()]; n != nil && !u.State.Final() {
+			s.NodeUnknownSince = n.status().UnknownSince
+		}
+	}
 	if u.Phase == state.Starting || u.State == state.Running {
-		if t := w.types[u.Spec.WorkType]; t != nil && t.worker != nil {
+		if t := w.types[u.Spec.Place()]; t != nil && t.worker != nil {
 			s.Worker = t.worker.name
 		}
 		if l := w.live[u.ID]; l != nil {

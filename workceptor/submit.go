@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/state"
 	"github.com/project-receptor/receptor/workceptor/internal/store"
@@ -18,6 +19,18 @@ type Request struct {
 	Submission string
 	// Merged has stderr go where stdout goes, as with legacy nodes.
 	Merged bool
+
+	// Node is another node, which is to run it; empty: this one. The rest is for that.
+	Node      string
+	TLSClient string // the profile for the way there; empty: none
+	// TTL is how long it may take until it has begun there. 0: any time, but then
+	// there must be a way to the node now.
+	TTL time.Duration
+	// Disconnect is how long the node may be away, once it may have the unit, before
+	// the unit is Lost. 0: for ever.
+	Disconnect time.Duration
+	// Sign has this node sign what it asks the other one for.
+	Sign bool
 }
 
 const maxSubmission = 128 // bytes; 128 random bits are 32 in hexadecimal
@@ -34,6 +47,38 @@ type Submission struct {
 // Submit makes a unit. It is on the disk when this returns. Then its payload is
 // written to the Submission, and Commit starts it.
 func (w *Workceptor) Submit(r Request) (*Submission, error) {
+	if len(r.Submission) > maxSubmission {
+		return nil, fmt.Errorf("%w: a submission's name has at most %d bytes", ErrInvalid, maxSubmission)
+	}
+	spec := state.Spec{WorkType: r.Type, Params: r.Params, Submission: r.Submission, Merged: r.Merged}
+	err := w.mayTake(r.Submission)
+	if err != nil {
+		return nil, err
+	}
+	if r.Node != "" {
+		err = w.specifyRemote(r, &spec)
+	} else {
+		err = w.specifyLocal(r, &spec)
+	}
+	if err != nil {
+		return nil, err
+	}
+	u, existing, err := w.store.Create(spec)
+	if err != nil {
+		return nil, err
+	}
+	if u.Spec.Remote != nil && !existing {
+		w.want(u)
+	}
+	payload, err := w.store.Receive(u.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &Submission{w: w, payload: payload, Unit: w.status(u), Existing: existing}, nil
+}
+
+// specifyLocal fills in what is known of a type of work here.
+func (w *Workceptor) specifyLocal(r Request, spec *state.Spec) error {
 	w.mu.Lock()
 	t := w.types[r.Type]
 	known := t != nil && t.offered
@@ -44,23 +89,12 @@ func (w *Workceptor) Submit(r Request) (*Submission, error) {
 	w.mu.Unlock()
 	switch {
 	case !known:
-		return nil, fmt.Errorf("%w %s", ErrUnknownType, r.Type)
+		return fmt.Errorf("%w %s", ErrUnknownType, r.Type)
 	case r.Params["params"] != "" && !offer.Params:
-		return nil, fmt.Errorf("%w: extra params provided but not allowed", ErrInvalid)
-	case len(r.Submission) > maxSubmission:
-		return nil, fmt.Errorf("%w: a submission's name has at most %d bytes", ErrInvalid, maxSubmission)
+		return fmt.Errorf("%w: extra params provided but not allowed", ErrInvalid)
 	}
-	u, existing, err := w.store.Create(state.Spec{
-		WorkType: r.Type, Params: r.Params, Submission: r.Submission, Merged: r.Merged, Secure: offer.Secure,
-	})
-	if err != nil {
-		return nil, err
-	}
-	payload, err := w.store.Receive(u.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &Submission{w: w, payload: payload, Unit: w.status(u), Existing: existing}, nil
+	spec.Secure = offer.Secure
+	return nil
 }
 
 // Write adds to the payload, on the disk.
@@ -76,6 +110,9 @@ func (s *Submission) Commit(ctx context.Context) (Status, error) {
 	}
 	if u.Phase == state.Queued {
 		s.w.enqueue(u)
+	}
+	if u.Spec.Remote != nil {
+		return s.w.settledRemote(ctx, u.ID)
 	}
 	return s.w.settled(ctx, u.ID)
 }
@@ -129,7 +166,7 @@ func (w *Workceptor) starter(u store.Unit) *Attachment {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := w.workType(u.Spec.WorkType)
+	t := w.workType(u.Spec.Place())
 	if _, busy := t.busy[u.ID]; !busy {
 		return nil
 	}

@@ -2,6 +2,7 @@ package workceptor
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/workceptor/internal/fsys"
+	"github.com/project-receptor/receptor/workceptor/internal/signing"
 	"github.com/project-receptor/receptor/workceptor/internal/state"
 	"github.com/project-receptor/receptor/workceptor/internal/store"
 )
@@ -20,6 +22,20 @@ type Config struct {
 	Dir    string       // for the units, made if it is not there; nobody else's
 	NodeID string       // of this node
 	Logger hclog.Logger // nil: none
+
+	// Mesh is the other nodes; nil: units are run here only.
+	Mesh Mesh
+
+	// SigningKey signs work for other nodes, where a client on a Unix socket asks for it,
+	// by tokens that are good for TokenLife where the other one is a legacy node; 0: 5
+	// minutes. VerifyingKey checks signatures of work of types that want them.
+	SigningKey   *rsa.PrivateKey
+	TokenLife    time.Duration
+	VerifyingKey *rsa.PublicKey
+
+	// Offers is told, one call after the other, which types of work are to be had here,
+	// whenever that changes: none while the node drains. nil: nobody wants to know.
+	Offers func([]TypeStatus)
 
 	// Retention is how long ended units are kept that nobody releases. The zero
 	// value keeps them for ever.
@@ -75,12 +91,19 @@ type Workceptor struct {
 	closed bool
 	tasks  sync.WaitGroup
 
+	nonces    *signing.Nonces
+	submitter string        // names us to other nodes
+	offers    chan struct{} // a token when they have changed
+
 	early context.Context // done when no worker is waited for any more
 
-	mu    sync.Mutex
-	types map[string]*workType
-	offer chan struct{} // closed and replaced when a type is offered
-	live  map[string]*liveUnit
+	mu      sync.Mutex
+	types   map[string]*workType
+	offer   chan struct{} // closed and replaced when a type is offered
+	live    map[string]*liveUnit
+	remotes map[string]*remoteNode // by place
+	wanted  map[string]string      // submissions to other nodes: the unit that has not ended
+	drain   *drained               // nil: new work is taken
 }
 
 // workType is a type of work: one that was offered, or that there are units of.
@@ -117,7 +140,13 @@ func New(c Config) (*Workceptor, error) {
 	w := &Workceptor{
 		c: c, log: c.Logger, dir: dir, store: s,
 		types: make(map[string]*workType), live: make(map[string]*liveUnit), offer: make(chan struct{}),
+		remotes: make(map[string]*remoteNode), wanted: make(map[string]string), offers: make(chan struct{}, 1),
 	}
+	if w.submitter, err = loadSubmitter(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the units' directory: %w", err), s.Close(), dir.Close())
+	}
+	start := time.Now()
+	w.nonces = signing.NewNonces(func() time.Duration { return time.Since(start) })
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	w.early = w.ctx
 	return w, nil
@@ -129,8 +158,20 @@ func (w *Workceptor) Start() error {
 	all := w.store.List()
 	slices.SortFunc(all, func(a, b store.Unit) int { return a.Spec.Created.Compare(b.Spec.Created) })
 	w.task(func() { w.store.Run(w.ctx) })
+	w.task(w.tellOffers)
+	for _, u := range all { // of all before any node is asked what it has
+		if u.Spec.Remote != nil && !u.State.Final() {
+			w.wanted[u.Spec.Remote.Submission] = u.ID
+		}
+	}
 	for _, u := range all {
+		if u.Spec.Remote != nil && w.c.Mesh != nil {
+			w.bringBackRemote(u)
+		}
 		w.bringBack(u)
+	}
+	for _, n := range w.remotes { // nobody else is here yet
+		n.begin()
 	}
 	w.task(w.expire)
 	var enough context.CancelFunc
@@ -145,8 +186,9 @@ func (w *Workceptor) awaitOffer(ctx context.Context, name string) {
 	for {
 		w.mu.Lock()
 		t, more := w.types[name], w.offer
+		known := t != nil && t.offered
 		w.mu.Unlock()
-		if t != nil && t.offered {
+		if known {
 			return
 		}
 		select {
@@ -174,10 +216,10 @@ func (w *Workceptor) bringBack(u store.Unit) {
 		w.task(func() { w.happen(u.ID, state.Event{Kind: state.Abandoned, Reason: "Pending at restart"}) })
 	case u.Phase == state.Receiving:
 	case u.Phase == state.Queued:
-		t := w.workType(u.Spec.WorkType)
+		t := w.workType(u.Spec.Place())
 		t.queue = append(t.queue, u.ID)
 	default: // Starting, Running
-		w.workType(u.Spec.WorkType).busy[u.ID] = struct{}{}
+		w.workType(u.Spec.Place()).busy[u.ID] = struct{}{}
 	}
 }
 

@@ -79,6 +79,9 @@ const (
 	ReportExited   ReportState = "exited"
 	ReportRefused  ReportState = "refused" // it has not run and will not
 	ReportLost     ReportState = "lost"    // it ran, and how it ended nobody knows
+
+	// reportWithdrawn is what another node says: it was canceled there.
+	reportWithdrawn ReportState = "withdrawn"
 )
 
 // Exit is how a process ended.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/mtls"
+	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -43,6 +44,8 @@ type bind struct {
 type offer struct {
 	guest *guest
 	in    *netceptor.Incoming
+	item  string        // that it is for
+	tls   itemTLS       // of that
 	taken chan struct{} // closed by the ATTACH that takes it
 }
 
@@ -312,7 +315,11 @@ func (h *Host) waitForGuest(ctx context.Context, b *bind, failed *guest) *guest 
 // offer asks the plug to take a stream, and waits until it has. ErrClosed of
 // package session means that the plug has gone without it.
 func (g *guest) offer(ctx context.Context, b *bind, in *netceptor.Incoming) error {
-	o := &offer{guest: g, in: in, taken: make(chan struct{})}
+	tls, err := g.ofItem(b.req.Item)
+	if err != nil {
+		return err
+	}
+	o := &offer{guest: g, in: in, item: b.req.Item, tls: tls, taken: make(chan struct{})}
 	object, err := g.announce(b, o)
 	if err != nil {
 		return err
@@ -390,15 +397,19 @@ func (h *Host) serveAttach(ctx context.Context, conn net.Conn, cred socket.Cred,
 	if err := o.Decode(&req); err != nil {
 		return err
 	}
-	g, in, err := h.take(cred, req)
+	g, offered, err := h.take(cred, req)
 	if err != nil {
-		if in != nil {
-			in.Refuse()
+		if offered != nil {
+			offered.in.Refuse()
 		}
 		return err
 	}
 	defer g.release(wire.RoleStream)
-	st, err := in.Accept()
+	if offered.tls.speaksTLS() {
+		h.attachTLS(ctx, conn, o, req.Object, offered)
+		return nil
+	}
+	st, err := offered.in.Accept()
 	if err != nil {
 		return wire.NewError(wire.CodeGone, "%s: the remote side has given up: %v", clip(req.Object), err)
 	}
@@ -406,13 +417,34 @@ func (h *Host) serveAttach(ctx context.Context, conn net.Conn, cred socket.Cred,
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.relay(ctx, conn, st)
+	h.relay(ctx, relayed{recordconn.New(conn)}, st)
 	return nil
+}
+
+// attachTLS goes on with an ATTACH where the core speaks TLS with the application:
+// that needs the plug's records, and so its answer, before the remote side is told
+// that the stream is open.
+func (h *Host) attachTLS(ctx context.Context, conn net.Conn, o *session.Opening, object string, offered *offer) {
+	if err := o.Answer(wire.Opened{Object: object}); err != nil {
+		offered.in.Refuse()
+		return
+	}
+	app, err := h.withApplication(ctx, offered.item, offered.tls, relayed{recordconn.New(conn)})
+	if err != nil {
+		offered.in.Refuse()
+		return
+	}
+	st, err := offered.in.Accept()
+	if err != nil {
+		_ = app.Reset(wire.Reset{Code: wire.CodeGone, Msg: "the remote side has given up"})
+		return
+	}
+	h.relay(ctx, app, st)
 }
 
 // take claims an offered stream and reserves its place. With an error the
 // stream, if there is one, is the caller's to refuse.
-func (h *Host) take(cred socket.Cred, req wire.Attach) (*guest, *netceptor.Incoming, error) {
+func (h *Host) take(cred socket.Cred, req wire.Attach) (*guest, *offer, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	g, err := h.authorize(cred, req.Session)
@@ -426,7 +458,7 @@ func (h *Host) take(cred socket.Cred, req wire.Attach) (*guest, *netceptor.Incom
 	delete(h.offers, req.Object)
 	close(o.taken)
 	if err := g.reserve(wire.RoleStream); err != nil {
-		return nil, o.in, err
+		return nil, o, err
 	}
-	return g, o.in, nil
+	return g, o, nil
 }

@@ -163,7 +163,7 @@ func (g *guest) runDial(o *handed, req wire.Dial, sock *adopted.Conn, answer ses
 	h := g.host
 	ctx, cancel := context.WithTimeout(h.ctx, timeoutOf(req))
 	h.stopBy(o, cancel)
-	st, err := g.dialNode(ctx, req)
+	st, tls, err := g.dialNode(ctx, req)
 	cancel()
 	g.endDial(req)
 	if err != nil {
@@ -179,12 +179,27 @@ func (g *guest) runDial(o *handed, req wire.Dial, sock *adopted.Conn, answer ses
 		h.letGo(o)
 		return
 	}
-	h.carry(o, sock, st)
+	app, err := h.secure(h.ctx, o, tls, sock)
+	if err != nil {
+		_ = st.Reset()
+		h.letGo(o)
+		return
+	}
+	h.carry(o, app, st)
 }
 
-// carry joins a handed-over socket to its stream.
-func (h *Host) carry(o *handed, sock *adopted.Conn, st *netceptor.Conn) {
-	j := h.join(direct{sock}, st, func() { h.letGo(o) })
+// secure is withApplication for a handed-over socket; the end of the object ends
+// it.
+func (h *Host) secure(ctx context.Context, o *handed, tls itemTLS, sock *adopted.Conn) (application, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	h.stopBy(o, cancel)
+	return h.withApplication(ctx, o.item, tls, direct{sock})
+}
+
+// carry joins an application, whose socket was handed over, to its stream.
+func (h *Host) carry(o *handed, app application, st *netceptor.Conn) {
+	j := h.join(app, st, func() { h.letGo(o) })
 	h.stopBy(o, j.abort)
 }
 
@@ -221,14 +236,21 @@ func (g *guest) takeHanded(b *bind, o *offer, a wire.Accept, files []*os.File) e
 		_ = sock.Close() // armed: a reset
 		return err
 	}
-	st, err := o.in.Accept()
+	// The remote side is told that it is open when it is, as far as the application.
+	app, err := g.host.secure(g.host.ctx, held, o.tls, sock)
 	if err != nil {
-		g.log.Debug("the remote side of a stream has given up", "object", a.Object, "error", err)
-		_ = sock.Close() // armed: a reset
+		o.in.Refuse()
 		g.host.letGo(held)
 		return nil
 	}
-	g.host.carry(held, sock, st)
+	st, err := o.in.Accept()
+	if err != nil {
+		g.log.Debug("the remote side of a stream has given up", "object", a.Object, "error", err)
+		_ = app.Close() // armed: a reset
+		g.host.letGo(held)
+		return nil
+	}
+	g.host.carry(held, app, st)
 	return nil
 }
 

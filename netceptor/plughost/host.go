@@ -322,22 +322,25 @@ func (h *Host) Counters() map[string]uint64 {
 // logRefusal logs that somebody is not served, once in a while for the same
 // user and reason.
 func (h *Host) logRefusal(cred socket.Cred, why string) {
-	const remembered = 1024 // beyond them it starts anew: a log line too many, no memory
-	key := fmt.Sprint(cred.UID, " ", why)
-	now := time.Now()
-	h.mu.Lock()
-	last, ok := h.logged[key]
-	quiet := ok && now.Sub(last) < logEvery
-	if !quiet {
-		if len(h.logged) >= remembered {
-			clear(h.logged)
-		}
-		h.logged[key] = now
-	}
-	h.mu.Unlock()
-	if !quiet {
+	if h.isNews(fmt.Sprint(cred.UID, " ", why)) {
 		h.log.Warn("plug refused", "error", why, "uid", cred.UID, "gid", cred.GID, "pid", cred.PID)
 	}
+}
+
+// isNews tells whether the log has not heard of something for a while.
+func (h *Host) isNews(what string) bool {
+	const remembered = 1024 // beyond them it starts anew: a log line too many, no memory
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if last, ok := h.logged[what]; ok && now.Sub(last) < logEvery {
+		return false
+	}
+	if len(h.logged) >= remembered {
+		clear(h.logged)
+	}
+	h.logged[what] = now
+	return true
 }
 
 // newObject names a new link or stream. Callers hold mu.

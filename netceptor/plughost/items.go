@@ -154,6 +154,7 @@ func (it *item) match(h *Host) {
 		it.mistake = it.name() + ": " + err.Error()
 		return
 	}
+	it.tls.appHost = hostOf(it.kind, values)
 	it.link.TLSServer, it.link.TLSClient, it.link.TLSHost = it.tls.server, it.tls.client, hostOf(it.kind, values)
 	if it.params, err = json.Marshal(values); err != nil {
 		it.mistake = it.name() + ": " + err.Error()

@@ -69,6 +69,12 @@ const (
 	// a link, such as the one that refuses it, before its socket is closed.
 	linkFarewell = time.Second
 
+	// peersEvery is the shortest time between two PEERS: while a mesh settles its routes
+	// change many times a second. Of more services than maxPeers the first are told of,
+	// by node: a body has its bound.
+	peersEvery = 100 * time.Millisecond
+	maxPeers   = 1024
+
 	// maxKept bounds the listening sockets of a user that are kept, one descriptor
 	// each. Beyond: limit.
 	maxKept = 1024

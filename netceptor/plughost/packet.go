@@ -35,6 +35,12 @@ func (h *Host) servePackets(ctx context.Context, conn net.Conn, cred socket.Cred
 	}
 	stop := context.AfterFunc(ctx, func() { _ = p.conn.Close() })
 	defer stop()
+	if len(req.Watch) > 0 {
+		p.carried.Go(func() {
+			defer h.recovered("peers", "service", p.service)
+			p.watch(req.Watch)
+		})
+	}
 	p.serve()
 	return nil
 }
@@ -93,6 +99,9 @@ func (g *guest) mayBindPackets(req wire.PBind) (*item, error) {
 		return nil, wire.NewError(wire.CodeDenied, "%s has no item %q that carries packets", g.hello.Name, clip(req.Item))
 	}
 	if err := checkTags(req.Service, req.Tags); err != nil {
+		return nil, err
+	}
+	if err := checkTags(req.Service, req.Watch); err != nil {
 		return nil, err
 	}
 	rr, _ := g.rule.allowsRole(wire.RolePacket)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/plug/packetconn"
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/schema"
@@ -303,4 +304,52 @@ func TestHostilePackets(t *testing.T) {
 	}
 	r.eventually("the datagram without a flow to be counted", func() bool { return r.Counters()["packets_without_flow"] == 1 })
 	h.works()
+}
+
+// linkedNode is another node, linked to that of a host.
+func linkedNode(t *testing.T, r *rig, id string) *netceptor.Node {
+	t.Helper()
+	n, err := netceptor.New(netceptor.Config{NodeID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	a, b := net.Pipe()
+	for node, conn := range map[*netceptor.Node]net.Conn{n: a, r.node: b} {
+		if _, err := node.AddLink(conn, netceptor.LinkConfig{Cost: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// PEERS tells of the services that match, with the way there, as they come and go.
+func TestPeers(t *testing.T) {
+	t.Parallel()
+	r, p := packetRig(t, Config{})
+	other := linkedNode(t, r, "beta")
+	e := mustBind(t, r, wire.PBind{
+		Session: p.Welcome.Session, Item: "pack n=1", Service: "net", Advertise: true,
+		Tags: map[string]string{"type": "IP Router", "network": "n"}, Watch: map[string]string{"type": "IP Router", "network": ""},
+	})
+	if peers := p.WaitPeers(e.bound.Object, func([]wire.PeerMatch) bool { return true }); len(peers) != 0 {
+		t.Errorf("at first: %+v", peers) // its own is none
+	}
+	if _, err := other.ListenPacket("far", netceptor.ListenOptions{Advertise: true, Tags: map[string]string{"type": "IP Router", "network": "n", "route": "10.0.0.0/8"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.ListenPacket("none", netceptor.ListenOptions{Advertise: true, Tags: map[string]string{"type": "IP Router"}}); err != nil {
+		t.Fatal(err)
+	}
+	peers := p.WaitPeers(e.bound.Object, func(all []wire.PeerMatch) bool { return len(all) == 1 && all[0].Cost > 0 })
+	if m := peers[0]; m.Node != "beta" || m.Service != "far" || m.Cost != 1 || m.Tags["route"] != "10.0.0.0/8" || m.MTU != maxDatagram || len(m.Caps) != 1 {
+		t.Errorf("peers %+v", peers)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.WaitPeers(e.bound.Object, func(all []wire.PeerMatch) bool { return len(all) == 1 && all[0].Cost < 0 })
 }

@@ -114,6 +114,7 @@ type itemTLS struct {
 
 	appServer *mtls.Server
 	appClient *mtls.Client
+	appHost   string // for appClient
 
 	// The plug speaks it, within its medium.
 	ofPlug  bool // its kind has such a parameter

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
-	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
@@ -28,7 +27,7 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 
 	// A plug that goes takes its request with it.
 	dctx, cancel := context.WithTimeout(o.WithHangup(ctx), timeoutOf(req))
-	st, err := g.dialNode(dctx, req)
+	st, tls, err := g.dialNode(dctx, req)
 	cancel()
 	g.endDial(req)
 	if err != nil {
@@ -38,15 +37,20 @@ func (h *Host) serveDial(ctx context.Context, conn net.Conn, cred socket.Cred, o
 		_ = st.Reset() // nobody is left to hear of an error
 		return nil
 	}
-	h.relay(ctx, conn, st)
+	app, err := h.withApplication(ctx, req.Item, tls, relayed{recordconn.New(conn)})
+	if err != nil {
+		_ = st.Reset()
+		return nil
+	}
+	h.relay(ctx, app, st)
 	return nil
 }
 
-// relay joins a data connection that carries records to its stream, and waits
+// relay joins an application behind a data connection to its stream, and waits
 // for the end, which comes with that of ctx as well.
-func (h *Host) relay(ctx context.Context, conn net.Conn, st *netceptor.Conn) {
+func (h *Host) relay(ctx context.Context, app application, st *netceptor.Conn) {
 	over := make(chan struct{})
-	j := h.join(relayed{recordconn.New(conn)}, st, func() { close(over) })
+	j := h.join(app, st, func() { close(over) })
 	stop := context.AfterFunc(ctx, j.abort)
 	<-over
 	stop()
@@ -88,39 +92,27 @@ func (g *guest) mayDial(req wire.Dial) error {
 	return nil
 }
 
-// dialNode opens a stream with the TLS of the item that a DIAL names.
-func (g *guest) dialNode(ctx context.Context, req wire.Dial) (*netceptor.Conn, error) {
-	var o netceptor.DialOptions
-	if req.Item != "" {
-		var err error
-		if o.TLS, err = g.clientTLS(req.Item); err != nil {
-			return nil, err
-		}
+// dialNode opens a stream with the TLS of the item that a DIAL names, and returns
+// that.
+func (g *guest) dialNode(ctx context.Context, req wire.Dial) (*netceptor.Conn, itemTLS, error) {
+	t, err := g.ofItem(req.Item)
+	if err != nil {
+		return nil, t, err
 	}
-	return g.host.node.DialWith(ctx, req.Node, req.Service, o)
-}
-
-// clientTLS is the profile by which the streams of an item are dialled; nil: none.
-func (g *guest) clientTLS(id string) (*mtls.Client, error) {
-	g.host.mu.Lock()
-	defer g.host.mu.Unlock()
-	it := g.carriedItem(id)
-	if it == nil { // gone just now; its TLS must not be left out
-		return nil, wire.NewError(wire.CodeGone, "item %q is gone", clip(id))
-	}
-	return it.tls.client, nil
+	st, err := g.host.node.DialWith(ctx, req.Node, req.Service, netceptor.DialOptions{TLS: t.client})
+	return st, t, err
 }
 
 // dialKey is what pending dials are counted by.
 func dialKey(req wire.Dial) string { return "dial " + req.Item }
 
-// checkItem checks the item that a request of role stream names, if any.
-// Callers hold mu.
+// checkItem checks the item that a request of role stream names, if any: one of
+// that role, or of a worker, which may serve and dial as well. Callers hold mu.
 func (g *guest) checkItem(id string) error {
 	if id == "" {
 		return nil
 	}
-	if it := g.carriedItem(id); it == nil || it.kind.Role != wire.RoleStream {
+	if it := g.carriedItem(id); it == nil || it.kind.Role != wire.RoleStream && it.kind.Role != wire.RoleWorker {
 		return wire.NewError(wire.CodeDenied, "%s has no item %q that carries streams", g.hello.Name, clip(id))
 	}
 	return nil

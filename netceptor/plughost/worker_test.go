@@ -316,6 +316,27 @@ func fdHello(h wire.Hello) wire.Hello {
 	return h
 }
 
+// A worker may bind a service, for its item, if it has that role as well.
+func TestWorkerWithService(t *testing.T) {
+	t.Parallel()
+	r := newWorkRig(t, Config{}, workItem("a", nil))
+	bind := wire.Bind{Bind: "b", Item: itemID("a"), Service: "svc"}
+	hello := fdHello(plugtest.Hello("w", workKind()))
+	alone := r.attachAs(new(giver), hello)
+	alone.configured(itemID("a"))
+	wantError(t, alone.Call(t.Context(), wire.TypeBind, bind, nil), wire.CodeDenied, "role stream is not granted")
+	alone.kill()
+	r.eventually("the plug to be gone", func() bool { return len(r.Plugs()) == 0 })
+	hello.Roles = append(hello.Roles, wire.RoleVersions{Role: wire.RoleStream, Versions: []int{1}})
+	g := r.attachAs(new(giver), hello)
+	g.configured(itemID("a"))
+	if err := g.Call(t.Context(), wire.TypeBind, bind, nil); err != nil {
+		t.Error(err)
+	}
+	bind.Item = itemID("b")
+	wantError(t, g.Call(t.Context(), wire.TypeBind, bind, nil), wire.CodeDenied, "has no item")
+}
+
 // Without descriptors there is no work, and people are told why.
 func TestWorkerWithoutDescriptors(t *testing.T) {
 	t.Parallel()

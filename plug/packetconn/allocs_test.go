@@ -8,40 +8,57 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// TestDatagramAllocs: what is carried takes no memory, neither as it is queued and
-// written nor as it is read.
-func TestDatagramAllocs(t *testing.T) {
-	x, y := net.Pipe()
-	a, b := packetconn.New(x), packetconn.New(y)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = a.Write() // until the connection is closed
-	}()
-	defer func() {
-		_, _ = a.Close(), b.Close()
-		<-ended
-	}()
-	datagram := make([]byte, 1400)
-	got := 0
-	each := func(_ wire.RecordHeader, payload []byte) error {
-		got += len(payload)
+// endless is a connection that gives the same bytes again and again, and takes all,
+// telling how many.
+type endless struct {
+	net.Conn
+	in      []byte
+	written chan int
+}
+
+func (e *endless) Read(b []byte) (int, error) { return copy(b, e.in), nil }
+
+func (e *endless) Write(b []byte) (int, error) {
+	e.written <- len(b)
+	return len(b), nil
+}
+
+func (e *endless) Close() error { return nil }
+
+// TestPacketAllocs: datagrams take no memory, neither as they are sent nor as they come.
+func TestPacketAllocs(t *testing.T) {
+	const batch, size = 32, 1400
+	payload := make([]byte, size)
+	e := &endless{written: make(chan int)}
+	for range batch {
+		e.in = append(wire.RecordHeader{Length: size, Type: wire.RecordData, Peer: 3}.Append(e.in), payload...)
+	}
+	c := packetconn.New(e)
+	done := make(chan error, 1)
+	go func() { done <- c.Write() }()
+	come := 0
+	each := func(_ wire.RecordHeader, b []byte) error {
+		come += len(b)
 		return nil
 	}
-	round := func() {
-		if !a.Send(1, 0, datagram) {
-			t.Fatal("a datagram was dropped")
-		}
-		for got = 0; got < len(datagram); {
-			if err := b.Read(each); err != nil {
-				t.Fatal(err)
+	if n := testing.AllocsPerRun(100, func() {
+		come = 0
+		for range batch {
+			if !c.Send(3, 1, payload) {
+				t.Fatal("a datagram was dropped")
 			}
 		}
+		for rest := batch * (size + wire.RecordSize); rest > 0; {
+			rest -= <-e.written
+		}
+		if err := c.Read(each); err != nil || come != batch*size {
+			t.Fatalf("%d bytes have come: %v", come, err)
+		}
+	}); n >= 1 {
+		t.Errorf("a batch of %d datagrams takes %v allocations", batch, n)
 	}
-	for range 4 {
-		round() // both of the buffers that Write takes turns with grow
-	}
-	if n := testing.AllocsPerRun(100, round); n != 0 {
-		t.Errorf("%v allocations a datagram", n)
+	_ = c.Close()
+	if err := <-done; err == nil {
+		t.Error("Write = nil")
 	}
 }

@@ -49,10 +49,9 @@ type FakeCore struct {
 	// besides. It is to be set before Start, of a core of NewStopped.
 	Extra map[string]any
 
-	sessions               chan *CoreSession
-	handed                 map[wire.Type]chan *HandedOver
-	links, dials, attaches chan *DataConn
-	packets                chan *DataConn
+	sessions                        chan *CoreSession
+	handed                          map[wire.Type]chan *HandedOver
+	links, dials, attaches, packets chan *DataConn
 
 	mu       sync.Mutex
 	life     *life // of the current incarnation; nil: dead
@@ -322,12 +321,6 @@ func (c *FakeCore) HandedDial() *HandedOver {
 func (c *FakeCore) Attach() *DataConn {
 	c.t.Helper()
 	return next(c.t, c.attaches, "ATTACH")
-}
-
-// PacketBind returns the next data connection that a plug has opened with PBIND.
-func (c *FakeCore) PacketBind() *DataConn {
-	c.t.Helper()
-	return next(c.t, c.packets, "PBIND")
 }
 
 // Opening returns the next object of any kind that a plug opens, and the name of

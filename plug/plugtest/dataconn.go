@@ -9,7 +9,7 @@ import (
 )
 
 // DataConn is a data connection that a plug has opened and that waits for its
-// answer: OpenLink, OpenStream, OpenPackets, or Refuse.
+// answer: OpenLink, OpenStream, OpenPackets, OpenRecords, or Refuse.
 type DataConn struct {
 	*session.Opening
 	body
@@ -35,16 +35,9 @@ func (d *DataConn) OpenLink(object string) net.Conn {
 	return d.conn
 }
 
-// PBindBody returns the body of PBIND.
-func (d *DataConn) PBindBody() (b wire.PBind) {
-	d.t.Helper()
-	d.decode(&b)
-	return b
-}
-
-// OpenPackets answers with what was bound and returns the connection, which carries
-// records of datagrams now and is the caller's.
-func (d *DataConn) OpenPackets(b wire.PBound) net.Conn {
+// OpenRecords is OpenPackets for who reads and writes the records: the connection is the
+// caller's.
+func (d *DataConn) OpenRecords(b wire.PBound) net.Conn {
 	d.t.Helper()
 	if err := d.Answer(d.extra(b)); err != nil {
 		d.t.Fatal(err)

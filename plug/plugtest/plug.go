@@ -36,6 +36,7 @@ type FakePlug struct {
 	dial    Dialer
 	options PlugOptions
 	config  watched[wire.Config]
+	peers   watched[map[string][]wire.PeerMatch] // by object
 	accepts chan wire.Accept
 	closed  chan wire.Closed
 	ended   chan error // what Run returned
@@ -154,6 +155,18 @@ func (p *FakePlug) handle(ctx context.Context, r *session.Request) (any, error) 
 		p.accepts <- b
 		return wire.Accepted{}, nil
 	case wire.TypeDrain:
+		return nil, nil
+	case wire.TypePeers:
+		var b wire.Peers
+		if err := r.Decode(&b); err != nil {
+			return nil, err
+		}
+		p.peers.update(func(all *map[string][]wire.PeerMatch) {
+			if *all == nil {
+				*all = make(map[string][]wire.PeerMatch)
+			}
+			(*all)[b.Object] = b.Peers
+		})
 		return nil, nil
 	case wire.TypeClosed:
 		var b wire.Closed
@@ -327,4 +340,16 @@ func Raw(t TB, dial Dialer, b ...[]byte) net.Conn {
 func Frame(t wire.Type, flags wire.Flags, id uint32, body string) []byte {
 	h := wire.Header{Length: uint32(len(body)), Type: t, Flags: flags, ID: id}
 	return append(h.Append(nil), body...)
+}
+
+// WaitPeers waits until the core has told of peers of an object that are as wanted, and
+// returns them.
+func (p *FakePlug) WaitPeers(object string, ok func([]wire.PeerMatch) bool) (peers []wire.PeerMatch) {
+	p.t.Helper()
+	p.peers.wait(p.t, "PEERS", func(all map[string][]wire.PeerMatch) bool {
+		var told bool
+		peers, told = all[object]
+		return told && ok(peers)
+	})
+	return peers
 }

@@ -178,6 +178,31 @@ func Listen(path string, o Options) (net.Listener, error) {
 	return &listener{UnixListener: l, path: path, lock: lock}, nil
 }
 
+// ListenShared makes a Unix socket for applications, at a path in a directory that
+// is there, whoever may write to it. It replaces a socket that nobody serves any
+// more, and nothing else: a live one, a file, a directory or a link stays, and is
+// the error. The rights are set before anybody can connect. Closing the listener
+// leaves the path, since others may hold duplicates of the socket.
+func ListenShared(path string, o Options) (*net.UnixListener, error) {
+	if err := checkLength(path); err != nil {
+		return nil, err
+	}
+	if i, err := os.Lstat(path); err == nil && isSocket(i) && !abandoned(path) {
+		return nil, fmt.Errorf("make socket %s: %w", path, ErrLocked)
+	}
+	l, err := replace(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("make socket %s: %w", path, err)
+	}
+	return l, nil
+}
+
+// IsSocket tells whether there is a socket at path, served or not.
+func IsSocket(path string) bool {
+	i, err := os.Lstat(path)
+	return err == nil && isSocket(i)
+}
+
 // replace listens at path, where a stale socket may lie.
 func replace(path string, o Options) (*net.UnixListener, error) {
 	switch i, err := os.Lstat(path); {
@@ -209,6 +234,14 @@ func Dial(ctx context.Context, path string) (net.Conn, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// DialShared connects to a socket of an application, whoever serves it.
+func DialShared(ctx context.Context, path string) (net.Conn, error) {
+	if err := checkLength(path); err != nil {
+		return nil, err
+	}
+	return dial(ctx, path)
 }
 
 // dial connects, and waits where the server's backlog is full, which Unix

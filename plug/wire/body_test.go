@@ -17,7 +17,7 @@ var bodies = map[string]struct {
 		`{"name":"tcp","program":"p","program_version":"1","process":"x","takeover":true,` +
 			`"roles":[{"role":"link","versions":[1]}],"features":["f"],` +
 			`"kinds":[{"kind":"k","aliases":[{"kind":"a","defaults":{"bindaddr":"localhost"}}],"role":"link","dir":"in","help":"h",` +
-			`"params":[{"name":"port","type":"int","key":true,"required":true,"default":1,"bare":true,"repeat":true,"help":"h","tls":"core"}]}]}`,
+			`"params":[{"name":"port","type":"int","key":true,"required":true,"default":1,"bare":true,"repeat":true,"tls":"core","help":"h"}]}]}`,
 		&wire.Hello{},
 	},
 	"welcome": {

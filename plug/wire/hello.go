@@ -56,13 +56,14 @@ type Param struct {
 	Default  any    `json:"default,omitempty"`
 	Bare     bool   `json:"bare,omitempty"`   // a bare value on the command line fills this one
 	Repeat   bool   `json:"repeat,omitempty"` // may be given several times
-	Help     string `json:"help"`
 
 	// A string that names a profile of TLS, TLSServer or TLSClient, of the core's;
 	// one of these at most. They differ in who speaks it, and with whom: see below.
 	TLS     string `json:"tls,omitempty"`
 	AppTLS  string `json:"app_tls,omitempty"`
 	PlugTLS string `json:"plug_tls,omitempty"`
+
+	Help string `json:"help"`
 }
 
 // Profile tells whether the parameter names a profile of TLS.

@@ -84,7 +84,8 @@ func (h RecordHeader) CheckStream() error {
 
 // CheckPacket reports what is wrong with h as a record of a packet service.
 func (h RecordHeader) CheckPacket() error {
-	limit, flags := uint16(0), uint8(0)
+	var limit uint16
+	var flags uint8
 	switch h.Type {
 	case RecordData:
 		limit, flags = MaxRecord, ECNMask

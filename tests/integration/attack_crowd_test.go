@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func TestTenThousandJunkConnections(t *testing.T) {
 	})
 	crowded := x.rate(t, s, func() bool { return sent.Load() >= crowd/2 })
 	s.neighbour(t, s.media()[0])
-	must(t, wait(s, func() bool { return sent.Load() == crowd }))
+	must(t, waitFor(s.ctx, func() bool { return sent.Load() == crowd }))
 	junk.Wait()
 	for i, now := range cpu() {
 		used[i] = now - used[i]
@@ -74,7 +75,7 @@ func TestTenThousandJunkConnections(t *testing.T) {
 	s.expectUnhurt(t)
 	must(t, s.WaitStatus(s.ctx, victim, func(st *lab.Status) bool { return len(st.Links) <= 2 })) // and the newcomer
 	var nowCore, nowBackend int
-	if err := wait(s, func() bool {
+	if err := waitFor(s.ctx, func() bool {
 		nowCore, nowBackend = descriptors(t, core.PID()), descriptors(t, backend.PID())
 		return nowCore <= coreFDs+1 && nowBackend <= backendFDs+1
 	}); err != nil {
@@ -143,10 +144,10 @@ func (s *stand) program(t *testing.T, name string) *lab.Process {
 	return nil
 }
 
-// wait waits until ok says yes.
-func wait(s *stand, ok func() bool) error {
+// waitFor waits until ok says yes.
+func waitFor(ctx context.Context, ok func() bool) error {
 	for !ok() {
-		if err := lab.Pause(s.ctx, 10*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -216,7 +217,7 @@ func transferOver(t *testing.T, conn *net.TCPConn) *transfer {
 func (x *transfer) rate(t *testing.T, s *stand, until func() bool) float64 {
 	t.Helper()
 	start, first := time.Now(), x.bytes.Load()
-	must(t, wait(s, until))
+	must(t, waitFor(s.ctx, until))
 	return float64(x.bytes.Load()-first) / time.Since(start).Seconds()
 }
 

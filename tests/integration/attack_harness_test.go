@@ -37,6 +37,7 @@ type stand struct {
 	programs []*lab.Process // of the victim
 	link     string         // the victim's listener
 	ws       string         // its listener for WebSocket
+	behind   string         // the healthy neighbour's listener
 	entries  []string       // of streams through the mesh
 	plug     *plugtest.FakePlug
 	epoch    uint64 // of the last evil neighbour
@@ -58,9 +59,9 @@ func newStandOver(t *testing.T, p lab.Programs, medium string, link int) *stand 
 	app, err := lab.Serve(lab.Echo)
 	must(t, err)
 	t.Cleanup(app.Close)
-	ws, there, back := freePort(t), freePort(t), freePort(t)
+	ws, behind, there, back := freePort(t), freePort(t), freePort(t), freePort(t)
 	s := &stand{
-		Lab: l, ctx: ctx, link: lab.Local(link), ws: lab.Local(ws), entries: []string{lab.Local(there), lab.Local(back)},
+		Lab: l, ctx: ctx, link: lab.Local(link), ws: lab.Local(ws), behind: lab.Local(behind), entries: []string{lab.Local(there), lab.Local(back)},
 		epoch: uint64(time.Now().Unix()) << 24,
 	}
 	for name, args := range map[string][]string{
@@ -78,7 +79,7 @@ func newStandOver(t *testing.T, p lab.Programs, medium string, link int) *stand 
 		must(t, err)
 		s.programs = append(s.programs, p)
 	}
-	_, err = l.Start("receptor", "--node", "id="+healthy, "--"+medium+"-peer", "address="+s.link,
+	_, err = l.Start("receptor", "--node", "id="+healthy, "--"+medium+"-peer", "address="+s.link, "--tcp-listener", "bindaddr=127.0.0.1", "port="+strconv.Itoa(behind),
 		"--tcp-server", "bindaddr=127.0.0.1", "port="+strconv.Itoa(back), "remotenode="+victim, "remoteservice=app",
 		"--tcp-client", "service=app", "address="+app.Addr())
 	must(t, err)
@@ -187,7 +188,8 @@ type evilPeer struct {
 	conn  net.Conn
 	epoch uint64
 	seq   uint64
-	read  chan struct{} // closed when the victim has closed the connection
+	ext   json.RawMessage // of its own updates; nil: like an existing node
+	read  chan struct{}   // closed when the victim has closed the connection
 }
 
 // silent connects without a word.
@@ -209,7 +211,14 @@ func (s *stand) silent(t *testing.T, m medium) *evilPeer {
 // neighbour connects and becomes a neighbour.
 func (s *stand) neighbour(t *testing.T, m medium) *evilPeer {
 	t.Helper()
+	return s.neighbourSaying(t, m, nil)
+}
+
+// neighbourSaying is neighbour, with what ours say beyond existing nodes.
+func (s *stand) neighbourSaying(t *testing.T, m medium, ext json.RawMessage) *evilPeer {
+	t.Helper()
 	p := s.silent(t, m)
+	p.ext = ext
 	p.own(nil)
 	must(t, s.WaitStatus(s.ctx, victim, func(st *lab.Status) bool {
 		return slices.ContainsFunc(st.Links, func(l lab.Link) bool { return l.Peer == evil && l.State == "established" })
@@ -247,6 +256,7 @@ type update struct {
 	Connections                 map[string]float64
 	ForwardingNode              string
 	SuspectedDuplicate          uint64
+	Ext                         json.RawMessage `json:",omitempty"`
 }
 
 // route sends an update; it fills in what is empty.
@@ -267,7 +277,9 @@ func (p *evilPeer) route(u update) {
 }
 
 // own sends an update about itself.
-func (p *evilPeer) own(links map[string]float64) { p.route(update{NodeID: evil, Connections: links}) }
+func (p *evilPeer) own(links map[string]float64) {
+	p.route(update{NodeID: evil, Connections: links, Ext: p.ext})
+}
 
 // expectClosed waits until the victim has closed the connection.
 func (s *stand) expectClosed(t *testing.T, p *evilPeer) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,11 +87,7 @@ func (w *threeWays) goesBy(x *transfer, way string) {
 		must(w.t, w.WaitStatus(w.ctx, node, func(s *lab.Status) bool { return s.RoutingTable[to] == way }))
 	}
 	before := x.bytes.Load()
-	for x.bytes.Load() < before+1<<20 {
-		if err := lab.Pause(w.ctx, 10*time.Millisecond); err != nil {
-			w.t.Fatalf("%d bytes came by %s: %v", x.bytes.Load()-before, way, err)
-		}
-	}
+	must(w.t, waitFor(w.ctx, func() bool { return x.bytes.Load() > before+1<<20 }))
 	w.t.Logf("by %s after %.1f s", way, time.Since(start).Seconds())
 }
 
@@ -122,4 +119,50 @@ func TestFailOverBetweenMedia(t *testing.T) {
 	must(t, w.wires["tcp"].Lose(0))
 	w.goesBy(x, "tcp")
 	x.finish(t)
+}
+
+// Over a way that takes only small packets, a stream finds out what fits: its packets
+// are never cut into fragments. A routing update that does not fit is, or a node with
+// so long a name could not be reached.
+func TestUDPOverANarrowWay(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	l, ctx := newLab(t)
+	near, err := n.Host("near")
+	must(t, err)
+	far, err := n.Host("far")
+	must(t, err)
+	wire, err := n.Wire(near, far)
+	must(t, err)
+	must(t, wire.Narrow(1400))
+	long := strings.Repeat("n", 700)
+	for _, s := range []struct {
+		host  *lab.Host
+		items []string
+	}{
+		{near, []string{"--node", "id=near", "--udp-listener", "port=1002", "--tcp-server", "port=4000", "bindaddr=127.0.0.1", "remotenode=" + long, "remoteservice=app"}},
+		{far, []string{"--node", "id=" + long, "--udp-peer", "address=" + wire.A + ":1002", "--tcp-client", "service=app", "address=127.0.0.1:4001"}},
+	} {
+		_, err := l.StartAs(func(cmd *exec.Cmd) { s.host.Run(cmd) }, "receptor", s.items...)
+		must(t, err)
+	}
+	listener, err := far.Listen("127.0.0.1:4001")
+	must(t, err)
+	app := lab.ServeListener(listener, lab.Echo)
+	t.Cleanup(app.Close)
+	must(t, l.WaitStatus(ctx, "near", func(s *lab.Status) bool {
+		return s.RoutingTable[long] == long && s.Advertisement(long, "app").Service != ""
+	}))
+	conn, err := near.Dial(ctx, "127.0.0.1:4000")
+	must(t, err)
+	x := transferOver(t, conn)
+	must(t, l.WaitStatus(ctx, "near", func(s *lab.Status) bool {
+		return x.bytes.Load() > 4<<20 && s.Plug("backend-udp").Counters["datagram_path"] > 0 // it has tried what does not fit
+	}))
+	x.finish(t)
+	st, err := l.Status(ctx, "near")
+	must(t, err)
+	if c := st.Plug("backend-udp").Counters; c["datagram_unsent"] > 0 {
+		t.Errorf("counters %v: something was not sent", c)
+	}
 }

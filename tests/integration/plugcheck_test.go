@@ -32,18 +32,30 @@ func TestOurPlugsConform(t *testing.T) {
 		"link/back-pressure", "link/end-by-medium", "descriptors/one-socket", "descriptors/hand-off-bytes", "descriptors/let-go",
 		"descriptors/refused", "descriptors/outlives", "descriptors/takeover", "descriptors/closed", "descriptors/closed-early", "descriptors/live",
 	}
+	noHandoff := []string{ // what is relayed is not handed over
+		"descriptors/one-socket", "descriptors/hand-off-bytes", "descriptors/let-go", "descriptors/refused", "descriptors/outlives",
+		"descriptors/closed", "descriptors/closed-early", "descriptors/live",
+	}
+	shell := []string{
+		"--work-param", "worktype=sh", "--work-param", "command=sh", "--work-param", "statedir=@DIR@", "--work-type", "sh",
+		"--quick", `echo out; echo err >&2\n`, "--quick-output", `out\n`, "--fails", `exit 3\n`, "--fails-code", "3",
+		"--long", `echo first; exec sleep 1000\n`, "--long-output", `first\n`,
+	}
 	for program, c := range map[string]struct {
 		role, medium string
-		skips        []string
+		skips, args  []string
 	}{
-		"receptor-backend-tcp": {"link", check.MediumTCP, nil},
-		"receptor-backend-udp": {"link", check.MediumUDP, noStream},
-		"receptor-proxy-tcp":   {"stream", check.MediumTCP, nil},
-		"receptor-proxy-udp":   {"packet", check.MediumTCP, nil},
+		"receptor-backend-tcp":    {"link", check.MediumTCP, nil, nil},
+		"receptor-backend-udp":    {"link", check.MediumUDP, noStream, nil},
+		"receptor-backend-ws":     {"link", check.MediumWS, noHandoff, []string{"--dial-param", "address=ws://@ADDR@"}},
+		"receptor-proxy-tcp":      {"stream", check.MediumTCP, nil, nil},
+		"receptor-proxy-udp":      {"packet", check.MediumTCP, nil, nil},
+		"receptor-worker-command": {"worker", check.MediumTCP, nil, shell},
 	} {
 		t.Run(program, func(t *testing.T) {
 			t.Parallel()
-			status, out, log := plugcheck(t, c.role, "--medium", c.medium, "--parallel", "8", "--json", "--verbose", "--exec", programs.Path(program))
+			args := append([]string{c.role, "--medium", c.medium, "--parallel", "8", "--json", "--verbose", "--exec", programs.Path(program)}, c.args...)
+			status, out, log := plugcheck(t, args...)
 			if status != 0 || strings.Contains(log, "DATA RACE") {
 				t.Errorf("exit status %d\n%s\n%s", status, out, log)
 			}

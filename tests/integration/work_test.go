@@ -168,12 +168,12 @@ func TestWorkByTheLegacyCommandLine(t *testing.T) {
 	w := newWorkLab(t, "a")
 	w.start("receptor", "--node", "id=a", "--local-only", "--work-command", "worktype=cat", "command=cat",
 		"--work-command", "worktype=echo", "command=echo", "params=one 'two  three'", "allowruntimeparams=true",
-		"--work-command", "worktype=upper", "command=tr", "params=a-z A-Z")
+		"--work-command", "worktype=shout", "command=tr", "params=a-z A-Z")
 	w.offered("cat")
 	w.offered("echo")
-	w.offered("upper")
+	w.offered("shout")
 	for want, args := range map[string][]string{
-		"HELLO":                   {"upper", "--payload-literal", "hello"}, // as in the README
+		"HELLO":                   {"shout", "--payload-literal", "hello"}, // as in the README
 		"hello\nworld\n":          {"cat", "--payload-literal", "hello\nworld\n"},
 		"one two  three four 5\n": {"echo", "--no-payload", "--param", `params="four" 5`},
 	} {

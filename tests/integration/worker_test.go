@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/tests/integration/lab"
 	"github.com/project-receptor/receptor/workceptor/client"
@@ -81,7 +82,12 @@ func TestExampleWorker(t *testing.T) {
 	if err != nil || !released {
 		t.Errorf("release: %v, %v", released, err)
 	}
-	if _, err := os.Stat(filepath.Join(l.Dir, "capitals", u.ID)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the worker still has a released unit: %v", err)
+	for { // the worker is told of it after us
+		_, err := os.Stat(filepath.Join(l.Dir, "capitals", u.ID))
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		must(t, err)
+		must(t, lab.Pause(ctx, 20*time.Millisecond))
 	}
 }

@@ -19,6 +19,10 @@ type Client struct {
 	// long as its context lasts; negative: it does not try twice.
 	Patience time.Duration
 
+	// Sign, if it is not nil, signs each request to make, end or read a unit. The node
+	// has given out the nonce for that.
+	Sign func(nonce string, r Signed) (signature string, err error)
+
 	// Lost, if it is not nil, is told why a call tries again.
 	Lost func(err error)
 }
@@ -57,6 +61,12 @@ type args struct {
 	Stderr int64  `json:"stderr,omitempty"`
 	Since  uint64 `json:"since,omitempty"`
 	Force  bool   `json:"force,omitempty"`
+
+	Submissions string `json:"submissions,omitempty"`
+	Deadline    string `json:"deadline,omitempty"`
+
+	Signature string `json:"signature,omitempty"`
+	Payload   string `json:"payload,omitempty"` // SHA-256 of what will come, if that is signed
 }
 
 // Listing is all units of a node without their history, the one that changed last at
@@ -109,13 +119,72 @@ func (c *Client) ask(ctx context.Context, a args, result any) error {
 	return c.persist(ctx, func(*try) error { return c.askOnce(ctx, a, result) })
 }
 
+// Signed is what a signature covers.
+type Signed struct {
+	Command, Unit, Type string
+	Params              map[string]string
+	Payload             string // SHA-256, hexadecimal
+	Submission          string
+	Merged              bool
+}
+
+// sign signs a request, if that is wanted.
+func (c *Client) sign(ctx context.Context, a *args) error {
+	switch {
+	case c.Sign == nil:
+		return nil
+	case a.Sub != "submit" && a.Sub != "cancel" && a.Sub != "release" && a.Sub != "results":
+		return nil
+	}
+	v, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	var answer struct{ Nonce string }
+	if err := v.call(args{Sub: "nonce"}, &answer); err != nil {
+		return err
+	}
+	a.Signature, err = c.Sign(answer.Nonce, Signed{
+		Command: a.Sub, Unit: a.Unit, Type: a.Type, Params: a.Params, Payload: a.Payload, Submission: a.Submission, Merged: a.Merged,
+	})
+	return err
+}
+
 func (c *Client) askOnce(ctx context.Context, a args, result any) error {
+	if err := c.sign(ctx, &a); err != nil {
+		return err
+	}
 	v, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer v.close()
 	return v.call(a, result)
+}
+
+// Draining is how a node stands that takes no new work.
+type Draining struct {
+	Since    time.Time `json:"since"`
+	Deadline time.Time `json:"deadline,omitzero"` // when what still runs is canceled; zero: never
+	Left     int       `json:"left"`              // units that have not ended
+}
+
+// Drain has the node take no new work. What runs goes on; after the deadline, 0: none,
+// it is canceled. The client must be on a Unix socket of the node.
+func (c *Client) Drain(ctx context.Context, deadline time.Duration) (Draining, error) {
+	a := args{Sub: "drain"}
+	if deadline > 0 {
+		a.Deadline = deadline.String()
+	}
+	var answer struct{ Draining Draining }
+	err := c.ask(ctx, a, &answer)
+	return answer.Draining, err
+}
+
+// Undrain has it take new work again.
+func (c *Client) Undrain(ctx context.Context) error {
+	return c.ask(ctx, args{Sub: "undrain"}, &struct{}{})
 }
 
 const (

@@ -62,12 +62,16 @@ type reader struct {
 
 // resultsOnce goes on over one connection.
 func (c *Client) resultsOnce(ctx context.Context, r *reader, t *try) (Status, error) {
+	a := args{Sub: "results", Unit: r.unit, Stdout: r.out.at, Stderr: r.err.at}
+	if err := c.sign(ctx, &a); err != nil {
+		return Status{}, err
+	}
 	v, err := c.begin(ctx)
 	if err != nil {
 		return Status{}, err
 	}
 	defer v.close()
-	if err := v.call(args{Sub: "results", Unit: r.unit, Stdout: r.out.at, Stderr: r.err.at}, &struct{}{}); err != nil {
+	if err := v.call(a, &struct{}{}); err != nil {
 		return Status{}, err
 	}
 	t.answered = true

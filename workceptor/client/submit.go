@@ -30,6 +30,9 @@ type Job struct {
 	// it can ask again after a crash.
 	Submission string
 
+	// PayloadSHA256 is the digest of Payload, hexadecimal, for a request that is signed.
+	PayloadSHA256 string
+
 	// Merged has stderr go where stdout goes, as with legacy nodes.
 	Merged bool
 
@@ -88,6 +91,12 @@ func newSubmission() string {
 
 // submitOnce does it over one connection, and notes in *unit what was made.
 func (c *Client) submitOnce(ctx context.Context, job Job, p *payload, unit *string) (u Status, err error) {
+	a := args{
+		Sub: "submit", Node: job.Node, Type: job.Type, Params: job.Params, Submission: job.Submission, Merged: job.Merged, Payload: job.PayloadSHA256,
+	}
+	if err := c.sign(ctx, &a); err != nil {
+		return u, err
+	}
 	v, err := c.begin(ctx)
 	if err != nil {
 		return u, err
@@ -97,9 +106,7 @@ func (c *Client) submitOnce(ctx context.Context, job Job, p *payload, unit *stri
 		Unit  string
 		Phase state.Phase
 	}
-	err = v.call(args{
-		Sub: "submit", Node: job.Node, Type: job.Type, Params: job.Params, Submission: job.Submission, Merged: job.Merged,
-	}, &made)
+	err = v.call(a, &made)
 	if err != nil {
 		return u, err
 	}

@@ -10,6 +10,11 @@ import (
 type WatchOptions struct {
 	Since uint64 // Seq of the last event that is known; 0: tell of all units first
 	Unit  string // only this one
+
+	// Submissions has only units told of whose submission begins like that, and also
+	// that there are none: Begun is then called at once with each conversation.
+	Submissions string
+	Begun       func()
 }
 
 // Event is some units that have changed: as they are now, so whoever is slow may miss
@@ -30,10 +35,10 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, err
 				return err
 			}
 			defer v.close()
-			if err := v.send(args{Sub: "watch", Since: o.Since, Unit: o.Unit}); err != nil {
+			if err := v.send(args{Sub: "watch", Since: o.Since, Unit: o.Unit, Submissions: o.Submissions}); err != nil {
 				return err
 			}
-			for {
+			for begun := false; ; begun = true {
 				raw, event, err := v.answer(watchSilence)
 				if err == nil && !event {
 					err = errors.New("read answer: the node has stopped telling")
@@ -44,6 +49,9 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, err
 				var e Event
 				if err := decode(raw, &e); err != nil {
 					return err
+				}
+				if o.Begun != nil && !begun {
+					o.Begun()
 				}
 				o.Since, t.answered, t.progress = e.Seq, true, true
 				if len(e.Units) > 0 && !yield(e, nil) { // none: it only says that it is there

@@ -219,3 +219,13 @@ func closeFiles(s workceptor.Start) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Total is how often any unit was run.
+func (k *Worker) Total() (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, runs := range k.runs {
+		n += runs
+	}
+	return n
+}

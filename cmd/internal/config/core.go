@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,6 +42,10 @@ type Core struct {
 	Plugs    PlugsPolicy
 	Retain   workceptor.Retention
 	Version  bool // print the version and exit
+
+	SigningKey   *rsa.PrivateKey // nil: none
+	TokenLife    time.Duration
+	VerifyingKey *rsa.PublicKey // nil: none
 }
 
 // ControlService is one control-service item.
@@ -129,9 +134,30 @@ func (s *splitter) own(k *wire.Kind, item Item) {
 		s.server(item, v)
 	case kindClient:
 		s.client(item, v)
+	case kindSign:
+		s.core.SigningKey = key(s, item, v, "privatekey", workceptor.ParseSigningKey)
+		if d, err := time.ParseDuration(text(v, "tokenexpiration")); err != nil || d <= 0 {
+			s.errorf(item, "parameter tokenexpiration: expected more than 0, got %s", text(v, "tokenexpiration"))
+		} else {
+			s.core.TokenLife = d
+		}
+	case kindVerify:
+		s.core.VerifyingKey = key(s, item, v, "publickey", workceptor.ParseVerifyingKey)
 	case kindVersion:
 		s.core.Version = true
 	}
+}
+
+// key reads a key from the file that a parameter names.
+func key[K any](s *splitter, item Item, v schema.Values, name string, parse func([]byte) (K, error)) (k K) {
+	b, err := os.ReadFile(s.file(item, v, name))
+	if err == nil {
+		k, err = parse(b)
+	}
+	if err != nil {
+		s.errorf(item, "parameter %s: %v", name, err)
+	}
+	return k
 }
 
 // first notes an item of which there may be one, and tells whether it is the first.

@@ -171,7 +171,9 @@ func TestSplitErrors(t *testing.T) {
 		{"an unknown key in a rule", `--node-id n --plugs-policy rules=[{"usr":"a"}]`, `plugs-policy rules=[{"usr":"a"}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: json: unknown field "usr"`},
 		{"an unknown role in a rule", `--node-id n --plugs-policy rules=[{"roles":{"links":{}}}]`, `plugs-policy rules=[{"roles":{"links":{}}}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: rule 1: unknown role "links"`},
 		{"an action", "--node-id n --cert-init bits=1", `cert-init bits=1: cert-init is an action of the program receptor, and goes with no other items`},
-		{"a kind of later", "--node-id n --work-signing privatekey=a", `work-signing privatekey=a: work-signing is not part of this version`},
+		{"a signing key that is not there", "--node-id n --work-signing /none", `work-signing /none: parameter privatekey: open /none: no such file or directory`},
+		{"a verifying key that is none", "--node-id n --work-verification publickey=/dev/null", `work-verification publickey=/dev/null: parameter publickey: there is no PEM block in it`},
+		{"a kind of later", "--node-id n --work-python plugin=a", `work-python plugin=a: work-python is not part of this version`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -183,6 +185,6 @@ func TestSplitErrors(t *testing.T) {
 
 func TestSplitFindsAllErrors(t *testing.T) {
 	t.Parallel()
-	_, _, err := split(t, strings.Fields("--node id=n x=1 --log-level loud --work-signing privatekey=a --control-service y=2 z=3")...)
+	_, _, err := split(t, strings.Fields("--node id=n x=1 --log-level loud --work-python plugin=a --control-service y=2 z=3")...)
 	equal(t, len(lines(t, err)), 5)
 }

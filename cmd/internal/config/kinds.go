@@ -18,6 +18,8 @@ const (
 	kindRetain  = "work-retention"
 	kindServer  = "tls-server"
 	kindClient  = "tls-client"
+	kindSign    = "work-signing"
+	kindVerify  = "work-verification"
 	kindVersion = "version"
 )
 
@@ -122,6 +124,21 @@ func Kinds() []wire.Kind {
 				{Name: "mintls13", Type: schema.TypeBool, Help: "no TLS 1.2"},
 			},
 		},
+		{
+			Kind: kindSign,
+			Help: "sign work for other nodes, where a client on a Unix socket asks for it; at most one",
+			Params: []wire.Param{
+				{Name: "privatekey", Type: schema.TypePath, Bare: true, Required: true, Help: "PEM file of an RSA key"},
+				{Name: "tokenexpiration", Type: schema.TypeDuration, Default: "5m", Help: "how long a signature is good for at existing nodes; between ours it is for one request only"},
+			},
+		},
+		{
+			Kind: kindVerify,
+			Help: "check signatures of work of types that want them; at most one",
+			Params: []wire.Param{
+				{Name: "publickey", Type: schema.TypePath, Bare: true, Required: true, Help: "PEM file of the public RSA key"},
+			},
+		},
 		{Kind: kindVersion, Help: "print the version and exit"},
 	}
 }
@@ -139,12 +156,12 @@ func Names() []string {
 }
 
 // singletons are the kinds of which there is at most one item.
-var singletons = []string{kindNode, kindLog, kindTrace, kindLocal, kindPolicy, kindRetain, kindVersion}
+var singletons = []string{kindNode, kindLog, kindTrace, kindLocal, kindPolicy, kindRetain, kindSign, kindVerify, kindVersion}
 
 // notBuilt are kinds that belong to the core but that it does not have yet:
 // no plug should be waited for.
 var notBuilt = []string{
-	"work-signing", "work-verification", "work-kubernetes", "work-python",
+	"work-kubernetes", "work-python",
 }
 
 // actions are kinds that receptor does by itself, without a node.

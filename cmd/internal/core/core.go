@@ -134,6 +134,8 @@ func (c *Core) makeNode(ctx context.Context) error {
 		Logger:            c.log.Named("mesh"),
 		Epoch:             id.epoch,
 		StatelessResetKey: id.resetKey,
+		SigningKey:        id.signKey,
+		TemporaryKey:      !id.kept,
 		Version:           c.o.Version,
 		MaxIdle:           cfg.MaxIdle,
 		RequireTLS:        cfg.NeedTLS,
@@ -176,7 +178,11 @@ func (c *Core) warnOfTLS() {
 
 // status is what the core adds to the status of the node.
 func (c *Core) status() map[string]any {
-	return map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs(), "tls": c.tls.Status()}
+	all := map[string]any{"items": c.host.Items(), "plugs": c.host.Plugs(), "tls": c.tls.Status()}
+	if c.work != nil {
+		all["work"] = c.workStatus()
+	}
+	return all
 }
 
 // Run brings the core to life until ctx is done, and then ends it in order. It

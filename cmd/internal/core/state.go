@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -22,11 +23,13 @@ import (
 type identity struct {
 	epoch    uint64
 	resetKey [32]byte
+	signKey  ed25519.PrivateKey
+	kept     bool // the keys are, for the next run
 }
 
 // loadIdentity makes the identity of a run that starts now: an epoch greater
 // than any earlier one, since the mesh ignores a node that comes back with
-// less, and the reset key, which stays. Without a usable state directory it
+// less, and the keys, which stay. Without a usable state directory it
 // waits for the next second, by which every epoch of the last one is exceeded.
 func loadIdentity(ctx context.Context, log hclog.Logger, dataDir, nodeDir string) (identity, error) {
 	id, err := identityFrom(dataDir, nodeDir, time.Now())
@@ -46,6 +49,7 @@ func loadIdentity(ctx context.Context, log hclog.Logger, dataDir, nodeDir string
 	}
 	id = identity{epoch: netceptor.NextEpoch(time.Now(), 0)}
 	rand.Read(id.resetKey[:]) // never fails
+	id.signKey = newSignKey()
 	return id, nil
 }
 
@@ -65,7 +69,11 @@ func identityFrom(dataDir, nodeDir string, now time.Time) (identity, error) {
 	if err := s.write(epochFile, strconv.FormatUint(id.epoch, 10)); err != nil {
 		return identity{}, err
 	}
-	id.resetKey, err = s.resetKey()
+	if id.resetKey, err = s.resetKey(); err != nil {
+		return identity{}, err
+	}
+	id.signKey, err = s.signKey()
+	id.kept = true
 	return id, err
 }
 
@@ -73,6 +81,7 @@ func identityFrom(dataDir, nodeDir string, now time.Time) (identity, error) {
 const (
 	epochFile = "epoch"     // of the last run, decimal
 	keyFile   = "reset-key" // 32 bytes, hexadecimal
+	signFile  = "sign-key"  // the seed of an Ed25519 key, 32 bytes, hexadecimal
 )
 
 // state is the directory of one node's state. Names cannot lead out of it.
@@ -131,6 +140,27 @@ func (s *state) resetKey() (key [32]byte, err error) {
 	}
 	rand.Read(key[:]) // never fails
 	return key, s.write(keyFile, hex.EncodeToString(key[:]))
+}
+
+// signKey is the key that signs the node's routing updates, likewise. One that
+// cannot be read is replaced: the mesh takes the new one when it has missed the
+// old one for a while.
+func (s *state) signKey() (ed25519.PrivateKey, error) {
+	text, err := s.read(signFile)
+	if err != nil {
+		return nil, err
+	}
+	if b, err := hex.DecodeString(text); err == nil && len(b) == ed25519.SeedSize {
+		return ed25519.NewKeyFromSeed(b), nil
+	}
+	key := newSignKey()
+	return key, s.write(signFile, hex.EncodeToString(key.Seed()))
+}
+
+func newSignKey() ed25519.PrivateKey {
+	var seed [ed25519.SeedSize]byte
+	rand.Read(seed[:]) // never fails
+	return ed25519.NewKeyFromSeed(seed[:])
 }
 
 // read returns a file's line, empty if there is no file.

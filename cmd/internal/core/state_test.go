@@ -32,6 +32,9 @@ func TestEpochsGrow(t *testing.T) {
 		if id.resetKey != first.resetKey {
 			t.Fatal("the reset key has changed")
 		}
+		if !id.kept || !id.signKey.Equal(first.signKey) {
+			t.Fatalf("the signing key has changed, or is said to be temporary (kept %t)", id.kept)
+		}
 		last = id
 	}
 	if first.resetKey == (identity{}.resetKey) {

@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
+	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/workceptor"
 )
@@ -28,6 +32,12 @@ func (c *Core) openWork() {
 		Dir:    filepath.Join(cfg.DataDir, cfg.NodeDir(), unitsDir),
 		NodeID: cfg.NodeID,
 		Logger: c.log.Named("work"),
+		Mesh:   WorkMesh(c.node, c.tls),
+		Offers: c.advertiseWork,
+
+		SigningKey:   cfg.SigningKey,
+		TokenLife:    cfg.TokenLife,
+		VerifyingKey: cfg.VerifyingKey,
 
 		Retention: cfg.Retain,
 		Early:     workersIn,
@@ -37,6 +47,22 @@ func (c *Core) openWork() {
 		return
 	}
 	c.work = w
+}
+
+// advertiseWork tells the mesh which types of work are to be had here.
+func (c *Core) advertiseWork(types []workceptor.TypeStatus) {
+	all := make([]netceptor.WorkCommand, len(types))
+	for i, t := range types {
+		all[i] = netceptor.WorkCommand{WorkType: t.Name, Secure: t.Secure}
+	}
+	if err := c.node.SetWorkCommands(all); err != nil {
+		c.log.Error("cannot tell the mesh which types of work are to be had here", "error", err)
+	}
+}
+
+// workStatus is what the status of the node tells of its units.
+func (c *Core) workStatus() map[string]any {
+	return map[string]any{"types": c.work.WorkTypes(), "nodes": c.work.Nodes(), "draining": c.work.Draining()}
 }
 
 // workers is who has work for plugs; nil: nobody.
@@ -70,4 +96,42 @@ func WorkCommand(work *workceptor.Command) control.Command {
 			return result, err
 		},
 	}
+}
+
+// controlService is where other nodes are asked to run units, as with legacy nodes.
+const controlService = "control"
+
+// WorkMesh joins a node, and the TLS profiles for the way to others, to its units.
+func WorkMesh(n *netceptor.Node, tls *mtls.Set) workceptor.Mesh { return workMesh{n, tls} }
+
+type workMesh struct {
+	node *netceptor.Node
+	tls  *mtls.Set
+}
+
+// Dial implements workceptor.Mesh.
+func (m workMesh) Dial(ctx context.Context, node, tlsClient string) (io.ReadWriteCloser, error) {
+	return control.ForNode(m.node, m.tls).Dial(ctx, node, controlService, tlsClient)
+}
+
+// Check implements workceptor.Mesh.
+func (m workMesh) Check(node, tlsClient string) error {
+	if _, err := m.tls.Client(tlsClient); err != nil {
+		return fmt.Errorf("%w %s", control.ErrTLSClient, tlsClient)
+	}
+	if len(m.node.Explain(node, controlService).Path) == 0 {
+		return fmt.Errorf("%w %s", workceptor.ErrUnknownNode, node)
+	}
+	return nil
+}
+
+// Ours implements workceptor.Mesh.
+func (m workMesh) Ours(node string) bool { return m.node.Explain(node, controlService).Ours }
+
+// Await implements workceptor.Mesh.
+func (m workMesh) Await(ctx context.Context, node string, reachable bool) error {
+	return m.node.WaitFor(ctx, func(s netceptor.Status) bool {
+		_, is := s.RoutingTable[node]
+		return is == reachable
+	})
 }

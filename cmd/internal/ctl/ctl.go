@@ -122,7 +122,7 @@ func (a *app) command() *cobra.Command {
 	f.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for an answer; 0: for ever")
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	a.tls.register(root)
-	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.explainCommand(), a.workCommand(), a.versionCommand())
+	root.AddCommand(a.statusCommand(), a.pingCommand(), a.tracerouteCommand(), a.connectCommand(), a.explainCommand(), a.workCommand(), a.drainCommand(), a.undrainCommand(), a.versionCommand())
 	return root
 }
 

@@ -6,7 +6,8 @@
 //
 // Connecting, each side sends an update about itself every InitInterval until it
 // has heard one of the peer. All that counts of that update is who sent it, its
-// epoch and its Ext; everything else that arrives before it is ignored.
+// epoch and its Ext, unless it lists us with our cost already; everything else that
+// arrives before it is ignored.
 //
 // Established, the peer must be the forwarder of every update. Once its own
 // updates have listed us they must go on to do so, and always with our cost.

@@ -45,8 +45,9 @@ type Config struct {
 	MaxIdle      time.Duration      // 0: MinMaxIdle
 
 	// Admit is asked when the peer's ID is known and allowed: an error refuses
-	// the link (already connected). epoch is the peer's. nil: all are admitted.
-	Admit func(peer string, epoch uint64) error
+	// the link (already connected). u is the peer's first own update. nil: all are
+	// admitted.
+	Admit func(peer string, u *wire.RoutingUpdate) error
 }
 
 // Effects is what the shell must do after an input, in the order of the fields.
@@ -151,7 +152,7 @@ func (m *Machine) meet(now time.Time, u *wire.RoutingUpdate) Effects {
 		return Effects{Ignored: IgnoredNotEstablished}
 	}
 	if m.config.Admit != nil {
-		if err := m.config.Admit(peer, u.UpdateEpoch); err != nil {
+		if err := m.config.Admit(peer, u); err != nil {
 			return m.refuse(err)
 		}
 	}
@@ -163,7 +164,13 @@ func (m *Machine) meet(now time.Time, u *wire.RoutingUpdate) Effects {
 	if cost, ok := m.config.NodeCost[peer]; ok {
 		m.cost = cost
 	}
-	return Effects{Established: true}
+	e := Effects{Established: true}
+	if cost, lists := u.Connections[m.config.Self]; lists && cost == m.cost {
+		// The peer has heard of us before, as by a greeting, and says this once: the
+		// next time is ten seconds away.
+		m.listed, e.Route = true, u
+	}
+	return e
 }
 
 // check handles the updates of an established peer.

@@ -103,8 +103,12 @@ func TestReceive(t *testing.T) {
 		{"allowed", Config{AllowedPeers: []string{"a", "peer"}}, []step{
 			{hello, "established"},
 		}},
-		{"not admitted", Config{Admit: func(string, uint64) error { return errors.New("already connected") }}, []step{
+		{"not admitted", Config{Admit: func(string, *wire.RoutingUpdate) error { return errors.New("already connected") }}, []step{
 			{hello, "reject, close: already connected"},
+		}},
+		{"the first update lists us: the peer has heard us before there was a link", Config{}, []step{
+			{lists, "established, route"},
+			{hello, `reject, close: node "peer" no longer lists this link`},
 		}},
 		{"the first update may list us, whatever it says", Config{}, []step{
 			{update("peer", "peer", map[string]float64{"me": 7}), "established"},
@@ -182,9 +186,9 @@ func TestEstablished(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			asked := ""
-			c.config.Admit = func(peer string, epoch uint64) error {
-				if epoch != 1<<60 {
-					t.Errorf("asked with epoch %d", epoch)
+			c.config.Admit = func(peer string, u *wire.RoutingUpdate) error {
+				if u.UpdateEpoch != 1<<60 || u.NodeID != peer {
+					t.Errorf("asked with %+v", u)
 				}
 				asked += peer
 				return nil

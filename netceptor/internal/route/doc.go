@@ -17,6 +17,8 @@
 //   - What a neighbour says about itself is taken from it alone. So nobody can
 //     re-route or restart it in our eyes, and it hears at once of who tries.
 //   - A SuspectedDuplicate is believed only from the elder of the two.
+//   - What a node says that has a key is believed only with its signature, while
+//     signed updates of it are heard.
 //   - Epochs may be at most MaxAhead in the future, costs at most wire.MaxCost, and
 //     all tables are bounded.
 //   - A new neighbour is told at once of all nodes heard lately, and nodes not

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"crypto/ed25519"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,6 +69,10 @@ const (
 	IgnoredSeen             = "update_seen"
 	IgnoredSecondHand       = "update_second_hand"
 	IgnoredSuspicion        = "bad_suspicion"
+	IgnoredUnsigned         = "update_unsigned"
+	IgnoredUnsignedLegacy   = "update_unsigned_by_legacy"
+	IgnoredKey              = "update_wrong_key"
+	IgnoredSignature        = "update_bad_signature"
 	IgnoredStale            = "update_stale"
 	IgnoredOrigins          = "too_many_origins"
 	IgnoredNeighbourOrigins = "too_many_origins_of_neighbour"
@@ -79,6 +84,9 @@ type Config struct {
 	Epoch uint64
 	Ext   *wire.Ext     // said in our own updates to neighbours that may understand
 	NewID func() string // a fresh random UpdateID, 8 of [0-9a-zA-Z]
+
+	Key       ed25519.PrivateKey // signs our updates; nil: they are not signed
+	Temporary bool               // Key ends with this run of the node
 }
 
 // Send is an update to put on links. Sends of one Effects may share maps; nothing
@@ -144,6 +152,7 @@ type origin struct {
 	heard           time.Time
 	corrected       time.Time // when someone was last told that it knows less
 	firstBy         string    // neighbour
+	proof           proof
 }
 
 // olderThan tells whether an update is news of an origin.
@@ -168,10 +177,18 @@ func New(c Config) *Machine {
 func (m *Machine) Init() *wire.RoutingUpdate {
 	u := m.own()
 	u.Connections = nil
+	m.sign(u)
 	return u
 }
 
-// own builds the next update about ourselves.
+// sign signs an update about ourselves, when it says all that it is to say.
+func (m *Machine) sign(u *wire.RoutingUpdate) {
+	if m.config.Key != nil && u.Ext != nil {
+		u.Sign(m.config.Key, m.config.Temporary)
+	}
+}
+
+// own builds the next update about ourselves, unsigned.
 func (m *Machine) own() *wire.RoutingUpdate {
 	m.sequence++
 	return &wire.RoutingUpdate{
@@ -215,7 +232,7 @@ func (m *Machine) LinkDown(now time.Time, peer string) Effects {
 		return Effects{}
 	}
 	if o := m.origins[peer]; o != nil && gone.denial != nil {
-		o.deny(gone.denial) // it is not there any more to be believed instead
+		o.deny(now, gone.denial) // it is not there any more to be believed instead
 	}
 	delete(m.neighbours, peer)
 	soonest(&m.floodAt, now.Add(FloodDelay))
@@ -246,25 +263,32 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 	o := m.origins[u.NodeID]
 	if o != nil && o.epoch == u.UpdateEpoch {
 		// What one run of a node is, it stays. Copies that came through legacy nodes
-		// do not say it, and may have been faster.
-		if u.Ext == nil {
+		// do not say it, and may have been faster. What is signed is of one update.
+		if u.Ext == nil && o.proof.key == nil {
 			u.Ext = o.ext
-		} else if o.ext == nil {
+		} else if o.ext == nil && u.Key() == nil {
 			o.ext = u.Ext
 		}
 	}
-	news := o == nil || o.olderThan(u) || u.SuspectedDuplicate != 0
-	if m.neighbours[u.NodeID] != nil && from != u.NodeID && news {
-		return m.secondHand(now, u)
+	secondHand := m.neighbours[u.NodeID] != nil && from != u.NodeID
+	if secondHand && (o == nil || o.olderThan(u) || u.SuspectedDuplicate != 0) {
+		return m.secondHand(now, o, u)
+	}
+	var better bool
+	if !secondHand {
+		var reason string
+		if better, reason = m.prove(now, sender.legacy, o, u); reason != "" {
+			return m.unproven(now, from, o, u, reason)
+		}
 	}
 	if o != nil && o.epoch == u.UpdateEpoch && o.sequence == u.UpdateSequence {
 		delete(sender.untold, u.NodeID)
 	}
-	if !m.seen.add(now, u.UpdateID, m.limits.seen) {
+	if !m.seen.add(now, u.UpdateID, m.limits.seen) && !better {
 		return Effects{Ignored: IgnoredSeen}
 	}
 	if u.SuspectedDuplicate != 0 {
-		return m.suspected(from, o, u)
+		return m.suspected(now, from, o, u)
 	}
 	var e Effects
 	switch {
@@ -284,9 +308,9 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 			soonest(&m.floodAt, now.Add(FloodDelay))
 		}
 		m.planSPF(now)
-	case !o.olderThan(u):
+	case !better && !o.olderThan(u):
 		return m.correct(now, from, o, u)
-	case u.UpdateEpoch > o.epoch:
+	case u.UpdateEpoch != o.epoch:
 		e.Restarted = []string{u.NodeID}
 	}
 	if !maps.Equal(o.links, u.Connections) {
@@ -297,6 +321,7 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 	o.ext = u.Ext
 	o.update = u
 	o.heard = now
+	o.proof.take(now, u)
 	for _, n := range m.neighbours {
 		delete(n.untold, u.NodeID)
 	}
@@ -333,21 +358,44 @@ func (m *Machine) claimed(now time.Time, u *wire.RoutingUpdate) Effects {
 // secondHand handles what another node says about a neighbour of ours, before that
 // has said it itself: a copy that was faster, or a lie. What a neighbour says we
 // take from it alone; but it is told, so that it can deny it.
-func (m *Machine) secondHand(now time.Time, u *wire.RoutingUpdate) Effects {
+func (m *Machine) secondHand(now time.Time, o *origin, u *wire.RoutingUpdate) Effects {
 	e := Effects{Ignored: IgnoredSecondHand}
-	if !m.seen.add(now, secondHandMark+u.UpdateID, m.limits.seen) {
+	if e.Send = m.tell(now, u.NodeID, u); e.Send == nil {
 		return e
 	}
 	if u.SuspectedDuplicate != 0 {
-		m.neighbours[u.NodeID].denial = u
+		if _, reason := m.prove(now, false, o, u); reason == "" {
+			m.neighbours[u.NodeID].denial = u
+		}
+	}
+	return e
+}
+
+// unproven handles an update that its signature, or the want of one, keeps from
+// being believed. A claim to be another run of the node goes to it, as far as we
+// know the way, so that two nodes of one name are told of in their logs.
+func (m *Machine) unproven(now time.Time, from string, o *origin, u *wire.RoutingUpdate, reason string) Effects {
+	e := Effects{Ignored: reason}
+	if o == nil || u.UpdateEpoch == o.epoch && u.SuspectedDuplicate == 0 {
+		return e
+	}
+	if hop := m.routes[u.NodeID]; hop != from && m.neighbours[hop] != nil {
+		e.Send = m.tell(now, hop, u)
+	}
+	return e
+}
+
+// tell passes an update that is not believed on to one neighbour, once.
+func (m *Machine) tell(now time.Time, to string, u *wire.RoutingUpdate) []Send {
+	if !m.seen.add(now, secondHandMark+u.UpdateID, m.limits.seen) {
+		return nil
 	}
 	v := *u
 	v.ForwardingNode = m.config.Self
-	if m.neighbours[u.NodeID].legacy {
+	if m.neighbours[to].legacy {
 		v.Ext = nil
 	}
-	e.Send = []Send{{To: []string{u.NodeID}, Update: &v}}
-	return e
+	return []Send{{To: []string{to}, Update: &v}}
 }
 
 // answer denies a claim to our ID, and plans when the next may be denied: two
@@ -367,19 +415,20 @@ func (m *Machine) answer(now time.Time) []Send {
 // suspected handles an update that says that another node has its originator's
 // ID. Of the two the elder is right, and only the elder can say so (Receive has
 // checked that); then what is known goes back to its epoch and sequence.
-func (m *Machine) suspected(from string, o *origin, u *wire.RoutingUpdate) Effects {
+func (m *Machine) suspected(now time.Time, from string, o *origin, u *wire.RoutingUpdate) Effects {
 	if o != nil {
-		o.deny(u)
+		o.deny(now, u)
 	}
 	return Effects{Send: m.pass(u, from)}
 }
 
 // deny goes back to what the elder of two nodes of one name is, if the other is
 // what is known.
-func (o *origin) deny(u *wire.RoutingUpdate) {
+func (o *origin) deny(now time.Time, u *wire.RoutingUpdate) {
 	if o.epoch == u.SuspectedDuplicate {
 		o.epoch, o.sequence = u.UpdateEpoch, u.UpdateSequence
 		o.ext = u.Ext
+		o.proof.take(now, u)
 		o.update = nil // it is of the duplicate
 	}
 }
@@ -461,6 +510,7 @@ func (m *Machine) flood(now time.Time, suspect uint64) []Send {
 	if suspect != 0 {
 		m.floodAt = now.Add(FloodDelay) // nobody takes our links from a denial
 	}
+	m.sign(u)
 	return m.send(u, "")
 }
 

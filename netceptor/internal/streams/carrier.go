@@ -27,7 +27,12 @@ const (
 	keepAlive = 15 * time.Second
 	// poolIdle is how long a shared connection is kept without streams.
 	poolIdle = 30 * time.Second
-	// poolCheck is how often that is looked at.
+	// cutOffLimit is how long a connection outlives the route to its node: long
+	// enough for a lost link to be dialled again, or a way round it to be found, even
+	// where both ends took their time; short enough for users to learn of a node that
+	// has gone. It is seen up to two poolChecks late.
+	cutOffLimit = 20 * time.Second
+	// poolCheck is how often both are looked at.
 	poolCheck = 5 * time.Second
 	// legacyLinger is how long a netceptor connection is kept after its stream:
 	// closing it takes from the far side what that has not read yet.
@@ -237,7 +242,8 @@ func (c *Carrier) spawn(f func()) bool {
 	return true
 }
 
-// tend retires the shared connections that nobody uses.
+// tend retires the shared connections that nobody uses, and ends those whose node
+// has gone.
 func (c *Carrier) tend() {
 	t := time.NewTicker(poolCheck)
 	defer t.Stop()
@@ -247,6 +253,9 @@ func (c *Carrier) tend() {
 			return
 		case now := <-t.C:
 			c.retireIdle(now.Add(-poolIdle))
+			if c.conf.Reached != nil {
+				c.endCutOff(now, c.conf.Reached)
+			}
 		}
 	}
 }
@@ -335,6 +344,27 @@ func (c *Carrier) Restarted(node uint64) {
 	c.mu.Unlock()
 	for _, cn := range gone {
 		cn.abort("the node has restarted")
+	}
+}
+
+// endCutOff ends the connections to whose node there has been no route for long.
+// Their streams end as resets, instead of waiting for the idle time-out.
+func (c *Carrier) endCutOff(now time.Time, reached func(node uint64) bool) {
+	var gone []*conn
+	c.mu.Lock()
+	for cn := range c.conns {
+		switch {
+		case reached(cn.remote.Node()):
+			cn.cutOff = time.Time{}
+		case cn.cutOff.IsZero():
+			cn.cutOff = now
+		case now.Sub(cn.cutOff) >= cutOffLimit:
+			gone = append(gone, cn)
+		}
+	}
+	c.mu.Unlock()
+	for _, cn := range gone {
+		cn.abort("there is no route to the node any more")
 	}
 }
 

@@ -28,6 +28,8 @@ type conn struct {
 	proven mtls.Peer    // whom the certificate of the far side names
 	until  time.Time    // when that ends, of an accepted connection; zero: never
 
+	cutOff time.Time // since when there has been no route to the far side; zero: there is. Carrier.mu guards it
+
 	useless chan struct{}          // closed when nobody has a use for it any more
 	cause   atomic.Pointer[string] // why we ended it, if it is not for its streams' users to know as their own doing
 

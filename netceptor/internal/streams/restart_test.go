@@ -41,6 +41,39 @@ func TestRestarted(t *testing.T) {
 	})
 }
 
+// Streams outlive the loss of all routes for a while, and end as resets if there is
+// none for too long. A node that was back in time has all of it again.
+func TestNodeThatIsCutOff(t *testing.T) {
+	modes(t, func(t *testing.T, basic bool) {
+		p := newPair(t, basic)
+		d, a := p.open(t)
+		now := time.Now()
+		look := func(after time.Duration, reached bool) {
+			for _, c := range []*Carrier{p.a, p.b} {
+				c.endCutOff(now.Add(after), func(uint64) bool { return reached })
+			}
+		}
+		look(0, false)
+		look(cutOffLimit-1, false)
+		look(cutOffLimit, true)
+		look(cutOffLimit+1, false)
+		look(2*cutOffLimit, false)
+		if _, err := d.Write([]byte("x")); err != nil {
+			t.Fatalf("a stream whose node was back in time: %v", err)
+		}
+		if _, err := io.ReadFull(a, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		p.m.silent.Store(true) // so that neither hears it from the other
+		look(2*cutOffLimit+1, false)
+		for _, s := range []*Stream{d, a} {
+			_, err := s.Read(make([]byte, 1))
+			wantErr(t, err, ErrReset)
+			_ = s.Close()
+		}
+	})
+}
+
 // Without any word of a restart, the new process answers the packets of the old
 // one's connections with stateless resets, whether the service is bound again or
 // not. That reaches diallers; quic-go's accepting side has no token to know one by.

@@ -82,6 +82,9 @@ type Config struct {
 	// that the path MTU can be probed. Nil means never.
 	Modern func(node uint64) bool
 
+	// Reached tells whether there is a route to a node. Nil means always.
+	Reached func(node uint64) bool
+
 	// Name is the ID of a node that packets come from or are sent to, which its
 	// certificate must name.
 	Name func(node uint64) string

@@ -1,7 +1,7 @@
 package wire
 
 import (
-	"bytes"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,10 +76,13 @@ const CapMux = "mux1"
 // nodes ignore it and drop it when they relay; ours relay it as it came, with
 // what a later version may have added. See docs/wire-extensions.md.
 type Ext struct {
-	V    int
-	Caps []string
+	V         int
+	Caps      []string
+	Key       ed25519.PublicKey // the update is signed with it, see Verify; nil: not signed
+	Temporary bool              // Key ends with this run of the node
 
-	raw json.RawMessage // as received
+	sig []byte
+	raw json.RawMessage // as received, in the form in which it is relayed
 }
 
 // Has tells whether e names a capability. A nil e has none.
@@ -88,8 +91,11 @@ func (e *Ext) Has(capability string) bool {
 }
 
 type extFields struct {
-	V    int      `json:"v"`
-	Caps []string `json:"caps,omitempty"`
+	V         int      `json:"v"`
+	Caps      []string `json:"caps,omitempty"`
+	Key       []byte   `json:"key,omitempty"`
+	Temporary bool     `json:"temp,omitempty"`
+	Sig       []byte   `json:"sig,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -97,7 +103,7 @@ func (e *Ext) MarshalJSON() ([]byte, error) {
 	if e.raw != nil {
 		return e.raw, nil
 	}
-	return json.Marshal(extFields{e.V, e.Caps})
+	return json.Marshal(extFields{V: e.V, Caps: e.Caps, Key: e.Key, Temporary: e.Temporary})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -109,6 +115,17 @@ func (e *Ext) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return err
 	}
-	*e = Ext{V: f.V, Caps: f.Caps, raw: bytes.Clone(b)}
+	raw, err := json.Marshal(json.RawMessage(b)) // no white space; what is signed must not depend on who relayed it
+	if err != nil {
+		return err
+	}
+	*e = Ext{V: f.V, Caps: f.Caps, raw: raw}
+	if len(f.Key) == 0 {
+		return nil
+	}
+	if len(f.Key) != ed25519.PublicKeySize || len(f.Sig) != ed25519.SignatureSize || !endsWithSig(raw, f.Sig) {
+		return errors.New("field Ext has a key, and no signature of the right form at its end")
+	}
+	e.Key, e.Temporary, e.sig = f.Key, f.Temporary, f.Sig
 	return nil
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"math"
@@ -182,6 +183,8 @@ func TestOwnVectors(t *testing.T) {
 			Hex     string `json:"message_hex"`
 			Legacy  string `json:"legacy_text"`
 			NotOurs bool   `json:"not_ours"`
+			Seed    string `json:"seed_hex"`
+			Signed  string `json:"signed_hex"`
 		} `json:"messages"`
 	}
 	if err := json.Unmarshal(b, &file); err != nil {
@@ -205,6 +208,18 @@ func TestOwnVectors(t *testing.T) {
 		}
 		if (u.Ext == nil) != v.NotOurs {
 			t.Errorf("%s: extension %+v", v.Name, u.Ext)
+		}
+		if (u.Key() != nil) != (v.Seed != "") || u.Verify() != (v.Seed != "") {
+			t.Errorf("%s: key %x, verified %t", v.Name, u.Key(), u.Verify())
+		}
+		if v.Seed != "" {
+			if got := u.signed(u.Ext.raw[:len(u.Ext.raw)-sigLength]); !bytes.Equal(got, unhex(t, v.Signed)) {
+				t.Errorf("%s: signed is\n got %x\nwant %s", v.Name, got, v.Signed)
+			}
+			u.Sign(ed25519.NewKeyFromSeed(unhex(t, v.Seed)), u.Ext.Temporary)
+			if got := u.Append(nil); !bytes.Equal(got, m) {
+				t.Errorf("%s: signed again\n got %s\nwant %s", v.Name, got[1:], m[1:])
+			}
 		}
 		u.Ext = nil
 		if got := u.Append(nil); string(got) != "\x01"+v.Legacy {

@@ -33,14 +33,15 @@ const usage = `Usage: receptor-plugcheck link|stream|worker|packet --exec PROGRA
        receptor-plugcheck link|stream|worker|packet --list
 
 Runs the plug PROGRAM once for each check, plays the core to it (and the medium:
-TCP or UDP on loopback, or whoever submits work), and prints a line for each: "ok ID", "FAIL ID: what was
-expected, and what came", or "skip ID: why". Lines with "(hand-off)" are of a
-core that takes sockets.
+TCP or UDP on loopback, or whoever submits work), and prints a line for each: "ok
+ID", "FAIL ID: what was expected, and what came", or "skip ID: why". Lines with
+"(hand-off)" are of a core that takes sockets.
 
 Options:
   --exec PROGRAM         the plug, with its arguments if it needs some; it gets
                          --socket PATH and ` + wire.SocketEnv + `
-  --medium tcp|udp       what carries the links; default tcp. Over udp a datagram is a message
+  --medium tcp|udp|ws    what carries the links; default tcp. Over udp a datagram is a message, over
+                         ws a WebSocket message
   --listen-kind KIND     items that listen; default: the first kind of the role with direction in
   --listen-param N=V     a parameter of these; may be given several times
   --dial-kind KIND       items that connect; default: the first kind of the role with direction out
@@ -199,8 +200,8 @@ func parse(args []string) (command, error) {
 		return c, fmt.Errorf("unknown argument %q", f.Arg(0))
 	case !slices.Contains([]string{wire.RoleLink, wire.RoleStream, wire.RoleWorker, wire.RolePacket}, c.Role):
 		return c, fmt.Errorf("role: expected link, stream, worker or packet, got %q", c.Role)
-	case c.Medium != check.MediumTCP && (c.Medium != check.MediumUDP || c.Role != wire.RoleLink):
-		return c, fmt.Errorf("--medium: expected tcp, or for links udp, got %q", c.Medium)
+	case c.Medium != check.MediumTCP && (c.Medium != check.MediumUDP && c.Medium != check.MediumWS || c.Role != wire.RoleLink):
+		return c, fmt.Errorf("--medium: expected tcp, or for links udp or ws, got %q", c.Medium)
 	case c.handoff && c.relay:
 		return c, errors.New("--handoff and --no-handoff: expected one of them at most")
 	case len(check.Checks(c.Role, c.Mode, c.Pattern)) == 0:

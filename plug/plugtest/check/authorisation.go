@@ -82,7 +82,7 @@ func linkBackOff(s *stand) {
 			if err != nil {
 				return // at the end of the check
 			}
-			s.own(c)
+			s.overTCP(c, false)
 		}
 	}()
 	s.configure(core, it)

@@ -4,7 +4,7 @@
 // "link/relay-bytes", in groups.
 //
 // Each check has a core and a process of its own, so that none depends on
-// another. The medium is TCP on loopback, or UDP: an item of direction "in" listens for
+// another. The medium is TCP on loopback, WebSocket or UDP: an item of direction "in" listens for
 // connections, one of direction "out" makes them; what their parameters mean is
 // taken from the types, or from Options.
 package check
@@ -60,7 +60,7 @@ type Item struct {
 // Options say what is checked, and how.
 type Options struct {
 	Role   string // "link", "stream", "worker" or "packet"
-	Medium string // MediumUDP, of links; else MediumTCP
+	Medium string // MediumUDP or MediumWS, of links; else MediumTCP
 
 	// Start runs the plug, to attach to the core at socket. Whatever ends ctx
 	// may kill it.

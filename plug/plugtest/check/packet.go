@@ -143,7 +143,7 @@ func (p *packets) bind() {
 	if service == "" {
 		service = "fresh0"
 	}
-	p.conn = d.OpenPackets(wire.PBound{Object: "packets", Node: "fake", Service: service, MTU: p.mtu})
+	p.conn = d.OpenRecords(wire.PBound{Object: "packets", Node: "fake", Service: service, MTU: p.mtu})
 	p.own(p.conn)
 	p.from = bufio.NewReaderSize(p.conn, 2*wire.MaxRecord)
 	p.made, p.ours, p.gone = make(map[uint32]wire.Peer), make(map[uint32]bool), make(map[uint32]bool)

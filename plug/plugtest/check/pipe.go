@@ -210,10 +210,10 @@ func (s *stand) carryBulk(p pipe) {
 		}
 		errs <- err
 	}
-	go func() { say("write to the medium", sendBulk(p.medium, 1, bulk)) }()
-	go func() { say("write to the core", sendBulk(p.core, 2, bulk)) }()
-	go func() { say("from the medium to the core", checkBulk(p.core, 1, bulk)) }()
-	go func() { say("from the core to the medium", checkBulk(p.medium, 2, bulk)) }()
+	go func() { say("write to the medium", sendBulk(s.bulkTo(p.medium), 1, bulk)) }()
+	go func() { say("write to the core", sendBulk(s.bulkTo(p.core), 2, bulk)) }()
+	go func() { say("from the medium to the core", checkBulk(s.bulkFrom(p.core), 1, bulk)) }()
+	go func() { say("from the core to the medium", checkBulk(s.bulkFrom(p.medium), 2, bulk)) }()
 	for range 4 {
 		s.must(wait(s.trial, errs, "16 MiB each way"), "carry 16 MiB each way")
 	}
@@ -239,7 +239,7 @@ func (s *stand) backPressure(p pipe) {
 }
 
 func (s *stand) takesLittle(what string, to io.Reader, from io.Writer, seed byte) {
-	c := &counter{Writer: from}
+	c := &counter{Writer: s.bulkTo(from)}
 	sent := make(chan error, 1)
 	go func() { sent <- sendBulk(c, seed, flood) }()
 	for last := int64(-1); last < c.n.Load(); s.pause(quiet) {
@@ -247,7 +247,7 @@ func (s *stand) takesLittle(what string, to io.Reader, from io.Writer, seed byte
 			s.Fatalf("%s, while nobody reads: expected that the plug stops reading, it took %d MiB", what, flood>>20)
 		}
 	}
-	s.must(checkBulk(to, seed, flood), what)
+	s.must(checkBulk(s.bulkFrom(to), seed, flood), what)
 	s.must(wait(s.trial, sent, "what was written"), "write "+what)
 }
 

@@ -326,7 +326,7 @@ func status(s *stand) {
 	it := s.eitherItem(core)
 	s.configure(core, it)
 	if s.o.Role == wire.RolePacket {
-		s.own(s.core.PacketBind().OpenPackets(wire.PBound{Object: "packets", Node: "fake", Service: "fresh0", MTU: packetMTU}))
+		s.own(s.core.PacketBind().OpenRecords(wire.PBound{Object: "packets", Node: "fake", Service: "fresh0", MTU: packetMTU}))
 	}
 	st := core.WaitStatus("item "+it.Item, func(st wire.Status) bool {
 		return slices.ContainsFunc(st.Items, func(i wire.ItemStatus) bool { return i.Item == it.Item })
@@ -356,7 +356,7 @@ func drain(s *stand) {
 	if s.datagrams() {
 		s.connect(addr)
 	} else if c, err := net.DialTimeout("tcp", addr, quiet); err == nil {
-		s.own(c)
+		s.overTCP(c, true)
 	}
 	if o, t := s.core.Opening(quiet); o != nil {
 		s.Fatalf("after DRAIN: expected nothing new, got %s", t)

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -252,8 +251,7 @@ func (s *stand) connect(addr string) mediumConn {
 	for {
 		c, err := new(net.Dialer).DialContext(s.ctx, "tcp", addr)
 		if err == nil {
-			s.own(c)
-			return c.(*net.TCPConn)
+			return s.overTCP(c, true)
 		}
 		if s.ctx.Err() != nil {
 			s.Fatalf("connect to the plug's listener at %s: %v", addr, err)
@@ -266,7 +264,16 @@ func (s *stand) connect(addr string) mediumConn {
 func (s *stand) accept(l net.Listener) mediumConn {
 	c, err := l.Accept()
 	s.must(err, "wait for the plug to connect")
+	return s.overTCP(c, false)
+}
+
+// overTCP is the medium's end of what runs over a connection that it has made, or
+// accepted.
+func (s *stand) overTCP(c net.Conn, made bool) mediumConn {
 	s.own(c)
+	if t, ok := c.(*net.TCPConn); ok && s.o.Medium == MediumWS {
+		return s.webSocket(t, made)
+	}
 	return c.(mediumConn)
 }
 
@@ -317,7 +324,11 @@ func (s *stand) has(h wire.Hello, dir string) bool {
 
 // listens tells whether somebody listens at addr.
 func (s *stand) listens(addr string) bool {
-	c, err := net.DialTimeout(cmp.Or(s.o.Medium, MediumTCP), addr, quiet)
+	network := MediumTCP
+	if s.datagrams() {
+		network = MediumUDP
+	}
+	c, err := net.DialTimeout(network, addr, quiet)
 	if err != nil {
 		return false
 	}
@@ -369,6 +380,5 @@ func (s *stand) connectNow(addr, when string) mediumConn {
 	if err != nil {
 		s.Fatalf("listener %s: expected that it takes connections, got %v", when, err)
 	}
-	s.own(c)
-	return c.(*net.TCPConn)
+	return s.overTCP(c, true)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -184,6 +185,15 @@ func (w *Wire) Slow(rate string) error {
 	var errs []error
 	for _, e := range w.ends {
 		errs = append(errs, command("", "tc", "-n", e.host.Name, "qdisc", "replace", "dev", e.device, "root", "tbf", "rate", rate, "burst", "64kb", "latency", "50ms"))
+	}
+	return errors.Join(errs...)
+}
+
+// Narrow bounds the size of packets on the wire, each way.
+func (w *Wire) Narrow(mtu int) error {
+	var errs []error
+	for _, e := range w.ends {
+		errs = append(errs, command("", "ip", "-n", e.host.Name, "link", "set", e.device, "mtu", strconv.Itoa(mtu)))
 	}
 	return errors.Join(errs...)
 }

@@ -121,7 +121,7 @@ type stretch struct {
 func scan(b []byte) []stretch {
 	var all []stretch
 	end := len(bytes.TrimRight(b, "\x00"))
-	for at := 0; at < len(b); {
+	for at := 0; at < end; {
 		if r, n, ok := parse(b[at:]); ok {
 			all = append(all, stretch{record: r, sound: true, offset: at, size: n})
 			at += n
@@ -129,9 +129,7 @@ func scan(b []byte) []stretch {
 		}
 		next := resync(b, at+1)
 		if next < 0 {
-			if at < end {
-				all = append(all, stretch{offset: at, size: len(b) - at, unit: name(b[at:])})
-			}
+			all = append(all, stretch{offset: at, size: len(b) - at, unit: name(b[at:])})
 			break
 		}
 		all = append(all, stretch{offset: at, size: next - at, unit: name(b[at:next])})

@@ -1,6 +1,8 @@
 package state
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,12 +21,14 @@ const (
 	Handed      Kind = "handed"    // it is about to be given to a worker
 	TakenBack   Kind = "returned"  // the worker has never had it
 	Started     Kind = "started"   // it runs: PID, Handle, Detail
-	Detailed    Kind = "detailed"  // the worker has something to say: Detail
+	Detailed    Kind = "detailed"  // the worker has something to say: Detail, Handle
 	CancelAsked Kind = "cancel"    // somebody wants its end: Release
 	Exited      Kind = "exited"    // its process has ended: Exit, Stdout, Stderr
 	Refused     Kind = "refused"   // it will never run: Reason
 	Vanished    Kind = "vanished"  // nobody knows of it any more: Reason, Stdout, Stderr
 	Abandoned   Kind = "abandoned" // its payload will never be whole: Reason
+	Withdrawn   Kind = "withdrawn" // it was canceled where it runs: Stdout, Stderr
+	Expired     Kind = "expired"   // it has not begun in time: Reason
 )
 
 // Event is something that happens to a unit.
@@ -93,17 +97,28 @@ func (u Unit) onward(e Event) (next Unit, legal bool) {
 
 	case e.Kind == Started && (u.Phase == Queued || u.Phase == Starting):
 		u.State, u.Phase, u.Started = Running, "", e.At
-		u.PID, u.Handle, u.Payload = e.PID, slices.Clone(e.Handle), nil
+		u.PID, u.Payload = e.PID, nil
+		if len(e.Handle) > 0 {
+			u.Handle = slices.Clone(e.Handle)
+		}
 		return u.changed(e, RunningText(e.PID, e.Detail)), true
 
 	case e.Kind == Started && u.State == Running && e.PID != 0 && e.PID != u.PID:
 		u.PID = e.PID
 		return u.changed(e, RunningText(e.PID, e.Detail)), true
 
-	case e.Kind == Detailed && (u.Phase == Starting || u.State == Running) && e.Detail != u.Detail:
-		return u.changed(e, e.Detail), true
+	case e.Kind == Detailed && (u.Phase == Starting || u.State == Running) && u.tells(e):
+		if len(e.Handle) > 0 {
+			u.Handle = slices.Clone(e.Handle)
+		}
+		return u.changed(e, cmp.Or(e.Detail, u.Detail)), true
 	}
 	return u, u.knows(e)
+}
+
+// tells tells whether there is news in what the worker says.
+func (u *Unit) tells(e Event) bool {
+	return e.Detail != "" && e.Detail != u.Detail || len(e.Handle) > 0 && !bytes.Equal(e.Handle, u.Handle)
 }
 
 // knows tells whether e is old news: possible, and nothing to change for.
@@ -145,6 +160,11 @@ func (u Unit) towardsEnd(e Event) (next Unit, legal bool) {
 
 	case e.Kind == TakenBack && u.Phase == Starting && u.CancelAsked:
 		return u.ended(e, Canceled), true
+	case e.Kind == Withdrawn && (u.Phase == Starting || u.State == Running):
+		u.CancelAsked = true
+		return u.ended(e, Canceled), true
+	case e.Kind == Expired && u.State == Pending:
+		return u.ended(e, Failed), true
 	case e.Kind == Refused && (u.Phase == Queued || u.Phase == Starting):
 		return u.ended(e, Failed), true
 	case e.Kind == Abandoned && u.Phase == Receiving:

@@ -1,8 +1,11 @@
 package state
 
 import (
+	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Legacy is the state as legacy nodes number and name it. They know no Lost.
@@ -99,6 +102,10 @@ type LegacyStatus struct {
 func (u *Unit) Legacy(s Spec, stdout int64) LegacyStatus {
 	code, _ := u.State.Legacy()
 	status := LegacyStatus{State: code, Detail: u.Detail, StdoutSize: stdout, WorkType: s.WorkType}
+	if s.Remote != nil {
+		status.WorkType, status.ExtraData = "remote", u.legacyRemote(s)
+		return status
+	}
 	if u.State == Running {
 		status.ExtraData = struct {
 			Pid    int
@@ -106,4 +113,69 @@ func (u *Unit) Legacy(s Spec, stdout int64) LegacyStatus {
 		}{u.PID, s.Params["params"]}
 	}
 	return status
+}
+
+// legacyRemote is what legacy nodes tell of a unit that another node runs.
+func (u *Unit) legacyRemote(s Spec) any {
+	extra := struct {
+		RemoteNode     string
+		RemoteWorkType string
+		RemoteParams   map[string]string
+		RemoteUnitID   string
+		RemoteStarted  bool
+		LocalCancelled bool
+		LocalReleased  bool
+		SignWork       bool
+		TLSClient      string
+		Expiration     time.Time
+	}{
+		RemoteNode: s.Remote.Node, RemoteWorkType: s.WorkType, RemoteParams: s.Params,
+		RemoteUnitID: RemoteUnit(u.Handle), RemoteStarted: len(u.Handle) > 0,
+		LocalCancelled: u.CancelAsked, LocalReleased: u.ReleaseAsked, SignWork: s.Remote.Sign, TLSClient: s.Remote.TLSClient,
+	}
+	if s.Remote.TTL > 0 {
+		extra.Expiration = s.Created.Add(s.Remote.TTL)
+	}
+	if extra.RemoteParams == nil {
+		extra.RemoteParams = map[string]string{}
+	}
+	return extra
+}
+
+// remoteHandle is the handle of a unit that another node runs.
+type remoteHandle struct {
+	Unit string `json:"remote_unit"`
+}
+
+// RemoteHandle is the handle of a unit that another node knows by that ID.
+func RemoteHandle(unit string) json.RawMessage {
+	b, _ := json.Marshal(remoteHandle{unit}) // never fails
+	return b
+}
+
+// RemoteUnit is the ID in such a handle, empty if there is none.
+func RemoteUnit(handle json.RawMessage) string {
+	var h remoteHandle
+	if json.Unmarshal(handle, &h) != nil {
+		return ""
+	}
+	return h.Unit
+}
+
+// ParseExit reads the end of a process as String writes it.
+func ParseExit(text string) (e Exit, ok bool) {
+	if code, is := strings.CutPrefix(text, "exit status "); is {
+		n, err := strconv.Atoi(code)
+		return Exit{Code: n}, err == nil
+	}
+	text, is := strings.CutPrefix(text, "signal: ")
+	if !is {
+		return e, false
+	}
+	for signal, known := range signalTexts {
+		if known == text {
+			return Exit{Signal: signal}, true
+		}
+	}
+	return e, false
 }

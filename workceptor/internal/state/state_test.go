@@ -73,6 +73,9 @@ func TestLives(t *testing.T) {
 		{"canceled, and killed", []Event{received, handed, started, cancel, killed}, Canceled, "", 4, "Canceled"},
 		{"canceled, and ended well just then", []Event{received, handed, started, cancel, exit0}, Canceled, "", 4, "Canceled"},
 		{"canceled, and lost", []Event{received, handed, started, cancel, vanished}, Canceled, "", 4, "Canceled"},
+		{"canceled where it runs", []Event{received, handed, started, {Kind: Withdrawn}}, Canceled, "", 4, "Canceled"},
+		{"not begun in time", []Event{received, handed, {Kind: Expired, Reason: "Work unit expired on Sun"}}, Failed, "", 3, "Work unit expired on Sun"},
+		{"not even received in time", []Event{{Kind: Expired, Reason: "Work unit expired on Sun"}, received}, Failed, "", 3, "Work unit expired on Sun"},
 		{"late news of an ended unit", []Event{received, handed, started, exit3, exit0, vanished, cancel, started, handed}, Failed, "", 3, "exit status 3"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -204,7 +207,7 @@ func TestExitTexts(t *testing.T) {
 // FuzzEvents: whatever is reported, in whatever order, the promises of the
 // package comment hold, and a unit survives being written down.
 func FuzzEvents(f *testing.F) {
-	kinds := []Kind{Received, Handed, TakenBack, Started, Detailed, CancelAsked, Exited, Refused, Vanished, Abandoned, Created, "?"}
+	kinds := []Kind{Received, Handed, TakenBack, Started, Detailed, CancelAsked, Exited, Refused, Vanished, Abandoned, Withdrawn, Expired, Created, "?"}
 	f.Add([]byte{0, 1, 3, 6})
 	f.Add([]byte{0, 1, 3, 5, 6, 8})
 	f.Add([]byte{0, 1, 2, 1, 4, 4, 8, 5, 3})

@@ -14,8 +14,40 @@ type Spec struct {
 	Submission string            `json:"submission,omitempty"` // chosen by the submitter; empty: none
 	Merged     bool              `json:"merged,omitempty"`     // stderr goes where stdout goes
 	Secure     bool              `json:"secure,omitempty"`     // its type wants signatures
+	Remote     *Remote           `json:"remote,omitempty"`     // nil: this node runs it
 	Created    time.Time         `json:"created"`
 }
+
+// Remote is what was asked for of a unit that another node runs.
+type Remote struct {
+	Node       string        `json:"node"`
+	TLSClient  string        `json:"tls_client,omitempty"` // the profile for the way there
+	Submission string        `json:"submission"`           // that this node makes to the other one
+	TTL        time.Duration `json:"ttl,omitempty"`        // in which it must have begun; 0: no limit
+	// Disconnect is how long the node may be away, once it may have the unit, before
+	// that is Lost. 0: for ever.
+	Disconnect time.Duration `json:"disconnect,omitempty"`
+	Sign       bool          `json:"sign,omitempty"` // whatever is asked of the node
+}
+
+// Place is where a unit waits for its turn: at its type, or at the node that is to run
+// it. No type has the name of a node's place.
+func (s *Spec) Place() string {
+	if s.Remote == nil {
+		return s.WorkType
+	}
+	return RemotePlace(s.Remote.Node, s.Remote.TLSClient)
+}
+
+// RemotePlace is that of a node, reached by a TLS profile.
+func RemotePlace(node, tlsClient string) string {
+	return remotePlace + node + remotePlace + tlsClient
+}
+
+// IsRemotePlace tells whether a name is that of a node's place.
+func IsRemotePlace(name string) bool { return strings.HasPrefix(name, remotePlace) }
+
+const remotePlace = "\x00"
 
 // secretPrefix marks parameters that are for the worker's eyes only, in any
 // letter case.

@@ -125,6 +125,13 @@ func (s *Store) bySubmission(submission string) (Unit, error) {
 	return s.Get(u.id)
 }
 
+// HasSubmission tells whether a submission has made a unit, released or not.
+func (s *Store) HasSubmission(submission string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return submission != "" && s.submissions[submission] != nil
+}
+
 // makeDir makes a directory of a fresh name.
 func (s *Store) makeDir() (id string, err error) {
 	for {

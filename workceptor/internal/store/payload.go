@@ -72,6 +72,9 @@ func (p *Payload) wrote(b []byte, n int, err error) (int, error) {
 	return n, err
 }
 
+// Digest is the SHA-256 of what was written so far.
+func (p *Payload) Digest() string { return digest(p.hash) }
+
 // Commit makes the payload durable, and the unit's if no other was before it. It
 // returns the unit, which waits to be started.
 func (p *Payload) Commit(ctx context.Context) (Unit, error) {

@@ -65,3 +65,14 @@ func (s *Store) Changes(seq uint64) (changed []Unit, next uint64, more <-chan st
 	slices.Reverse(changed)
 	return changed, s.seq, s.more
 }
+
+// Touch has those who watch look at units again of which something else is known now.
+func (s *Store) Touch(ids []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if u := s.units[id]; u != nil && u.shown != nil {
+			s.publish(u)
+		}
+	}
+}

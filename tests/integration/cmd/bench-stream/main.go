@@ -47,17 +47,19 @@ type medium struct {
 	name           string
 	program        string              // its backend
 	listener, peer string              // the kinds of its items
+	scheme         string              // of the peer's address; empty: host:port
 	free           func() (int, error) // a port that nobody listens on
 }
 
 // ways are the ways in which two nodes are joined: over each medium, and in both
 // modes where there is a difference.
 func ways() []way {
-	tcp := medium{"tcp", "receptor-backend-tcp", "tcp-listener", "tcp-peer", lab.FreePort}
+	tcp := medium{"tcp", "receptor-backend-tcp", "tcp-listener", "tcp-peer", "", lab.FreePort}
 	return []way{
 		{handoff, handoff, tcp},
 		{relay, relay, tcp},
-		{"udp", handoff, medium{"udp", "receptor-backend-udp", "udp-listener", "udp-peer", lab.FreeUDPPort}},
+		{"udp", handoff, medium{"udp", "receptor-backend-udp", "udp-listener", "udp-peer", "", lab.FreeUDPPort}},
+		{"ws", handoff, medium{"ws", "receptor-backend-ws", "ws-listener", "ws-peer", "ws://", lab.FreePort}},
 	}
 }
 

@@ -47,7 +47,7 @@ func startMesh(ctx context.Context, l *lab.Lab, name string, w way, ends map[str
 			"--tcp-server", "port=" + strconv.Itoa(ports[3]), "bindaddr=127.0.0.1", "remotenode=" + far, "remoteservice=deaf",
 		},
 		far: {
-			"--" + w.medium.peer, "address=" + lab.Local(ports[0]),
+			"--" + w.medium.peer, "address=" + w.medium.scheme + lab.Local(ports[0]),
 			"--tcp-client", "service=sink", "address=" + ends["sink"].addr,
 			"--tcp-client", "service=echo", "address=" + ends["echo"].addr,
 			"--tcp-client", "service=deaf", "address=" + ends["deaf"].addr,
