@@ -270,7 +270,7 @@ func packets(s *transcript.Stage, c net.Conn) *datagrams {
 }
 
 func (d *datagrams) close() {
-	d.Must(d.Conn.Close())
+	d.Must(d.Close())
 	d.writing.Wait()
 }
 
