@@ -159,7 +159,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		return fmt.Errorf("serve plugs: %w", err)
 	}
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
-	c.control.Register(control.NodeCommands(c.node, c.tls, c.status)...)
+	c.control.Register(control.MeshCommands(countedMesh{control.ForNode(c.node, c.tls), c.host}, c.status)...)
 	if c.work != nil {
 		c.control.Register(WorkCommand(c.work.Command()))
 	}
@@ -183,6 +183,22 @@ func (c *Core) status() map[string]any {
 		all["work"] = c.workStatus()
 	}
 	return all
+}
+
+// countedMesh is the mesh as control sees it, with what the plug host counts among
+// the counters of the node.
+type countedMesh struct {
+	control.Mesh
+	host *plughost.Host
+}
+
+// Status is that of the node. The counters are a copy, which is ours to add to.
+func (m countedMesh) Status() netceptor.Status {
+	s := m.Mesh.Status()
+	for what, n := range m.host.Counters() {
+		s.Counters[what] += n
+	}
+	return s
 }
 
 // Run brings the core to life until ctx is done, and then ends it in order. It

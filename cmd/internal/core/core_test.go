@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -203,6 +204,44 @@ func TestCore(t *testing.T) {
 	}
 	if epochs[0] != epochs[1] || epochs[1] == epochs[2] {
 		t.Errorf("epochs of two runs: %v", epochs)
+	}
+}
+
+// What the plug host counts is in status, beside what the node counts.
+func TestCountersOfPlugs(t *testing.T) {
+	t.Parallel()
+	o := options(t, shortDir(t))
+	stop := start(t, o)
+	stranger, err := net.Dial("unix", o.Config.PlugSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	if err := stranger.SetDeadline(time.Now().Add(settle)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stranger.Write([]byte("GET / HTTP/1.1\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	// It is counted before it is closed. What was not read makes that a reset.
+	if _, err := stranger.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the connection goes on: %v", err)
+	}
+	var answer struct {
+		Result struct {
+			Counters map[string]uint64 `json:"counters"`
+		} `json:"result"`
+	}
+	text := ask(t, o.Config.ControlSocket(), `{"v":1,"id":1,"command":"status"}`)
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	counters := answer.Result.Counters
+	if _, ok := counters["loopback_full"]; !ok || counters["refused_preamble"] != 1 {
+		t.Errorf("counters %v, expected those of the node and one refused_preamble", counters)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
 	}
 }
 

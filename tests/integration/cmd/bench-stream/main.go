@@ -4,7 +4,7 @@
 // UDP loopback between two processes (same cipher and windows, segment offload on)
 // and bare TCP loopback between two processes. They take turns in one run, so that
 // ratios mean something on a shared machine. CPU is that of all processes in the
-// way, per GB.
+// way, per GB. Datagrams go through the UDP proxies, beside bare UDP.
 package main
 
 import (
@@ -78,6 +78,7 @@ type result struct {
 func bench(ctx context.Context) error {
 	bin := flag.String("bin", "bin", "directory of the built programs")
 	stall := flag.Bool("stall", false, "only what streams lose while others stand still")
+	onlyDatagrams := flag.Bool("datagrams", false, "only datagrams through the UDP proxies")
 	size := flag.Int64("size", 1<<30, "bytes of a transfer")
 	rounds := flag.Int("rounds", 5, "transfers of each kind, taking turns; 0: only what streams cost that carry little")
 	flag.Parse()
@@ -88,7 +89,12 @@ func bench(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = compare(ctx, l, *size, *rounds, *stall)
+	if !*onlyDatagrams {
+		err = compare(ctx, l, *size, *rounds, *stall)
+	}
+	if err == nil && !*stall && *rounds > 0 {
+		err = datagrams(ctx, l, *rounds)
+	}
 	return errors.Join(err, l.Close())
 }
 

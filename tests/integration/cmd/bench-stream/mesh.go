@@ -54,21 +54,8 @@ func startMesh(ctx context.Context, l *lab.Lab, name string, w way, ends map[str
 		},
 	}
 	for _, node := range []string{near, far} {
-		core, err := l.Start("receptor-core", append([]string{"--node", "id=" + node}, items[node]...)...)
-		if err != nil {
+		if err := m.startNode(l, node, w.mode, []string{w.medium.program, "receptor-proxy-tcp"}, items[node]...); err != nil {
 			return nil, err
-		}
-		m.procs["cores"] = append(m.procs["cores"], core.PID())
-		for _, program := range []string{w.medium.program, "receptor-proxy-tcp"} {
-			args := []string{"--socket", l.PlugSocket(node)}
-			if w.mode == relay {
-				args = append(args, "--no-handoff")
-			}
-			plug, err := l.Start(program, args...)
-			if err != nil {
-				return nil, err
-			}
-			m.procs["plugs"] = append(m.procs["plugs"], plug.PID())
 		}
 	}
 	if err := l.WaitRoute(ctx, near, far); err != nil {
@@ -82,6 +69,27 @@ func startMesh(ctx context.Context, l *lab.Lab, name string, w way, ends map[str
 		}
 		return true
 	})
+}
+
+// startNode starts a core with items, and its plugs.
+func (m *mesh) startNode(l *lab.Lab, node, mode string, programs []string, items ...string) error {
+	core, err := l.Start("receptor-core", append([]string{"--node", "id=" + node}, items...)...)
+	if err != nil {
+		return err
+	}
+	m.procs["cores"] = append(m.procs["cores"], core.PID())
+	for _, program := range programs {
+		args := []string{"--socket", l.PlugSocket(node)}
+		if mode == relay {
+			args = append(args, "--no-handoff")
+		}
+		plug, err := l.Start(program, args...)
+		if err != nil {
+			return err
+		}
+		m.procs["plugs"] = append(m.procs["plugs"], plug.PID())
+	}
+	return nil
 }
 
 // memory is the resident memory of the mesh's processes in bytes, by group.

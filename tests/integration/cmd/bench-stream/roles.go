@@ -24,11 +24,13 @@ import (
 // roles are the ends of a transfer: a sink reads to the end and answers with the
 // number of bytes; a source writes that many, ends its direction, checks the
 // answer and prints the seconds it took. The deaf one accepts and never reads.
+// udp-echo is for datagrams.
 var roles = map[string]func(context.Context, []string) error{
 	"sink":        sinkTCP,
 	"echo":        echoTCP,
 	"deaf":        deafTCP,
 	"source":      sourceTCP,
+	"udp-echo":    echoUDP,
 	"quic-sink":   sinkQUIC,
 	"quic-source": sourceQUIC,
 }
