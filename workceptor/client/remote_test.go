@@ -107,9 +107,11 @@ func TestJobOfAnotherNode(t *testing.T) {
 	if err != nil || end.State != client.Succeeded || got.out.String() != "far" {
 		t.Errorf("%v: %q, %+v", err, &got.out, end)
 	}
+	m.mu.Lock()
 	if !m.profiles["proof"] || len(m.profiles) != 1 {
 		t.Errorf("dialed by %v", m.profiles)
 	}
+	m.mu.Unlock()
 	job.TTL = time.Millisecond
 	m.setAway(true)
 	if u, err = k.Submit(ctx, job); err != nil {
