@@ -82,16 +82,15 @@ func (it *Item) ServePackets(ctx context.Context, s PacketService, opened func(*
 			switch {
 			case ctx.Err() != nil:
 				return nil
-			case errors.As(err, &refused):
+			case errors.As(err, &refused) && !core.over():
 				return fmt.Errorf("bind packet service %s: %w", s.Name, err)
 			}
 			it.Log.Debug("packet service ended", "service", s.Name, "error", err)
 			select {
-			case <-core.session.Done():
-			default:
-				if pause(ctx, retryPackets) == nil {
-					continue
-				}
+			case <-time.After(retryPackets):
+				continue
+			case <-core.session.Done(): // perhaps only now: the connection's end may be seen first
+			case <-ctx.Done():
 			}
 			break
 		}

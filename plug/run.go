@@ -66,6 +66,16 @@ type attachment struct {
 	revision uint64 // of the last configuration, guarded by runner.apply
 }
 
+// over says whether the session has ended.
+func (a *attachment) over() bool {
+	select {
+	case <-a.session.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // Run attaches p to its core and serves until ctx is done; then it stops all
 // items and returns nil. It dials again with jittered back-off, 100 ms to 5 s,
 // whenever the core goes. A refusal that will never change (class fix or

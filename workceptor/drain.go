@@ -76,17 +76,6 @@ func (w *Workceptor) Draining() *Draining {
 	return &d
 }
 
-// mayTake tells why a submission is not taken. One that is repeated is no new work.
-func (w *Workceptor) mayTake(submission string) error {
-	w.mu.Lock()
-	draining := w.drain != nil
-	w.mu.Unlock()
-	if draining && !w.store.HasSubmission(submission) {
-		return ErrDraining
-	}
-	return nil
-}
-
 // cancelAll asks for the end of all units.
 func (w *Workceptor) cancelAll() {
 	for _, u := range w.store.List() {

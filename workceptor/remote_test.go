@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/workceptor"
 	"github.com/project-receptor/receptor/workceptor/workertest"
 )
@@ -149,21 +148,17 @@ func (m *mesh) Dial(context.Context, string, string) (io.ReadWriteCloser, error)
 
 // pipe is a connection within the process, that can be closed in halves.
 func pipe(t *testing.T) (a, b *net.UnixConn) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	t.Helper()
+	near, far, err := socket.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ends [2]*net.UnixConn
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "pipe")
-		c, err := net.FileConn(f)
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ends[i] = c.(*net.UnixConn)
+	a, here := near.(*net.UnixConn)
+	b, there := far.(*net.UnixConn)
+	if !here || !there {
+		t.Skip("this system has no pairs of Unix sockets")
 	}
-	return ends[0], ends[1]
+	return a, b
 }
 
 // pipeSession implements workceptor.Session for our own form.
@@ -333,6 +328,32 @@ func TestRemoteCutBeforeTheReply(t *testing.T) {
 	if n := m.beta.worker.Total(); n != 1 || cuts != 3 {
 		t.Errorf("%d units ran after %d cuts", n, cuts)
 	}
+}
+
+// The answer to a submission was lost, and the way to the node, too: whoever repeats it
+// is told of the unit that there is, and can go on with its payload.
+func TestRemoteSubmissionRepeatedWithoutWay(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, &workertest.Worker{})
+	r := workceptor.Request{Node: "beta", Type: "echo", Submission: "the same"}
+	first, err := m.alpha.Submit(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Abort("cut off"); err != nil {
+		t.Fatal(err)
+	}
+	m.restart(m.alpha)
+	m.sever()
+	u := m.alpha.submit(r, "payload")
+	if u.ID != first.Unit.ID {
+		t.Errorf("it is unit %s, and was %s", u.ID, first.Unit.ID)
+	}
+	m.mend()
+	if out, _, end := m.alpha.results(u.ID, workceptor.From{}); out != "payload" || end.State != workceptor.Succeeded {
+		t.Errorf("%q, %+v", out, end)
+	}
+	m.forgotten()
 }
 
 // The way is cut while a unit writes, and either node is restarted: nothing is

@@ -50,31 +50,41 @@ func (w *Workceptor) Submit(r Request) (*Submission, error) {
 	if len(r.Submission) > maxSubmission {
 		return nil, fmt.Errorf("%w: a submission's name has at most %d bytes", ErrInvalid, maxSubmission)
 	}
-	spec := state.Spec{WorkType: r.Type, Params: r.Params, Submission: r.Submission, Merged: r.Merged}
-	err := w.mayTake(r.Submission)
-	if err != nil {
-		return nil, err
-	}
-	if r.Node != "" {
-		err = w.specifyRemote(r, &spec)
-	} else {
-		err = w.specifyLocal(r, &spec)
+	// One that is repeated is no new work, and what it wants may have gone since.
+	u, err := w.store.BySubmission(r.Submission)
+	existing := !errors.Is(err, store.ErrUnknown)
+	if !existing {
+		u, existing, err = w.create(r)
 	}
 	if err != nil {
 		return nil, err
-	}
-	u, existing, err := w.store.Create(spec)
-	if err != nil {
-		return nil, err
-	}
-	if u.Spec.Remote != nil && !existing {
-		w.want(u)
 	}
 	payload, err := w.store.Receive(u.ID)
 	if err != nil {
 		return nil, err
 	}
 	return &Submission{w: w, payload: payload, Unit: w.status(u), Existing: existing}, nil
+}
+
+// create makes the unit if it can be run, as far as is known here.
+func (w *Workceptor) create(r Request) (u store.Unit, existing bool, err error) {
+	if w.Draining() != nil {
+		return u, false, ErrDraining
+	}
+	spec := state.Spec{WorkType: r.Type, Params: r.Params, Submission: r.Submission, Merged: r.Merged}
+	if r.Node != "" {
+		err = w.specifyRemote(r, &spec)
+	} else {
+		err = w.specifyLocal(r, &spec)
+	}
+	if err != nil {
+		return u, false, err
+	}
+	u, existing, err = w.store.Create(spec)
+	if err == nil && u.Spec.Remote != nil && !existing {
+		w.want(u)
+	}
+	return u, existing, err
 }
 
 // specifyLocal fills in what is known of a type of work here.

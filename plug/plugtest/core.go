@@ -18,7 +18,7 @@ import (
 )
 
 // FakeCore is a core on a Unix socket. Plugs that attach come out of Session,
-// their data connections out of Link, DialRequest and Attach.
+// their data connections out of Link, DialRequest, Attach and PacketBind.
 type FakeCore struct {
 	t    TB
 	path string
@@ -45,7 +45,7 @@ type FakeCore struct {
 	// set before the first plug dials.
 	OnWorkType func(wire.WorkType) error
 
-	// Extra are fields that WELCOME and the answers to LINK, DIAL and ATTACH get
+	// Extra are fields that WELCOME and the answers to LINK, DIAL, ATTACH and PBIND get
 	// besides. It is to be set before Start, of a core of NewStopped.
 	Extra map[string]any
 
@@ -332,6 +332,8 @@ func (c *FakeCore) Opening(d time.Duration) (Incoming, wire.Type) {
 	case o := <-c.dials:
 		return o, o.Type
 	case o := <-c.attaches:
+		return o, o.Type
+	case o := <-c.packets:
 		return o, o.Type
 	case o := <-c.handed[wire.TypeLink]:
 		return o, o.Type

@@ -9,7 +9,7 @@ import (
 )
 
 // DataConn is a data connection that a plug has opened and that waits for its
-// answer: OpenLink, OpenStream, or Refuse.
+// answer: OpenLink, OpenStream, OpenPackets, OpenRecords, or Refuse.
 type DataConn struct {
 	*session.Opening
 	body
@@ -30,6 +30,16 @@ func (d *DataConn) AttachBody() (b wire.Attach) {
 func (d *DataConn) OpenLink(object string) net.Conn {
 	d.t.Helper()
 	if err := d.Answer(d.extra(wire.Opened{Object: object})); err != nil {
+		d.t.Fatal(err)
+	}
+	return d.conn
+}
+
+// OpenRecords is OpenPackets for who reads and writes the records: the connection is the
+// caller's.
+func (d *DataConn) OpenRecords(b wire.PBound) net.Conn {
+	d.t.Helper()
+	if err := d.Answer(d.extra(b)); err != nil {
 		d.t.Fatal(err)
 	}
 	return d.conn

@@ -347,7 +347,7 @@ func Frame(t wire.Type, flags wire.Flags, id uint32, body string) []byte {
 func (p *FakePlug) WaitPeers(object string, ok func([]wire.PeerMatch) bool) (peers []wire.PeerMatch) {
 	p.t.Helper()
 	p.peers.wait(p.t, "PEERS", func(all map[string][]wire.PeerMatch) bool {
-		told := false
+		var told bool
 		peers, told = all[object]
 		return told && ok(peers)
 	})

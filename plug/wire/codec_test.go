@@ -149,6 +149,39 @@ func TestCheckStream(t *testing.T) {
 	}
 }
 
+func TestCheckPacket(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		h  wire.RecordHeader
+		ok bool
+	}{
+		"data":             {wire.RecordHeader{Type: wire.RecordData, Length: wire.MaxRecord, Peer: 1}, true},
+		"empty data":       {wire.RecordHeader{Type: wire.RecordData, Peer: 2}, true},
+		"data with ECN":    {wire.RecordHeader{Type: wire.RecordData, Flags: wire.ECNMask, Peer: 1}, true},
+		"data with flags":  {wire.RecordHeader{Type: wire.RecordData, Flags: wire.ECNMask + 1, Peer: 1}, false},
+		"data of no flow":  {wire.RecordHeader{Type: wire.RecordData}, false},
+		"peer":             {wire.RecordHeader{Type: wire.RecordPeer, Length: wire.MaxPeer, Peer: 1<<32 - 1}, true},
+		"long peer":        {wire.RecordHeader{Type: wire.RecordPeer, Length: wire.MaxPeer + 1, Peer: 1}, false},
+		"peer with ECN":    {wire.RecordHeader{Type: wire.RecordPeer, Flags: 1, Peer: 1}, false},
+		"peer of no flow":  {wire.RecordHeader{Type: wire.RecordPeer}, false},
+		"gone":             {wire.RecordHeader{Type: wire.RecordGone, Length: wire.MaxReset, Peer: 1}, true},
+		"gone that is nil": {wire.RecordHeader{Type: wire.RecordGone, Peer: 1}, true},
+		"long gone":        {wire.RecordHeader{Type: wire.RecordGone, Length: wire.MaxReset + 1, Peer: 1}, false},
+		"gone with ECN":    {wire.RecordHeader{Type: wire.RecordGone, Flags: 1, Peer: 1}, false},
+		"gone of no flow":  {wire.RecordHeader{Type: wire.RecordGone}, false},
+		"type 0":           {wire.RecordHeader{Peer: 1}, false},
+		"end":              {wire.RecordHeader{Type: wire.RecordEnd, Peer: 1}, false},
+		"reset":            {wire.RecordHeader{Type: wire.RecordReset, Peer: 1}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := c.h.CheckPacket(); (err == nil) != c.ok {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func FuzzHeaders(f *testing.F) {
 	for _, c := range codecs {
 		f.Add(unhex(f, c.hex))

@@ -41,24 +41,30 @@ func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 // has started it again.
 func (ln *line) kill(t *testing.T, node int, program string) {
 	t.Helper()
-	pid := child(t, ln.procs[node], program)
-	rest := others(t, ln.procs[node], pid)
+	killProgram(ln.ctx, t, ln.procs[node], program)
+}
+
+// killProgram is that for a launcher.
+func killProgram(ctx context.Context, t *testing.T, launcher *lab.Process, program string) {
+	t.Helper()
+	pid := child(t, launcher, program)
+	rest := others(t, launcher, pid)
 	must(t, syscall.Kill(pid, syscall.SIGKILL))
 	deadline := time.Now().Add(patience)
 	for {
-		children, err := lab.Children(ln.procs[node].PID())
+		children, err := lab.Children(launcher.PID())
 		must(t, err)
 		if slices.ContainsFunc(children, func(c lab.Child) bool { return c.Program == program && c.PID != pid }) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s of %s was killed and did not come back", program, ln.nodes[node])
+			t.Fatalf("%s of launcher %d was killed and did not come back", program, launcher.PID())
 		}
-		must(t, lab.Pause(ln.ctx, 20*time.Millisecond))
+		must(t, lab.Pause(ctx, 20*time.Millisecond))
 	}
 	for _, c := range rest {
 		if !alive(c.PID) {
-			t.Errorf("killing %s of %s took %s (pid %d) with it", program, ln.nodes[node], c.Program, c.PID)
+			t.Errorf("killing %s of launcher %d took %s (pid %d) with it", program, launcher.PID(), c.Program, c.PID)
 		}
 	}
 }

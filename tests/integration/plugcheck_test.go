@@ -49,6 +49,7 @@ func TestOurPlugsConform(t *testing.T) {
 		"receptor-backend-udp":    {"link", check.MediumUDP, noStream, nil},
 		"receptor-backend-ws":     {"link", check.MediumWS, noHandoff, []string{"--dial-param", "address=ws://@ADDR@"}},
 		"receptor-proxy-tcp":      {"stream", check.MediumTCP, nil, nil},
+		"receptor-proxy-udp":      {"packet", check.MediumTCP, nil, nil},
 		"receptor-worker-command": {"worker", check.MediumTCP, nil, shell},
 	} {
 		t.Run(program, func(t *testing.T) {
@@ -87,7 +88,7 @@ func TestPlugcheckCommandLine(t *testing.T) {
 		"list of a pattern": {[]string{"--list", "--run", "link/end-*", "link"}, 0, "link/end-by-medium"},
 		"version":           {[]string{"--version"}, 0, "receptor-plugcheck "},
 		"help":              {[]string{"--help"}, 0, "Exit status"},
-		"no role":           {[]string{"--exec", "true"}, 2, `role: expected link or stream, got ""`},
+		"no role":           {[]string{"--exec", "true"}, 2, `role: expected link, stream, worker or packet, got ""`},
 		"no program":        {[]string{"link"}, 2, "--exec: expected a program"},
 		"both and neither":  {[]string{"link", "--exec", "true", "--handoff", "--no-handoff"}, 2, "--handoff and --no-handoff: expected one of them at most"},
 		"only with hand-off": {

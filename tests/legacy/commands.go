@@ -186,28 +186,3 @@ func reload(context.Context, *ControlSession, Request) (any, error) {
 		"Success": false, "Error": "no configuration file was provided, reload function not set ERRORCODE 4",
 	}, nil
 }
-
-// work is what a node without any type of work says; Config.Control has the
-// place for more.
-func work(_ context.Context, _ *ControlSession, r Request) (any, error) {
-	var sub, unit, workType string
-	if r.Fields == nil {
-		p := append(r.Plain(), "", "", "")
-		sub, unit, workType = p[0], p[1], p[2]
-	} else {
-		text := func(key string) string { v, _ := r.Fields[key].(string); return v }
-		sub, unit, workType = text("subcommand"), text("unitid"), text("worktype")
-	}
-	switch strings.ToLower(sub) {
-	case "submit":
-		return nil, fmt.Errorf("unknown work type %s", workType)
-	case "list":
-		if unit == "" {
-			return map[string]any{}, nil
-		}
-	case "status", "cancel", "release", "force-release", "results":
-	default:
-		return nil, errors.New("bad command")
-	}
-	return nil, fmt.Errorf("unknown work unit %s", unit)
-}

@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ func (n *Node) sendMessage(hops uint8, from string, to service, payload []byte) 
 	}
 	if isLocalhost(to.node) {
 		to.node = n.config.ID
+	}
+	if to.node == n.config.ID {
+		payload = bytes.Clone(payload) // it waits in a queue, and who sends uses the bytes again
 	}
 	n.mu.Lock()
 	m := message{

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,8 +29,8 @@ const (
 	exitUsage = 2
 )
 
-const usage = `Usage: receptor-plugcheck link|stream|worker --exec PROGRAM [options]
-       receptor-plugcheck link|stream|worker --list
+const usage = `Usage: receptor-plugcheck link|stream|worker|packet --exec PROGRAM [options]
+       receptor-plugcheck link|stream|worker|packet --list
 
 Runs the plug PROGRAM once for each check, plays the core to it (and the medium:
 TCP or UDP on loopback, or whoever submits work), and prints a line for each: "ok
@@ -197,8 +198,8 @@ func parse(args []string) (command, error) {
 		return c, nil
 	case f.NArg() > 0:
 		return c, fmt.Errorf("unknown argument %q", f.Arg(0))
-	case c.Role != wire.RoleLink && c.Role != wire.RoleStream && c.Role != wire.RoleWorker:
-		return c, fmt.Errorf("role: expected link, stream or worker, got %q", c.Role)
+	case !slices.Contains([]string{wire.RoleLink, wire.RoleStream, wire.RoleWorker, wire.RolePacket}, c.Role):
+		return c, fmt.Errorf("role: expected link, stream, worker or packet, got %q", c.Role)
 	case c.Medium != check.MediumTCP && (c.Medium != check.MediumUDP && c.Medium != check.MediumWS || c.Role != wire.RoleLink):
 		return c, fmt.Errorf("--medium: expected tcp, or for links udp or ws, got %q", c.Medium)
 	case c.handoff && c.relay:

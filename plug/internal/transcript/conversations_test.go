@@ -102,11 +102,14 @@ func withFDPass(h wire.Hello, w wire.Welcome) (wire.Hello, wire.Welcome) {
 	return h, w
 }
 
-// conversations are all that there are transcripts of, by the names of these.
-var conversations = map[string]struct {
+// conversation is what both sides say.
+type conversation struct {
 	about      string
 	plug, core transcript.Script
-}{
+}
+
+// conversations are all that there are transcripts of, by the names of these.
+var conversations = map[string]conversation{
 	"session": {
 		"A session starts, is configured, and ends in order: HELLO, WELCOME, CONFIG, STATUS, PING.",
 		func(s *transcript.Stage) {

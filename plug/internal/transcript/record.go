@@ -120,12 +120,14 @@ func (c *tapped) read(from net.Conn) (b []byte, files []*os.File, note string, e
 		more := make([]byte, 4096)
 		n, err := from.Read(more)
 		return append(b, more[:n]...), files, "bytes of the link", err
-	case wire.TypeDial, wire.TypeAttach:
+	case wire.TypeDial, wire.TypeAttach, wire.TypePBind:
 		if b, err = rest(from, b, wire.RecordSize); err != nil {
 			return b, files, "", err
 		}
 		b, err = rest(from, b, wire.RecordSize+int(binary.BigEndian.Uint16(b)))
-		name := map[wire.RecordType]string{wire.RecordData: "DATA", wire.RecordEnd: "END", wire.RecordReset: "RESET"}
+		name := map[wire.RecordType]string{
+			wire.RecordData: "DATA", wire.RecordEnd: "END", wire.RecordReset: "RESET", wire.RecordPeer: "PEER", wire.RecordGone: "GONE",
+		}
 		return b, files, "record " + name[wire.RecordType(b[2])], err
 	default:
 	}

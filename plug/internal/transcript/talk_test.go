@@ -4,12 +4,15 @@ package transcript_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"sync"
 
 	"github.com/project-receptor/receptor/plug/internal/transcript"
+	"github.com/project-receptor/receptor/plug/packetconn"
 	"github.com/project-receptor/receptor/plug/recordconn"
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -84,6 +87,8 @@ func decoded(s *transcript.Stage, decode func(any) error, want any) {
 	case wire.Dial:
 		got(s, decode, want)
 	case wire.Attach:
+		got(s, decode, want)
+	case wire.PBind:
 		got(s, decode, want)
 	case wire.Bind:
 		got(s, decode, want)
@@ -248,3 +253,51 @@ func ends(s *transcript.Stage, c io.Reader) {
 
 // stream is a data connection that carries records.
 func stream(c net.Conn) *recordconn.Conn { return recordconn.New(c) }
+
+// datagrams is a data connection that carries records of flows.
+type datagrams struct {
+	*transcript.Stage
+	*packetconn.Conn
+	came    []string
+	writing sync.WaitGroup
+}
+
+// packets begins with the records of a packet service; the caller closes it.
+func packets(s *transcript.Stage, c net.Conn) *datagrams {
+	d := &datagrams{Stage: s, Conn: packetconn.New(c)}
+	d.writing.Go(func() { _ = d.Write() }) // what does not go out is missed
+	return d
+}
+
+func (d *datagrams) close() {
+	d.Must(d.Close())
+	d.writing.Wait()
+}
+
+// data sends a datagram, peer and gone what is to be known of a flow.
+func (d *datagrams) data(flow uint32, text string) { d.Equal(d.Send(flow, 0, []byte(text)), true) }
+
+func (d *datagrams) peer(flow uint32, text string) {
+	d.Must(d.Control(wire.RecordPeer, flow, []byte(text)))
+}
+
+func (d *datagrams) gone(flow uint32, text string) {
+	d.Must(d.Control(wire.RecordGone, flow, []byte(text)))
+}
+
+// hear reads the next record, which must be this one.
+func (d *datagrams) hear(t wire.RecordType, flow uint32, text string) {
+	for len(d.came) == 0 {
+		d.Must(d.Read(func(h wire.RecordHeader, b []byte) error {
+			d.came = append(d.came, fmt.Sprint(h.Type, h.Peer, string(b)))
+			return nil
+		}))
+	}
+	d.Equal(d.came[0], fmt.Sprint(t, flow, text))
+	d.came = d.came[1:]
+}
+
+// ends waits for the connection's end.
+func (d *datagrams) ends() {
+	d.Equal(d.Read(func(wire.RecordHeader, []byte) error { return errors.New("a record, and no end") }), io.EOF)
+}

@@ -12,12 +12,14 @@ func authorisationChecks(role string) []Check {
 		{ID: "authorisation/hello-back-off", About: "a plug that is denied pauses between its attempts", run: helloBackOff},
 		{ID: "authorisation/retry-after", About: "retry_after_ms of a refusal is kept", run: retryAfter},
 	}
-	if role != wire.RoleWorker {
+	if connects(role) {
 		checks = append(checks, Check{ID: "authorisation/secret", About: "objects are opened with the secret of the session that lives, never an older one", run: secret})
 	}
 	switch role {
 	case wire.RoleWorker:
 		checks = append(checks, Check{ID: "authorisation/offer-back-off", Handoff: true, About: "an item whose type of work is denied pauses between its attempts", run: offerBackOff})
+	case wire.RolePacket:
+		checks = append(checks, Check{ID: "authorisation/packet-back-off", About: "an item whose packet service is denied pauses between its attempts", run: packetBackOff})
 	case wire.RoleLink:
 		checks = append(checks, Check{ID: "authorisation/link-back-off", About: "an item whose links are denied pauses between its attempts", run: linkBackOff})
 	case wire.RoleStream:

@@ -419,7 +419,7 @@ func TestBrokenPlugsFail(t *testing.T) {
 	var running sync.WaitGroup
 	turn := make(chan struct{}, allAtOnce)
 	ports := new(check.Ports)
-	for _, b := range slices.Concat(broken, brokenWorkers) {
+	for _, b := range slices.Concat(broken, brokenWorkers, brokenPackets) {
 		program := b.plug.program
 		if program == nil {
 			program = goodPlug(b.role)
@@ -453,7 +453,7 @@ func names(id string, r check.Result) bool {
 	switch {
 	case id == handedOver:
 		return r.Handoff
-	case strings.HasPrefix(r.ID, "descriptors/") || strings.HasPrefix(r.ID, "worker/") || r.ID == "authorisation/offer-back-off" || !r.Handoff:
+	case strings.HasPrefix(r.ID, "descriptors/") || strings.HasPrefix(r.ID, "worker/") || strings.HasPrefix(r.ID, "packet/") || r.ID == "authorisation/offer-back-off" || !r.Handoff:
 		return id == r.ID
 	default:
 		return id == r.ID+handedOver

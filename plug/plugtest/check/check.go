@@ -1,5 +1,5 @@
 // Package check tells whether a program is a well-behaved plug: it plays the
-// core to it, for a link or a stream the medium as well, gives a worker its units, and says of each
+// core to it, for a link, a stream or datagrams the medium as well, gives a worker its units, and says of each
 // rule of the plug protocol whether it is kept. The rules have stable IDs,
 // "link/relay-bytes", in groups.
 //
@@ -59,7 +59,7 @@ type Item struct {
 
 // Options say what is checked, and how.
 type Options struct {
-	Role   string // "link", "stream" or "worker"
+	Role   string // "link", "stream", "worker" or "packet"
 	Medium string // MediumUDP or MediumWS, of links; else MediumTCP
 
 	// Start runs the plug, to attach to the core at socket. Whatever ends ctx
@@ -133,7 +133,7 @@ func Checks(role string, mode Mode, pattern string) []Check {
 	all = append(all, restartChecks(role)...)
 	all = append(all, skewChecks()...)
 	all = append(all, authorisationChecks(role)...)
-	if role != wire.RoleWorker {
+	if connects(role) {
 		all = append(all, Check{
 			ID:    "descriptors/not-granted",
 			About: "without the feature fdpass everything is relayed over data connections",
@@ -146,8 +146,11 @@ func Checks(role string, mode Mode, pattern string) []Check {
 		}
 	}
 	all = append(all, descriptorsChecks(role)...)
-	if role == wire.RoleWorker {
+	switch role {
+	case wire.RoleWorker:
 		all = append(all, workerChecks()...)
+	case wire.RolePacket:
+		all = append(all, packetChecks()...)
 	}
 	return slices.DeleteFunc(all, func(c Check) bool {
 		return !matches(pattern, c.ID) || mode == Relay && c.Handoff || mode == Handoff && !c.Handoff

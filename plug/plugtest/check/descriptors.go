@@ -30,7 +30,7 @@ func descriptorsChecks(role string) []Check {
 		{ID: "descriptors/keep", About: "a listener that the core keeps is taken again: none is refused while the plug is killed and started", run: keep},
 		{ID: "descriptors/takeover", About: "a second process takes the kept listener over from one that drains: none is refused or lost", run: takeover, connected: true},
 	}
-	if role == wire.RoleWorker {
+	if !connects(role) {
 		checks = checks[:1] // it hands nothing over
 	}
 	switch role {

@@ -35,6 +35,9 @@ func goodPlug(role string) *plug.Plug {
 	if role == wire.RoleWorker {
 		return goodWorker(nil)
 	}
+	if role == wire.RolePacket {
+		return goodPacket(packetFaults{})
+	}
 	kinds := []wire.Kind{
 		{Kind: "good-in", Role: role, Dir: "in", Params: []wire.Param{port}},
 		{Kind: "good-out", Role: role, Dir: "out", Params: []wire.Param{address}},

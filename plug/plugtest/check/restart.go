@@ -9,7 +9,7 @@ func restartChecks(role string) []Check {
 		{ID: "restart/wait", About: "a plug that starts before its core waits for it", run: restartWait},
 		{ID: "restart/attach", About: "a plug attaches again when its core comes back, as the same process", run: restartAttach},
 	}
-	if role == wire.RoleWorker {
+	if !connects(role) {
 		return checks
 	}
 	checks = append(

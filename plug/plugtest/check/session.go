@@ -29,7 +29,11 @@ func programChecks() []Check {
 	}
 }
 
-// carried says which of these need something that is carried: workers carry nothing.
+// connects says whether a role carries connections. Workers carry nothing, and packet
+// services are looked at in a group of their own.
+func connects(role string) bool { return role == wire.RoleLink || role == wire.RoleStream }
+
+// carried says which of these need a connection that is carried.
 func carried(id string) bool {
 	switch id {
 	case "session/config-remove", "session/config-diff", "session/drain", "session/drain-deadline":
@@ -57,7 +61,7 @@ func sessionChecks(role string) []Check {
 		{ID: "session/drain", About: "after DRAIN nothing new is opened, and what runs goes on", run: drain},
 		{ID: "session/drain-deadline", About: "what is relayed after DRAIN ends at its deadline", run: drainDeadline},
 	}
-	if role == wire.RoleWorker {
+	if !connects(role) {
 		checks = slices.DeleteFunc(checks, func(c Check) bool { return carried(c.ID) })
 	}
 	return checks
@@ -205,7 +209,7 @@ func (s *stand) eitherItem(core *plugtest.CoreSession) wire.ConfigItem {
 func config(s *stand) {
 	core := s.attach()
 	s.configure(core)
-	if s.o.Role == wire.RoleWorker {
+	if !connects(s.o.Role) {
 		it := s.eitherItem(core)
 		s.configure(core, it)
 		core.WaitStatus("item "+it.Item, func(st wire.Status) bool { return len(st.Items) == 1 && st.Items[0].Item == it.Item })
@@ -265,7 +269,7 @@ func configDiff(s *stand) {
 
 func configRefused(s *stand) {
 	core := s.attach()
-	if s.o.Role == wire.RoleWorker {
+	if !connects(s.o.Role) {
 		it := s.eitherItem(core)
 		s.configure(core, it)
 		s.refusesWrong(core, it)
@@ -321,6 +325,9 @@ func status(s *stand) {
 	core := s.attach()
 	it := s.eitherItem(core)
 	s.configure(core, it)
+	if s.o.Role == wire.RolePacket {
+		s.own(s.core.PacketBind().OpenRecords(wire.PBound{Object: "packets", Node: "fake", Service: "fresh0", MTU: packetMTU}))
+	}
 	st := core.WaitStatus("item "+it.Item, func(st wire.Status) bool {
 		return slices.ContainsFunc(st.Items, func(i wire.ItemStatus) bool { return i.Item == it.Item })
 	})

@@ -30,6 +30,10 @@ func skewFields(s *stand) {
 	s.start()
 	core := s.session()
 	addr := s.freeAddr()
+	if s.o.Role == wire.RolePacket {
+		s.skewPackets(core)
+		return
+	}
 	if !s.has(core.Hello, in) {
 		s.configure(core, s.eitherItem(core))
 		return

@@ -39,7 +39,7 @@ func record(typ uint8, id string, v any) journal.Record {
 // Create makes a unit, which is on the disk when this returns. A submission that
 // has made one before gives that one, and existing; ErrReleased if it is gone.
 func (s *Store) Create(spec state.Spec) (u Unit, existing bool, err error) {
-	if u, err := s.bySubmission(spec.Submission); !errors.Is(err, ErrUnknown) {
+	if u, err := s.BySubmission(spec.Submission); !errors.Is(err, ErrUnknown) {
 		return u, true, err
 	}
 	if err := s.room(); err != nil {
@@ -63,7 +63,7 @@ func (s *Store) Create(spec state.Spec) (u Unit, existing bool, err error) {
 		if err := s.o.FS.Remove(id); err != nil {
 			s.log.Warn("cannot remove a directory", "unit", id, "error", err)
 		}
-		u, err := s.bySubmission(spec.Submission)
+		u, err := s.BySubmission(spec.Submission)
 		return u, true, err
 	}
 	s.units[id] = made
@@ -102,8 +102,9 @@ func (s *Store) created(u *unit, now *state.Unit, err error) {
 	s.publish(u)
 }
 
-// bySubmission finds the unit that a submission has made, once it is on the disk.
-func (s *Store) bySubmission(submission string) (Unit, error) {
+// BySubmission finds the unit that a submission has made, once it is on the disk;
+// ErrReleased if it is gone, ErrUnknown if it has made none.
+func (s *Store) BySubmission(submission string) (Unit, error) {
 	if submission == "" {
 		return Unit{}, ErrUnknown
 	}
@@ -123,13 +124,6 @@ func (s *Store) bySubmission(submission string) (Unit, error) {
 		}
 	}
 	return s.Get(u.id)
-}
-
-// HasSubmission tells whether a submission has made a unit, released or not.
-func (s *Store) HasSubmission(submission string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return submission != "" && s.submissions[submission] != nil
 }
 
 // makeDir makes a directory of a fresh name.

@@ -42,6 +42,9 @@ func run(ctx context.Context, args []string) (err error) {
 		o.config.Trace = script.Trace
 		defer func() { err = errors.Join(err, write(script, o.trace)) }()
 	}
+	work := legacy.NewWork(o.types)
+	defer work.Close()
+	o.config.Control, o.config.WorkCommands = map[string]legacy.Command{"work": work.Command}, work.Commands()
 	n, err := legacy.Start(o.config)
 	if err != nil {
 		return err

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +18,7 @@ import (
 // options is the command line.
 type options struct {
 	config  legacy.Config
+	types   map[string]legacy.Worker
 	link    legacy.LinkConfig
 	actions []func(n *legacy.Node) error // in the order of the flags
 	trace   string
@@ -22,7 +27,7 @@ type options struct {
 
 // parse reads the command line. What is wrong with it goes to standard error.
 func parse(args []string) (*options, error) {
-	o := &options{link: legacy.LinkConfig{NodeCost: map[string]float64{}}}
+	o := &options{link: legacy.LinkConfig{NodeCost: map[string]float64{}}, types: map[string]legacy.Worker{}}
 	f := flag.NewFlagSet("legacy-node", flag.ContinueOnError)
 	f.StringVar(&o.config.ID, "id", "", "node `ID`")
 	f.DurationVar(&o.config.MaxIdle, "max-idle", 0, "idle time of links; 0 means 21s")
@@ -41,6 +46,15 @@ func parse(args []string) (*options, error) {
 		return nil
 	})
 	f.Func("firewall", "a rule: `action=...,fromnode=...`, also tonode, fromservice, toservice; may be repeated", o.firewall)
+	f.Func("work-command", "`type=command`, a type of work and the program that runs its units, with arguments; may be repeated", func(s string) error {
+		name, command, _ := strings.Cut(s, "=")
+		words := strings.Fields(command)
+		if name == "" || len(words) == 0 {
+			return errors.New("expected type=command")
+		}
+		o.types[name] = program(words)
+		return nil
+	})
 	for _, a := range []struct {
 		name, usage string
 		do          func(n *legacy.Node, value string) error
@@ -116,4 +130,13 @@ func echo(n *legacy.Node, serviceName string) error {
 	l.Advertise(legacy.ConnStream, map[string]string{"type": "Echo"}, nil)
 	l.Serve(legacy.Echo)
 	return nil
+}
+
+// program runs units with a command. Its last arguments are their parameters.
+func program(words []string) legacy.Worker {
+	return func(ctx context.Context, params string, stdin []byte, stdout io.Writer) error {
+		c := exec.CommandContext(ctx, words[0], append(words[1:len(words):len(words)], strings.Fields(params)...)...)
+		c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(stdin), stdout, stdout
+		return c.Run()
+	}
 }
