@@ -62,6 +62,12 @@ type args struct {
 	Since  uint64 `json:"since,omitempty"`
 	Force  bool   `json:"force,omitempty"`
 
+	TLSClient    string       `json:"tlsclient,omitempty"`
+	TTL          string       `json:"ttl,omitempty"`
+	SignWork     bool         `json:"signwork,omitempty"`
+	OnDisconnect OnDisconnect `json:"on_disconnect,omitempty"`
+	Disconnect   string       `json:"disconnect_time,omitempty"`
+
 	Submissions string `json:"submissions,omitempty"`
 	Deadline    string `json:"deadline,omitempty"`
 

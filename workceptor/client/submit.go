@@ -36,10 +36,35 @@ type Job struct {
 	// Merged has stderr go where stdout goes, as with legacy nodes.
 	Merged bool
 
+	// What follows is for jobs of other nodes.
+
+	// TTL is how long it may take until the unit has begun there. 0: as long as it
+	// takes, but there must be a way to the node now.
+	TTL time.Duration
+	// TLSClient names the TLS client profile for the way there. Without one, Params
+	// named secret_* are refused.
+	TLSClient string
+	// SignWork has the node that is asked sign for the unit, which it does only for
+	// clients on its Unix socket.
+	SignWork bool
+	// OnDisconnect is what becomes of a unit whose node goes away. With Fail it is Lost
+	// when the node has been away for DisconnectTime; 0: 10 minutes.
+	OnDisconnect   OnDisconnect
+	DisconnectTime time.Duration
+
 	// Progress, if it is not nil, is told how much of the payload was sent; less than
 	// before if it is sent again.
 	Progress func(sent int64)
 }
+
+// OnDisconnect is what becomes of a unit whose node goes away.
+type OnDisconnect string
+
+// What can become of it.
+const (
+	Wait OnDisconnect = "wait" // for the node; so it is, too, if nothing is said
+	Fail OnDisconnect = "fail"
+)
 
 // Submit makes a unit of a job. It is on the node's disk, whole, when this returns,
 // and its worker has taken or refused it; or it waits, for a slot or for its worker.
@@ -93,6 +118,7 @@ func newSubmission() string {
 func (c *Client) submitOnce(ctx context.Context, job Job, p *payload, unit *string) (u Status, err error) {
 	a := args{
 		Sub: "submit", Node: job.Node, Type: job.Type, Params: job.Params, Submission: job.Submission, Merged: job.Merged, Payload: job.PayloadSHA256,
+		TLSClient: job.TLSClient, TTL: duration(job.TTL), SignWork: job.SignWork, OnDisconnect: job.OnDisconnect, Disconnect: duration(job.DisconnectTime),
 	}
 	if err := c.sign(ctx, &a); err != nil {
 		return u, err
@@ -123,6 +149,14 @@ func (c *Client) submitOnce(ctx context.Context, job Job, p *payload, unit *stri
 		err = &PayloadError{Unit: made.Unit, Submission: job.Submission, Err: e.error}
 	}
 	return u, err
+}
+
+// duration is one as an argument. What makes no sense is for the node to refuse.
+func duration(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
 }
 
 // upload sends a payload, and reads the answer, which comes before the end of it

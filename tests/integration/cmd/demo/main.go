@@ -1,7 +1,7 @@
 // Command demo is the main job of Receptor in one go: three nodes in a line over
 // TCP, each with its plugs as programs of their own; a directory served by HTTP
 // behind the last, fetched through the mesh at the first; units of work at the
-// first, followed line by line while its core is killed.
+// first and at the last, followed line by line while the core that runs them is killed.
 package main
 
 import (
@@ -33,9 +33,9 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	d := &demo{start: time.Now(), size: *size}
+	d := &demo{start: time.Now(), size: *size, launcher: make(map[string]int)}
 	err := d.run(ctx, *bin)
 	if d.lab != nil {
 		if err != nil {
@@ -57,7 +57,7 @@ type demo struct {
 	size  int64
 	lab   *lab.Lab
 
-	launcher int // process ID of alpha's receptor
+	launcher map[string]int // process IDs of the nodes' receptor
 }
 
 // step prints what happens, with the time since the start.
@@ -137,19 +137,17 @@ func (d *demo) startNodes(ctx context.Context, web string) (int, error) {
 			"--node", "id=beta", "--tcp-peer", "address=" + lab.Local(ports[0]),
 			"--tcp-listener", "port=" + strconv.Itoa(ports[1]), "bindaddr=127.0.0.1",
 		},
-		{
+		append([]string{
 			"--node", "id=gamma", "--tcp-peer", "address=" + lab.Local(ports[1]),
-			"--tcp-client", "service=web", "address=" + web,
-		},
+			"--tcp-client", "service=web", "address=" + web, "--control-service", "service=control", // where other nodes bring work
+		}, countItem...),
 	}
-	for i, args := range lines {
+	for _, args := range lines {
 		p, err := d.lab.Start("receptor", args...)
 		if err != nil {
 			return 0, err
 		}
-		if i == 0 {
-			d.launcher = p.PID()
-		}
+		d.launcher[strings.TrimPrefix(args[1], "id=")] = p.PID()
 		d.step("receptor %s", strings.Join(args, " "))
 	}
 	for _, wait := range []struct {

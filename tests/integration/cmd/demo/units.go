@@ -14,23 +14,29 @@ import (
 	"github.com/project-receptor/receptor/tests/integration/lab"
 )
 
-// workItems are the types of work of alpha.
-var workItems = []string{
-	"--work-command", "worktype=shout", "command=tr", "params=a-z A-Z",
-	"--work-command", "worktype=count", "command=sh", `params=-c "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.2; done"`,
-	"--work-command", "worktype=sleep", "command=sleep", "params=1000",
-}
+// countItem is the type of work of gamma, workItems are those of alpha.
+var (
+	countItem = []string{
+		"--work-command", "worktype=count", "command=sh", `params=-c "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.2; done"`,
+	}
+	workItems = append([]string{
+		"--work-command", "worktype=shout", "command=tr", "params=a-z A-Z",
+		"--work-command", "worktype=sleep", "command=sleep", "params=1000",
+	}, countItem...)
+)
 
-// units runs units of work at alpha: one, a few at a time, one that is followed while
-// the core is killed, and one that is canceled.
+// units runs units of work at alpha: one, one that is followed while the core is
+// killed, a few that are canceled; and one at gamma, two links away.
 func (d *demo) units(ctx context.Context) (err error) {
 	// Units outlive all programs of the node: they are not left behind.
 	defer func() {
 		if err != nil {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 			defer cancel()
-			_, rerr := d.lab.Ctl(ctx, "alpha", "work", "release", "--all")
-			err = errors.Join(err, rerr)
+			for _, node := range []string{"alpha", "gamma"} {
+				_, rerr := d.lab.Ctl(ctx, node, "work", "release", "--all")
+				err = errors.Join(err, rerr)
+			}
 		}
 	}()
 	err = d.lab.WaitStatus(ctx, "alpha", func(s *lab.Status) bool { return s.Item("work-command worktype=sleep").State == "up" })
@@ -44,10 +50,39 @@ func (d *demo) units(ctx context.Context) (err error) {
 		return err
 	}
 	d.step("its result after %.0f ms: %s", time.Since(start).Seconds()*1e3, strings.Split(out, "\n")[0])
-	if err := d.follow(ctx); err != nil {
+	if err := d.follow(ctx, "alpha"); err != nil {
 		return err
 	}
-	return d.cancel(ctx)
+	if err := d.cancel(ctx); err != nil {
+		return err
+	}
+	return d.far(ctx)
+}
+
+// far has gamma run a unit that is submitted and followed at alpha.
+func (d *demo) far(ctx context.Context) error {
+	err := d.lab.WaitStatus(ctx, "gamma", func(s *lab.Status) bool { return s.Item("work-command worktype=count").State == "up" })
+	if err != nil {
+		return err
+	}
+	d.step("gamma takes units of work, too; what it is given at alpha comes and goes through beta")
+	if err := d.follow(ctx, "gamma", "--node", "gamma"); err != nil {
+		return err
+	}
+	if _, err := d.ctl(ctx, "work", "release", "--all"); err != nil {
+		return err
+	}
+	// Alpha has released it there, or does so now.
+	for {
+		out, err := d.lab.Ctl(ctx, "gamma", "work", "list", "--quiet")
+		if err == nil && strings.TrimSpace(out) == "" {
+			d.step("released at alpha, and so at gamma: neither has a unit any more")
+			return nil
+		}
+		if perr := lab.Pause(ctx, 20*time.Millisecond); perr != nil {
+			return errors.Join(perr, err, fmt.Errorf("gamma still has units: %s", out))
+		}
+	}
 }
 
 // ctl runs receptorctl at alpha and says so.
@@ -56,10 +91,10 @@ func (d *demo) ctl(ctx context.Context, args ...string) (string, error) {
 	return d.lab.Ctl(ctx, "alpha", args...)
 }
 
-// follow prints what a unit writes, when it writes it. In the middle the core is
-// killed, and started again by its launcher.
-func (d *demo) follow(ctx context.Context) error {
-	args := []string{"work", "submit", "count", "--no-payload", "--follow"}
+// follow prints what a unit writes, when it writes it. In the middle the core of the
+// node that runs it is killed, and started again by its launcher.
+func (d *demo) follow(ctx context.Context, node string, options ...string) error {
+	args := append([]string{"work", "submit", "count", "--no-payload", "--follow"}, options...)
 	cmd := exec.CommandContext(ctx, d.lab.Programs.Path("receptorctl"), append([]string{"--socket", d.lab.Socket("alpha")}, args...)...)
 	cmd.Env = d.lab.Env()
 	var stderr bytes.Buffer
@@ -80,7 +115,7 @@ func (d *demo) follow(ctx context.Context) error {
 			err = errors.Join(err, fmt.Errorf("that is not line %d", n))
 		}
 		if n == 3 {
-			err = errors.Join(err, d.killCore())
+			err = errors.Join(err, d.killCore(node))
 		}
 	}
 	err = errors.Join(err, cmd.Wait())
@@ -94,19 +129,19 @@ func (d *demo) follow(ctx context.Context) error {
 	return nil
 }
 
-// killCore kills alpha's core as by kill -9.
-func (d *demo) killCore() error {
-	children, err := lab.Children(d.launcher)
+// killCore kills a node's core as by kill -9.
+func (d *demo) killCore(node string) error {
+	children, err := lab.Children(d.launcher[node])
 	if err != nil {
 		return err
 	}
 	for _, c := range children {
 		if c.Program == "receptor-core" {
-			d.step("kill -9 of alpha's receptor-core (pid %d); receptor starts it again, the unit goes on, and so does receptorctl", c.PID)
+			d.step("kill -9 of %s's receptor-core (pid %d); receptor starts it again, the unit goes on, and so does receptorctl", node, c.PID)
 			return syscall.Kill(c.PID, syscall.SIGKILL)
 		}
 	}
-	return errors.New("alpha's core is not there")
+	return fmt.Errorf("%s's core is not there", node)
 }
 
 // cancel cancels some units that would take long.
