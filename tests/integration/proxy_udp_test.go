@@ -20,6 +20,13 @@ func udpEcho(t *testing.T) *net.UDPConn {
 	t.Helper()
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	must(t, err)
+	echoOn(t, c)
+	return c
+}
+
+// echoOn is udpEcho on a socket, which it owns.
+func echoOn(t *testing.T, c *net.UDPConn) {
+	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -38,7 +45,6 @@ func udpEcho(t *testing.T) *net.UDPConn {
 		_ = c.Close()
 		<-done
 	})
-	return c
 }
 
 // ask sends a datagram until its answer comes: datagrams may be lost.
