@@ -22,7 +22,7 @@ const (
 	socketBuffer = 4 << 20
 
 	// largestPacket is the largest message that streams make: a packet of QUIC, 1,452
-	// bytes at most, in a data message. What is no larger is never cut into fragments,
+	// bytes at most (ours send less), in a data message. What is no larger is never cut into fragments,
 	// as streams find out what the way takes; what is larger, is of others.
 	largestPacket = 1_500
 )

@@ -19,6 +19,13 @@ func answerUDP(t *testing.T, address string) string {
 	t.Helper()
 	c, err := net.ListenPacket("udp", address)
 	must(t, err)
+	answerOn(t, c)
+	return c.LocalAddr().String()
+}
+
+// answerOn is answerUDP on a socket, which it owns.
+func answerOn(t *testing.T, c net.PacketConn) {
+	t.Helper()
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		b := make([]byte, 1<<16)
@@ -36,7 +43,6 @@ func answerUDP(t *testing.T, address string) string {
 		_ = c.Close()
 		serving.Wait()
 	})
-	return c.LocalAddr().String()
 }
 
 func turned(b []byte) []byte {

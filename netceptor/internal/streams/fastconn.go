@@ -176,6 +176,9 @@ func (c *fastConn) WriteMsgUDP(b, oob []byte, a *net.UDPAddr) (int, int, error) 
 	if segment == 0 {
 		segment = len(b)
 	}
+	if segment > maxSent { // a probe, as it seems
+		return len(b), len(oob), nil
+	}
 	c.send(src, endpointOf(a), b, segment, ecn)
 	return len(b), len(oob), nil
 }

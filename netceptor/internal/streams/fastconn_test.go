@@ -130,13 +130,18 @@ func TestWriteMsgUDP(t *testing.T) {
 		oob  []byte
 		want sent
 	}{
-		{"plain", nil, sent{c.self, to, 3000, 3000, 0}},
-		{"from a service", info, sent{src, to, 3000, 3000, 2}},
+		{"plain", nil, sent{c.self, to, maxSent, maxSent, 0}},
+		{"from a service", info, sent{src, to, 1300, 1300, 2}},
 		{"segments", segmentMessage(1200), sent{c.self, to, 3000, 1200, 0}},
 		{"all", append(bytes.Clone(info), segmentMessage(1200)...), sent{src, to, 3000, 1200, 2}},
+		{"larger than other ways take", nil, sent{size: maxSent + 1}},
 	} {
-		n, _, err := c.WriteMsgUDP(make([]byte, 3000), tc.oob, to.addr())
-		if err != nil || n != 3000 || got != tc.want {
+		size := tc.want.size
+		if got = (sent{}); size > maxSent && tc.want.segment == 0 {
+			tc.want = sent{} // as if it was lost
+		}
+		n, _, err := c.WriteMsgUDP(make([]byte, size), tc.oob, to.addr())
+		if err != nil || n != size || got != tc.want {
 			t.Errorf("%s: sent %+v, %d, %v, want %+v", tc.name, got, n, err, tc.want)
 		}
 	}

@@ -13,6 +13,12 @@ import (
 // at 1452 bytes: what is larger could only be cut, and then not be decrypted.
 const maxPacket = 1452
 
+// maxSent is the largest QUIC packet that is sent: with the headers of the mesh (36
+// bytes), UDP and IPv6 it makes 1500 bytes. QUIC finds out what the way takes and does
+// not find out again when that changes; so it must not find more over one medium than
+// others take.
+const maxSent = 1500 - 40 - 8 - 36
+
 // queueSize bounds what waits for quic-go, per packet connection. Its reader
 // only moves packets to its connections' own queues, so that this never is the
 // longest queue; over it packets are dropped, as over any queue of the mesh.

@@ -142,6 +142,33 @@ func (h *Host) Dial(ctx context.Context, address string) (c *net.TCPConn, err er
 	return c, err
 }
 
+// ListenUDP takes a UDP port on the host.
+func (h *Host) ListenUDP(address string) (c *net.UDPConn, err error) {
+	at, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	err = h.within(func() (err error) {
+		c, err = net.ListenUDP("udp", at)
+		return err
+	})
+	return c, err
+}
+
+// DialUDP makes a UDP socket on the host that speaks to an address, which has to be
+// a number.
+func (h *Host) DialUDP(address string) (c *net.UDPConn, err error) {
+	to, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	err = h.within(func() (err error) {
+		c, err = net.DialUDP("udp", nil, to)
+		return err
+	})
+	return c, err
+}
+
 // Wire makes a wire between two hosts.
 func (n *Network) Wire(a, b *Host) (*Wire, error) {
 	n.wires++
@@ -169,10 +196,17 @@ func (n *Network) Wire(a, b *Host) (*Wire, error) {
 // Lose has so many packets in a hundred lost, each way: 100 cuts the wire, without
 // a word to anybody.
 func (w *Wire) Lose(percent int) error {
-	rule := fmt.Sprintf("numgen random mod 100 < %d drop", percent)
 	if percent >= 100 {
-		rule = "drop"
+		return w.rule("drop")
 	}
+	return w.rule(fmt.Sprintf("numgen random mod 100 < %d drop", percent))
+}
+
+// Reset cuts the wire for TCP, which both ends are told at once: resets still pass.
+func (w *Wire) Reset() error { return w.rule("tcp flags & rst == 0 reject with tcp reset") }
+
+// rule is the only one there is then for what comes in at both ends.
+func (w *Wire) rule(rule string) error {
 	var errs []error
 	for _, e := range w.ends {
 		errs = append(errs, e.host.nft(fmt.Sprintf("flush chain inet lab %[1]s\nadd rule inet lab %[1]s %[2]s\n", e.device, rule)))
