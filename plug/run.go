@@ -60,10 +60,12 @@ type runner struct {
 // attachment is a session with a core that has told its configuration.
 type attachment struct {
 	session  *session.Session
-	secret   string // that data connections present
-	handoff  bool   // it takes descriptors
-	told     bool   // its configuration, once at least; guarded by runner.apply
-	revision uint64 // of the last configuration, guarded by runner.apply
+	secret   string          // that data connections present
+	handoff  bool            // it takes descriptors
+	offered  func()          // a type of work is offered: it listens to what is told of units
+	listens  <-chan struct{} // closed then
+	told     bool            // its configuration, once at least; guarded by runner.apply
+	revision uint64          // of the last configuration, guarded by runner.apply
 }
 
 // over says whether the session has ended.
@@ -213,7 +215,13 @@ func (r *runner) attach(ctx, attached context.Context) (welcomed bool, err error
 	r.options.OnAttach(w.Node)
 	defer r.options.OnAttach("")
 
-	a := &attachment{secret: w.Session, handoff: slices.Contains(w.Features, wire.FeatureFDPass)}
+	listens := make(chan struct{})
+	a := &attachment{
+		secret:  w.Session,
+		handoff: slices.Contains(w.Features, wire.FeatureFDPass),
+		offered: sync.OnceFunc(func() { close(listens) }),
+		listens: listens,
+	}
 	r.links.attached()
 	r.peers.attached()
 	a.session = session.New(session.Config{

@@ -66,6 +66,7 @@ func (it *Item) offer(ctx context.Context, body wire.WorkType) error {
 		case err == nil:
 			it.Up(body.Type)
 			it.runner.reports.tellAll() // before the offer the core has not listened
+			core.offered()
 		case ctx.Err() == nil && !errors.Is(err, session.ErrClosed):
 			return fmt.Errorf("offer work type %s: %w", body.Type, err)
 		}
@@ -204,6 +205,11 @@ func (r *runner) recovered(ctx context.Context, units []wire.KnownUnit) (wire.Re
 // tellUnits tells a core how the units fare, whenever there is something to tell,
 // until its session ends.
 func (r *runner) tellUnits(a *attachment) {
+	select {
+	case <-a.session.Done():
+		return
+	case <-a.listens:
+	}
 	for {
 		select {
 		case <-a.session.Done():

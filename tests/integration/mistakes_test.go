@@ -33,7 +33,7 @@ func TestMistakesInParameters(t *testing.T) {
 		{[]string{"--tcp-server", "port=1", "remotenode=x"}, []string{"tcp-server", "remoteservice", "required"}},
 		{[]string{"--tcp-client", "service=muchtoolong", "address=localhost:1"}, []string{"tcp-client", "service", "muchtoolong", "8"}},
 		{[]string{"--tcp-lisener", "port=1"}, []string{"tcp-lisener", "tcp-listener"}},
-		{[]string{"--ws-peer", "address=ws://localhost:1"}, []string{"ws-peer", "receptor-backend-ws"}},
+		{[]string{"--ip-router", "networkname=n", "localnet=10.0.0.0/30"}, []string{"ip-router", "receptor-proxy-tun"}},
 		{[]string{"--log-level", "loud"}, []string{"log-level", "loud", "debug"}},
 		{[]string{"--node", "id=localhost"}, []string{"node", "id", "localhost"}},
 		{[]string{"--config", file}, []string{"node.yml", "tcp-peer", "adress", "address"}},

@@ -181,9 +181,11 @@ func TestReplacedUnixProxies(t *testing.T) {
 			far.Kill()
 		}
 		waits, err := p.dial()
-		must(t, err) // there is nobody, and it is not refused
-		if how != "takeover" {
-			p.near, p.far = p.proxy("near"), p.proxy("far")
+		must(t, err)           // there is nobody, and it is not refused
+		if how != "takeover" { // one that is stopped in order gives its service up
+			p.far = p.proxy("far")
+			must(t, p.WaitStatus(p.ctx, "far", func(s *lab.Status) bool { return s.Item("unix-socket-client").State == "up" }))
+			p.near = p.proxy("near")
 		}
 		if got, err := p.ask(waits, "waited"); err != nil || got != "answer to waited" {
 			t.Errorf("%s: who waited got %q, %v", how, got, err)

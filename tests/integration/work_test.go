@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -403,7 +404,8 @@ func TestUnitsAreConfined(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 	w.offered("where")
-	if out, _ := w.results(w.submit("where", "")); out != dir+"\nred\n\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n" {
+	// (Signals above 31 may come ignored from whoever runs the tests.)
+	if out, _ := w.results(w.submit("where", "")); !regexp.MustCompile("^" + regexp.QuoteMeta(dir) + "\nred\n\nSigBlk:\t[0-9a-f]{8}[08]0000000\nSigIgn:\t[0-9a-f]{8}[08]0000000\n$").MatchString(out) {
 		t.Errorf("%q", out)
 	}
 	if os.Geteuid() == 0 {
