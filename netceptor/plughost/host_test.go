@@ -259,6 +259,7 @@ func TestClose(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "alpha", Config{})
 	p := r.attach("proxy-tcp", tcpServer())
+	p.WaitConfig("anything", func(c wire.Config) bool { return c.Revision > 0 }) // the session runs: it can be told
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}

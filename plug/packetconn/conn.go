@@ -140,11 +140,14 @@ func (c *Conn) Write() error {
 		if err != nil {
 			return err
 		}
+		spare = b
+		if len(b) == 0 {
+			continue // it went with what was written before
+		}
 		if _, err := c.conn.Write(b); err != nil {
 			c.end(err)
 			return err
 		}
-		spare = b
 	}
 	return nil // never: kick is not closed
 }
