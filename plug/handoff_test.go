@@ -10,7 +10,9 @@ import (
 	"net"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
@@ -332,8 +334,9 @@ func TestLiveAfterReattach(t *testing.T) {
 		item string
 		err  error
 	}
-	results := make(chan carried, 2)
+	results, items := make(chan carried, 2), make(chan *plug.Item, 2)
 	start(t, core, testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
+		items <- it
 		_, sock := tcpPair(t)
 		results <- carried{it.ID, it.CarryLink(ctx, sock, plug.LinkInfo{Remote: it.ID})}
 		return nil
@@ -346,6 +349,14 @@ func TestLiveAfterReattach(t *testing.T) {
 		h.Open(h.LinkBody().Item + "-link") // a name of the test's
 	}
 	s.WaitStatus("two items", func(st wire.Status) bool { return len(st.Items) == 2 })
+	for range 2 { // the answers are there
+		it := receive(t, items, "an item to run")
+		for start := time.Now(); len(it.Live()) == 0; runtime.Gosched() {
+			if time.Since(start) > plugtest.Patience {
+				t.Fatalf("%s knows of no link", it.ID)
+			}
+		}
+	}
 	s.Close(nil)
 	s = core.Session()
 	a.Live = []wire.Live{{Object: "a-link", Remote: "a"}}
