@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -278,7 +279,8 @@ func TestEndsWithItem(t *testing.T) {
 	if _, _, err := ws.ReadMessage(); err == nil {
 		t.Error("the other node heard of no end")
 	}
-	if _, err := io.Copy(io.Discard, link); err != nil {
+	// (What was on its way to it and not read makes that a reset.)
+	if _, err := io.Copy(io.Discard, link); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Error(err)
 	}
 }

@@ -60,9 +60,9 @@ func (w *Workceptor) schedule(t *workType) {
 		t.queue = t.queue[1:]
 		t.busy[id] = struct{}{}
 		t.starting++
-		a := t.worker
+		a, name := t.worker, t.Name
 		w.task(func() {
-			w.start(a, t.Name, id)
+			w.start(a, name, id)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			t.starting--

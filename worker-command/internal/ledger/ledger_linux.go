@@ -350,10 +350,11 @@ func (l *Ledger) Stop(id string, grace time.Duration) error {
 		return nil
 	}
 	l.tasks.Go(func() { l.insist(e, max(grace, 0)+insistAfter) })
-	e.order = &unit.Order{Grace: max(grace, 0)}
+	order := &unit.Order{Grace: max(grace, 0)}
+	e.order = order
 	conn := e.conn
 	l.mu.Unlock()
-	return give(conn, e.order) // without a supervisor it is given when there is one
+	return give(conn, order) // without a supervisor it is given when there is one
 }
 
 // insist kills the supervisor of a unit that should have ended, and has not: it is stuck,
