@@ -282,13 +282,25 @@ func (l *Lab) WaitRoute(ctx context.Context, node string, to ...string) error {
 	})
 }
 
-// FreePort returns a TCP port that nobody listens on now, from the kernel.
+// FreePort returns a TCP port of loopback that nobody listens on, from the kernel. For a minute the kernel gives
+// it to nobody else who asks for any port, neither to listen on nor to dial from: a connection of it, ended from
+// its side, waits out its time. A program that listens on the port by its number may have it at once.
 func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}
 	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	accepted, err := l.Accept()
+	if err != nil {
+		return 0, err
+	}
+	accepted.Close() // first, so that it is the port's side that waits
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
