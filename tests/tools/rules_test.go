@@ -90,6 +90,7 @@ var mayImport = []struct {
 	{"backend-udp", []string{"backend-udp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"backend-ws", []string{"backend-ws", "plug", "netceptor/mtls"}, "as backend-tcp; and TLS lies below HTTP there, so it speaks TLS itself, by the core's profiles"},
 	{"proxy-udp", []string{"proxy-udp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
+	{"proxy-tun", []string{"proxy-tun", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"proxy-tcp", []string{"proxy-tcp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"worker-command", []string{"worker-command", "plug"}, "a worker sees what it runs and the plug contract only, so that it can be upgraded apart"},
 	{"workceptor", []string{"workceptor", "plug"}, "units of work are a library without a mesh: it names the few calls that it needs, and cmd joins them; workers come as plugs"},
