@@ -10,12 +10,13 @@ import (
 // to such a sum, if it is the same at its end. What is summed piece by piece has to be
 // of even length, but for the last piece.
 
-// sum adds b to a sum.
+// sum adds b to a sum. (That each addition takes the carry of the one before, also
+// round the loop, saves a third of the time: BenchmarkSum.)
 func sum(acc uint64, b []byte) uint64 {
 	var carry uint64
 	for len(b) >= 64 {
 		w := b[:64]
-		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(w), 0)
+		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(w), carry)
 		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(w[8:]), carry)
 		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(w[16:]), carry)
 		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(w[24:]), carry)
@@ -23,21 +24,16 @@ func sum(acc uint64, b []byte) uint64 {
 		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(w[40:]), carry)
 		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(w[48:]), carry)
 		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(w[56:]), carry)
-		acc = around(acc, carry)
 		b = b[64:]
 	}
 	for len(b) >= 8 {
-		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(b), 0)
-		acc = around(acc, carry)
+		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(b), carry)
 		b = b[8:]
 	}
-	if len(b) > 0 {
-		var last [8]byte
-		copy(last[:], b)
-		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(last[:]), 0)
-		acc = around(acc, carry)
-	}
-	return acc
+	var last [8]byte
+	copy(last[:], b)
+	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(last[:]), carry)
+	return around(acc, carry)
 }
 
 // around brings a carry round to the other end. That may carry in turn, once.
