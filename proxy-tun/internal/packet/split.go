@@ -25,26 +25,31 @@ var (
 // not super. The checksum may be that of a packet within the packet, but not of p's own
 // IP header: addresses that were looked at stay as they are.
 func Complete(h Header, p []byte) error {
-	if err := h.check(p); err != nil {
-		return err
-	}
 	if h.Super() {
 		return errGSOType
 	}
-	if h.Flags&NeedsChecksum == 0 {
-		return nil
+	end, err := h.alone(p)
+	if err != nil || h.Flags&NeedsChecksum == 0 {
+		return err
+	}
+	summed := p[h.CsumStart:end] // with the sum of the pseudo header, which lies where the checksum belongs
+	putTransportChecksum(summed[h.CsumOffset:], sum(0, summed))
+	return nil
+}
+
+// alone checks what h says of a packet that is not super, and returns that one's end.
+func (h Header) alone(p []byte) (end int, err error) {
+	if err := h.check(p); err != nil {
+		return 0, err
 	}
 	l, err := parse(p)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	start, at := int(h.CsumStart), int(h.CsumStart)+int(h.CsumOffset)
-	if start < l.transport || at+2 > l.end {
-		return errChecksum
+	if h.Flags&NeedsChecksum != 0 && (int(h.CsumStart) < l.transport || int(h.CsumStart)+int(h.CsumOffset)+2 > l.end) {
+		return 0, errChecksum
 	}
-	acc := sum(0, p[start:l.end]) // with that of the pseudo header, which lies where the checksum belongs
-	putTransportChecksum(p[at:], acc)
-	return nil
+	return l.end, nil
 }
 
 // Split cuts a super-packet into packets that have whole checksums and payloads of at
@@ -63,8 +68,7 @@ func Split(h Header, p []byte, scratch []byte, emit func([]byte) error) error {
 	if err != nil {
 		return err
 	}
-	longest := c.headers + min(int(h.GSOSize), len(p)-c.headers)
-	if cap(scratch) < longest {
+	if longest := c.longest(h, p); cap(scratch) < longest {
 		scratch = make([]byte, longest)
 	}
 	for off := c.headers; off < len(p); {

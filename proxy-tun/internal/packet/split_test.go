@@ -46,6 +46,9 @@ func TestSplit(t *testing.T) {
 			if len(all) != c.want {
 				t.Fatalf("%d packets, want %d", len(all), c.want)
 			}
+			if n, err := Longest(h, p); err != nil || n != len(all[0]) {
+				t.Errorf("the longest is said to be of %d bytes, and is of %d: %v", n, len(all[0]), err)
+			}
 			var rest []byte // what they carry
 			for i, got := range all {
 				s := c.spec // what the kernel would have sent by itself
@@ -155,6 +158,9 @@ func TestSplitRefuses(t *testing.T) {
 			if len(all) > 0 {
 				t.Errorf("%d packets before the error", len(all))
 			}
+			if n, err := Longest(h, p); err == nil {
+				t.Errorf("the longest packet would be of %d bytes", n)
+			}
 		})
 	}
 }
@@ -234,6 +240,9 @@ func TestCompleteRefuses(t *testing.T) {
 		if err := Complete(h, p); err == nil {
 			t.Errorf("%s was completed", name)
 		}
+		if _, err := Longest(h, p); err == nil && !h.Super() {
+			t.Errorf("%s has a length", name)
+		}
 		if !bytes.Equal(p, before) {
 			t.Errorf("%s: the packet was changed", name)
 		}
@@ -275,6 +284,10 @@ func FuzzSplit(f *testing.F) {
 		}
 		p := b[n:]
 		all, err := splitAll(h, p)
+		longest, lerr := Longest(h, p)
+		if (err == nil) != (lerr == nil) || err == nil && len(all[0]) < longest {
+			t.Fatalf("the longest is of %d bytes, %v; %d packets, %v", longest, lerr, len(all), err)
+		}
 		if err != nil || !h.Super() {
 			if len(all) > 1 || err != nil && len(all) > 0 {
 				t.Fatalf("%d packets, %v", len(all), err)
