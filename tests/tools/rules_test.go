@@ -161,7 +161,7 @@ func TestImportsOfLibraries(t *testing.T) {
 var pure = []string{
 	"plug/wire",
 	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert", "netceptor/internal/firewall",
-	"workceptor/internal/state",
+	"workceptor/internal/state", "proxy-tun/internal/packet",
 }
 
 func TestPurity(t *testing.T) {
