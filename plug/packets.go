@@ -192,7 +192,17 @@ func (p *Packets) flow(handle uint32) *Flow {
 // Open makes a flow to a service elsewhere: from a fresh service of its own, so that
 // what comes back for it is told from all else. value is the flow's Value.
 func (p *Packets) Open(to Target, value any) (*Flow, error) {
-	b, err := json.Marshal(wire.Peer{Local: wire.LocalFresh, Node: to.Node, Service: to.Service})
+	return p.open(wire.LocalFresh, to, value)
+}
+
+// OpenBound likewise makes a flow from the service itself: what comes from there for it
+// is of that flow.
+func (p *Packets) OpenBound(to Target, value any) (*Flow, error) {
+	return p.open("", to, value)
+}
+
+func (p *Packets) open(local string, to Target, value any) (*Flow, error) {
+	b, err := json.Marshal(wire.Peer{Local: local, Node: to.Node, Service: to.Service})
 	if err != nil {
 		return nil, err
 	}
