@@ -156,8 +156,11 @@ func (w *Workceptor) specifyRemote(r Request, spec *state.Spec) error {
 			}
 		}
 	}
-	if err := w.c.Mesh.Check(r.Node, r.TLSClient); err != nil && (r.TTL == 0 || !errors.Is(err, ErrUnknownNode)) {
-		return err
+	if r.TLSClient != "" && !w.c.Mesh.Profile(r.TLSClient) {
+		return fmt.Errorf("%w %s", ErrUnknownTLS, r.TLSClient)
+	}
+	if reached, _ := w.c.Mesh.Reach(r.Node); !reached && r.TTL == 0 {
+		return fmt.Errorf("%w %s", ErrUnknownNode, r.Node)
 	}
 	spec.Secure = r.Sign // or anybody could have us sign
 	spec.Remote = &state.Remote{
@@ -285,8 +288,9 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 			cancel(fmt.Errorf("%w %s", ErrUnknownNode, n.node))
 		}
 	})
+	_, ours := n.w.c.Mesh.Reach(n.node)
 	n.mu.Lock()
-	n.legacy = !n.w.c.Mesh.Ours(n.node)
+	n.legacy = !ours
 	legacy := n.legacy
 	n.mu.Unlock()
 	if legacy {

@@ -79,24 +79,14 @@ func (m *mesh) set(f func()) {
 func (m *mesh) sever() { m.set(func() { m.down = true }) }
 func (m *mesh) mend()  { m.set(func() { m.down = false }) }
 
-// Check implements workceptor.Mesh.
-func (m *mesh) Check(node, tls string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case tls != "":
-		return errors.New("unknown TLS config " + tls)
-	case node != "beta" || m.down:
-		return fmt.Errorf("%w %s", workceptor.ErrUnknownNode, node)
-	}
-	return nil
-}
+// Profile implements workceptor.Mesh.
+func (m *mesh) Profile(string) bool { return false }
 
-// Ours implements workceptor.Mesh.
-func (m *mesh) Ours(string) bool {
+// Reach implements workceptor.Mesh.
+func (m *mesh) Reach(node string) (reached, ours bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.legacy == nil
+	return node == "beta" && !m.down, m.legacy == nil
 }
 
 // Await implements workceptor.Mesh.
