@@ -490,7 +490,7 @@ func (n *Node) modern(node uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name, ok := m.names[node]
-	return ok && (node == n.self || m.routing.Ext(name) != nil)
+	return ok && (node == n.self || m.routing.Ours(name))
 }
 
 // Modern tells whether a node is one of ours, of the present kind, with only such nodes

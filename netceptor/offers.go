@@ -25,7 +25,7 @@ func (n *Node) Offers(tags map[string]string) []Offer {
 		if a.NodeID == n.config.NodeID || !hasTags(a.Tags, tags) {
 			continue
 		}
-		o := Offer{Advertisement: advertisement(a), Modern: m.routing.Ext(a.NodeID) != nil}
+		o := Offer{Advertisement: advertisement(a), Modern: m.routing.Ours(a.NodeID)}
 		for _, hop := range m.routing.Path(a.NodeID) {
 			o.Reached = true
 			o.Cost += hop.Cost
