@@ -517,6 +517,9 @@ func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 // refused is for a submission that another try would not mend.
 func (n *remoteNode) refused(ru *remoteUnit, err error) {
 	r := Report{Unit: ru.id, State: ReportRefused, Reason: fmt.Sprintf("node %s: %v", n.node, err)}
+	if e := (*client.Error)(nil); errors.As(err, &e) {
+		r.refusal = e.Code
+	}
 	if errors.Is(err, client.ErrGone) {
 		r.State, r.Reason = ReportLost, "it was released at node "+n.node
 	}

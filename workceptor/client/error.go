@@ -44,6 +44,15 @@ func (e *Error) Error() string { return e.Msg }
 // Is has the codes be those of the errors above.
 func (e *Error) Is(target error) bool { return target != nil && target == codes[e.Code] }
 
+// Refusal returns why the node that was to run a unit has not taken it: an *Error, with
+// the same classes as if it had been asked itself. nil: it has, or has not answered yet.
+func Refusal(u Status) error {
+	if u.Refusal == "" {
+		return nil
+	}
+	return &Error{Code: u.Refusal, Msg: u.Reason}
+}
+
 var codes = map[string]error{
 	"unreachable":  ErrUnreachable,
 	"draining":     ErrDraining,

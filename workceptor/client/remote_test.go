@@ -147,7 +147,7 @@ func TestFailOnDisconnect(t *testing.T) {
 // What the node cannot do of this it says.
 func TestJobOfAnotherNodeRefused(t *testing.T) {
 	t.Parallel()
-	_, k := newMesh(t, &workertest.Worker{})
+	m, k := newMesh(t, &workertest.Worker{})
 	ctx := within(t)
 	for want, job := range map[string]client.Job{
 		"for work on other nodes": {Type: "echo", TTL: time.Hour},
@@ -169,7 +169,15 @@ func TestJobOfAnotherNodeRefused(t *testing.T) {
 	if err == nil {
 		u, err = k.Results(ctx, u.ID, client.From{}, nil)
 	}
-	if err != nil || u.State != client.Failed || !u.Started.IsZero() || !strings.Contains(u.Detail, "unknown work type nope") {
+	if err != nil || u.State != client.Failed || !u.Started.IsZero() || !strings.Contains(u.Detail, "unknown work type nope") || !errors.Is(client.Refusal(u), client.ErrUnknownType) {
+		t.Errorf("%v, %+v", err, u)
+	}
+	m.beta.work.Drain(0)
+	u, err = k.Submit(ctx, client.Job{Node: "beta", Type: "echo"})
+	if err == nil {
+		u, err = k.Results(ctx, u.ID, client.From{}, nil)
+	}
+	if err != nil || u.State != client.Failed || !errors.Is(client.Refusal(u), client.ErrDraining) || client.Refusal(u).Error() != u.Reason {
 		t.Errorf("%v, %+v", err, u)
 	}
 }
