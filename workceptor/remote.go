@@ -109,6 +109,7 @@ type remoteUnit struct {
 
 	ctx        context.Context // ends when it has ended here
 	cancel     context.CancelFunc
+	receiving  bool               // the node has it, but for its payload
 	submitting context.CancelFunc // nil: not now
 	fetching   bool
 	stopping   bool
@@ -422,6 +423,9 @@ func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	ru.remote, ru.given = s.ID, true
 	r := Report{Unit: ru.id, State: ReportStarting, Handle: state.RemoteHandle(s.ID), Detail: s.Detail}
 	fetch := false
+	// What was cut off by our own end, nobody else sends.
+	ru.receiving = s.Phase == state.Receiving
+	again := ru.receiving && ru.submitting == nil
 	switch {
 	case s.Released:
 		r.State, r.Reason = ReportLost, "it was released at node "+n.node
@@ -442,6 +446,9 @@ func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	n.say(ru)
 	if fetch {
 		n.w.task(func() { n.fetch(ru) })
+	}
+	if again {
+		n.w.task(func() { n.again(ru) })
 	}
 }
 
@@ -474,7 +481,7 @@ func (n *remoteNode) Start(_ context.Context, s Start) (Report, error) {
 func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 	ctx, cancel := context.WithCancel(ru.ctx)
 	n.mu.Lock()
-	busy := ru.submitting != nil || ru.remote != ""
+	busy := ru.submitting != nil || ru.remote != "" && !ru.receiving
 	if !busy {
 		ru.submitting, ru.given = cancel, true
 	}
@@ -595,7 +602,7 @@ func (n *remoteNode) Recover(_ context.Context, known []Known) ([]Report, error)
 	return all, nil
 }
 
-// again submits a unit of which it is not known whether the node has it.
+// again submits a unit of which it is not known whether the node has it, or all of it.
 func (n *remoteNode) again(ru *remoteUnit) {
 	if n.isLegacy() {
 		n.mu.Lock()
