@@ -6,6 +6,8 @@ require (
 	github.com/project-receptor/receptor/backend-tcp v0.1.0
 	github.com/project-receptor/receptor/netceptor v0.1.0
 	github.com/project-receptor/receptor/plug v0.1.0
+	github.com/project-receptor/receptor/workceptor v0.1.0
+	golang.org/x/term v0.47.0
 )
 
 require (
