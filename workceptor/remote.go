@@ -109,6 +109,7 @@ type remoteUnit struct {
 
 	ctx        context.Context // ends when it has ended here
 	cancel     context.CancelFunc
+	receiving  bool               // the node has it, but for its payload
 	submitting context.CancelFunc // nil: not now
 	fetching   bool
 	stopping   bool
@@ -156,8 +157,11 @@ func (w *Workceptor) specifyRemote(r Request, spec *state.Spec) error {
 			}
 		}
 	}
-	if err := w.c.Mesh.Check(r.Node, r.TLSClient); err != nil && (r.TTL == 0 || !errors.Is(err, ErrUnknownNode)) {
-		return err
+	if r.TLSClient != "" && !w.c.Mesh.Profile(r.TLSClient) {
+		return fmt.Errorf("%w %s", ErrUnknownTLS, r.TLSClient)
+	}
+	if reached, _ := w.c.Mesh.Reach(r.Node); !reached && r.TTL == 0 {
+		return fmt.Errorf("%w %s", ErrUnknownNode, r.Node)
 	}
 	spec.Secure = r.Sign // or anybody could have us sign
 	spec.Remote = &state.Remote{
@@ -285,8 +289,9 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 			cancel(fmt.Errorf("%w %s", ErrUnknownNode, n.node))
 		}
 	})
+	_, ours := n.w.c.Mesh.Reach(n.node)
 	n.mu.Lock()
-	n.legacy = !n.w.c.Mesh.Ours(n.node)
+	n.legacy = !ours
 	legacy := n.legacy
 	n.mu.Unlock()
 	if legacy {
@@ -418,6 +423,9 @@ func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	ru.remote, ru.given = s.ID, true
 	r := Report{Unit: ru.id, State: ReportStarting, Handle: state.RemoteHandle(s.ID), Detail: s.Detail}
 	fetch := false
+	// What was cut off by our own end, nobody else sends.
+	ru.receiving = s.Phase == state.Receiving
+	again := ru.receiving && ru.submitting == nil
 	switch {
 	case s.Released:
 		r.State, r.Reason = ReportLost, "it was released at node "+n.node
@@ -438,6 +446,9 @@ func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	n.say(ru)
 	if fetch {
 		n.w.task(func() { n.fetch(ru) })
+	}
+	if again {
+		n.w.task(func() { n.again(ru) })
 	}
 }
 
@@ -470,7 +481,7 @@ func (n *remoteNode) Start(_ context.Context, s Start) (Report, error) {
 func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 	ctx, cancel := context.WithCancel(ru.ctx)
 	n.mu.Lock()
-	busy := ru.submitting != nil || ru.remote != ""
+	busy := ru.submitting != nil || ru.remote != "" && !ru.receiving
 	if !busy {
 		ru.submitting, ru.given = cancel, true
 	}
@@ -513,6 +524,9 @@ func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 // refused is for a submission that another try would not mend.
 func (n *remoteNode) refused(ru *remoteUnit, err error) {
 	r := Report{Unit: ru.id, State: ReportRefused, Reason: fmt.Sprintf("node %s: %v", n.node, err)}
+	if e := (*client.Error)(nil); errors.As(err, &e) {
+		r.refusal = e.Code
+	}
 	if errors.Is(err, client.ErrGone) {
 		r.State, r.Reason = ReportLost, "it was released at node "+n.node
 	}
@@ -588,7 +602,7 @@ func (n *remoteNode) Recover(_ context.Context, known []Known) ([]Report, error)
 	return all, nil
 }
 
-// again submits a unit of which it is not known whether the node has it.
+// again submits a unit of which it is not known whether the node has it, or all of it.
 func (n *remoteNode) again(ru *remoteUnit) {
 	if n.isLegacy() {
 		n.mu.Lock()
