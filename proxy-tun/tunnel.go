@@ -82,6 +82,11 @@ func (t *tun) runTunnel(ctx context.Context, it *plug.Item, c tunnelConfig) erro
 		return err
 	}
 	l.only = c.to
+	for _, a := range c.Addresses {
+		if a.Peer.IsValid() {
+			l.from = append(l.from, a.Peer)
+		}
+	}
 	n := &tunnel{routes: newRoutes(l), peer: &peer{to: c.to}, want: c.routes}
 	ways := new(bart.Table[*peer])
 	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
