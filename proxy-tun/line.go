@@ -67,6 +67,8 @@ type line struct {
 
 	ways atomic.Pointer[bart.Table[*peer]] // by network
 
+	detached func() // called when the core has gone, unless nil
+
 	mu      sync.Mutex
 	packets *plug.Packets // nil: there is no core
 
@@ -332,6 +334,9 @@ func (l *line) closed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.packets = nil
+	if l.detached != nil {
+		l.detached()
+	}
 }
 
 // gone forgets a flow that is no more.

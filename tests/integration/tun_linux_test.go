@@ -122,15 +122,21 @@ func (s *handSite) startHelper(args ...string) {
 func (s *handSite) waitItem(state, reason string) lab.Item {
 	s.t.Helper()
 	var item lab.Item
-	must(s.t, waitFor(s.ctx, func() bool {
-		st, err := s.StatusAt(s.ctx, filepath.Join(filepath.Dir(s.socket()), "control.sock"))
-		if err != nil {
-			return false // the core is not there yet
-		}
-		item = st.Item("tun-proxy service=vpn")
-		return item.State == state && strings.Contains(item.Err, reason)
+	must(s.t, waitFor(s.ctx, func() (ok bool) {
+		var err error
+		item, err = s.item() // fails if the core is not there yet
+		return err == nil && item.State == state && strings.Contains(item.Err, reason)
 	}))
 	return item
+}
+
+// item is the state of the tunnel.
+func (s *handSite) item() (lab.Item, error) {
+	st, err := s.StatusAt(s.ctx, filepath.Join(filepath.Dir(s.socket()), "control.sock"))
+	if err != nil {
+		return lab.Item{}, err
+	}
+	return st.Item("tun-proxy service=vpn"), nil
 }
 
 // rights are what /proc says of a process.
@@ -390,9 +396,11 @@ func TestTunProxy(t *testing.T) {
 	asker, err := near.DialUDP("10.91.0.2:9")
 	must(t, err)
 	defer asker.Close()
-	_, err = asker.Write([]byte("is anybody there?"))
-	must(t, err)
-	a.waitItem("degraded", "service unknown")
+	must(t, waitFor(ctx, func() bool {
+		_, _ = asker.Write([]byte("is anybody there?")) // the system may know that nobody is
+		i, err := a.item()
+		return err == nil && i.State == "degraded" && strings.Contains(i.Err, "service unknown")
+	}))
 	b.startHelper()
 	must(t, ping(ctx, near, "10.91.0.2"))
 	a.waitItem("up", "")
