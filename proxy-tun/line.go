@@ -65,12 +65,14 @@ type line struct {
 	item *plug.Item
 	dev  device
 	mtu  int
-	from []netip.Addr // addresses of ours, for ICMP errors
+	from []netip.Addr // addresses at the other end of the interface, which ICMP errors are from
 
 	// only is who may send to us; empty: anybody, as with existing nodes.
 	only plug.Target
 
 	ways atomic.Pointer[bart.Table[*peer]] // by network
+
+	detached func() // called when the core has gone, unless nil
 
 	mu      sync.Mutex
 	packets *plug.Packets // nil: there is no core
@@ -132,9 +134,6 @@ func (t *tun) open(it *plug.Item, c host.Config) (*line, error) {
 		return nil, errors.Join(err, dev.Close())
 	}
 	l := &line{item: it, dev: dev, mtu: c.MTU}
-	for _, a := range c.Addresses {
-		l.from = append(l.from, a.Prefix.Addr())
-	}
 	l.ways.Store(new(bart.Table[*peer]))
 	it.Log.Info("interface is up", "interface", dev.Name(), "mtu", c.MTU)
 	return l, nil
@@ -295,22 +294,24 @@ func (l *line) tooBig(f *plug.Flow, mtu int, h packet.Header, p []byte) (reason 
 }
 
 // answer gives an ICMP error about a packet back to the host, unless there were many.
+// It is from the other end of the interface: an address of this host would be taken for
+// forged.
 func (l *line) answer(p []byte, make func(b []byte, from netip.Addr) ([]byte, bool)) bool {
-	for _, from := range l.from {
-		if from.Is4() != (p[0]>>4 == 4) {
-			continue
-		}
-		b, ok := make(packet.Header{}.Append(l.out[:0]), from)
-		l.out = b
-		if !ok {
-			return false
-		}
-		if l.answers.allow(time.Now()) {
-			l.write(b)
-		}
-		return true
+	_, from, err := packet.Addresses(p)
+	if err != nil {
+		return false
 	}
-	return false // we have no address to answer from
+	for _, a := range l.from {
+		if a.Is4() == from.Is4() {
+			from = a
+		}
+	}
+	b, ok := make(packet.Header{}.Append(l.out[:0]), from)
+	l.out = b
+	if ok && l.answers.allow(time.Now()) {
+		l.write(b)
+	}
+	return ok
 }
 
 // write gives the host a header and a packet.
@@ -338,6 +339,9 @@ func (l *line) closed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.packets = nil
+	if l.detached != nil {
+		l.detached()
+	}
 }
 
 // gone forgets a flow that is no more.
@@ -359,6 +363,7 @@ type inlet struct {
 	tcp, udp bool // super-packets that the device takes
 	joined   *packet.Coalescer
 	waiting  bool // there are packets in joined
+	silent   bool // the only one who may send is not there; until something comes
 	buf      []byte
 }
 
@@ -367,6 +372,10 @@ func (in *inlet) Packet(f *plug.Flow, b []byte) {
 	if in.only.Node != "" && f.Remote != in.only {
 		in.item.Count(countStranger, 1)
 		return
+	}
+	if in.silent {
+		in.silent = false
+		in.item.Up(in.dev.Name())
 	}
 	if len(b) > 0 && b[0] == superMark {
 		in.super(b[1:])
@@ -433,9 +442,16 @@ func (in *inlet) Batch() {
 
 // Gone implements plug.PacketHandler. With the next packet there is another flow.
 func (in *inlet) Gone(f *plug.Flow, why error) {
-	if p, ok := f.Value.(*peer); ok {
-		var told *wire.Error
-		p.gone(f, errors.As(why, &told) && told.Code == wire.CodeUnreachable)
+	p, ok := f.Value.(*peer)
+	if !ok {
+		return
+	}
+	var told *wire.Error
+	unreachable := errors.As(why, &told) && told.Code == wire.CodeUnreachable
+	p.gone(f, unreachable)
+	if unreachable && in.only == p.to {
+		in.silent = true
+		in.item.Degraded(in.dev.Name(), why)
 	}
 }
 

@@ -110,6 +110,9 @@ func (t *tun) runRouter(ctx context.Context, it *plug.Item, c routerConfig) erro
 	if err != nil {
 		return err
 	}
+	for _, a := range c.Addresses {
+		l.from = append(l.from, a.Prefix.Addr().Next()) // the gateway's
+	}
 	r := &router{line: l, limits: &t.settings.Limits, routes: newRoutes(l), config: c, known: map[plug.Target]*peer{}}
 	ctx, cancel := context.WithCancel(ctx)
 	var setting sync.WaitGroup

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gaissmai/bart"
 
@@ -68,7 +69,7 @@ type tunnel struct {
 	routes *routes
 	peer   *peer
 	want   []netip.Prefix
-	heard  bool // of the peer's service; of the goroutine that calls peers
+	heard  atomic.Bool // of the peer's service, from this core
 }
 
 func (t *tun) runTunnel(ctx context.Context, it *plug.Item, c tunnelConfig) error {
@@ -82,7 +83,13 @@ func (t *tun) runTunnel(ctx context.Context, it *plug.Item, c tunnelConfig) erro
 		return err
 	}
 	l.only = c.to
+	for _, a := range c.Addresses {
+		if a.Peer.IsValid() {
+			l.from = append(l.from, a.Peer)
+		}
+	}
 	n := &tunnel{routes: newRoutes(l), peer: &peer{to: c.to}, want: c.routes}
+	l.detached = func() { n.heard.Store(false) } // the next core has to hear of it first
 	ways := new(bart.Table[*peer])
 	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		ways.Insert(netip.PrefixFrom(all, 0), n.peer)
@@ -116,11 +123,11 @@ func (n *tunnel) peers(all []wire.PeerMatch) {
 		} else {
 			n.routes.set(n.want, nil)
 		}
-		n.heard = true
+		n.heard.Store(true)
 		return
 	}
 	n.peer.set(false, 0)
-	if n.heard {
+	if n.heard.Load() {
 		n.routes.set(nil, fmt.Errorf("%s is not there any more", n.peer.to))
 	}
 }

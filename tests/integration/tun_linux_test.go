@@ -122,15 +122,21 @@ func (s *handSite) startHelper(args ...string) {
 func (s *handSite) waitItem(state, reason string) lab.Item {
 	s.t.Helper()
 	var item lab.Item
-	must(s.t, waitFor(s.ctx, func() bool {
-		st, err := s.StatusAt(s.ctx, filepath.Join(filepath.Dir(s.socket()), "control.sock"))
-		if err != nil {
-			return false // the core is not there yet
-		}
-		item = st.Item("tun-proxy service=vpn")
-		return item.State == state && strings.Contains(item.Err, reason)
+	must(s.t, waitFor(s.ctx, func() (ok bool) {
+		var err error
+		item, err = s.item() // fails if the core is not there yet
+		return err == nil && item.State == state && strings.Contains(item.Err, reason)
 	}))
 	return item
+}
+
+// item is the state of the tunnel.
+func (s *handSite) item() (lab.Item, error) {
+	st, err := s.StatusAt(s.ctx, filepath.Join(filepath.Dir(s.socket()), "control.sock"))
+	if err != nil {
+		return lab.Item{}, err
+	}
+	return st.Item("tun-proxy service=vpn"), nil
 }
 
 // rights are what /proc says of a process.
@@ -241,8 +247,10 @@ func across(t *testing.T, ctx context.Context, near, far *lab.Host, to string, s
 	conn, err := near.Dial(ctx, app.Addr())
 	must(t, err)
 	x := transferOver(t, conn)
+	start := time.Now()
 	must(t, waitFor(ctx, func() bool { return x.bytes.Load() >= size }))
 	x.finish(t)
+	t.Logf("%d KiB there and back with %s in %.1f s", x.bytes.Load()>>10, to, time.Since(start).Seconds())
 	u, err := far.ListenUDP(net.JoinHostPort(to, "0"))
 	must(t, err)
 	answerOn(t, u)
@@ -332,8 +340,6 @@ func TestTunProxy(t *testing.T) {
 		t.Errorf("the interface is %s", got)
 	}
 	b.waitItem("up", "")
-	across(t, ctx, near, far, "10.91.0.2", 4<<20)
-	across(t, ctx, near, far, "fd91::2", 4<<20)
 	for _, to := range []string{"10.91.0.2:9", "[fd91::2]:9"} { // the far interface takes less
 		mtu, err := narrowed(ctx, near, to)
 		must(t, err)
@@ -341,14 +347,16 @@ func TestTunProxy(t *testing.T) {
 			t.Errorf("packets to %s may have %d bytes, expected 1300", to, mtu)
 		}
 	}
+	across(t, ctx, near, far, "10.91.0.2", 4<<20)
+	across(t, ctx, near, far, "fd91::2", 4<<20)
 
 	for _, p := range l.Processes() {
+		if p == powerless {
+			continue // it has ended
+		}
 		r := rights(t, p)
 		want := noCapability
 		if p.Name == "receptor-proxy-tun" {
-			if p == powerless {
-				continue
-			}
 			want = onlyNetAdmin
 			if r["NoNewPrivs"] != "1" {
 				t.Errorf("%s could be given privileges", p.Name)
@@ -385,9 +393,22 @@ func TestTunProxy(t *testing.T) {
 	}
 
 	b.helper.Kill()
-	a.waitItem("degraded", "is not there any more")
-	waitRoute(t, ctx, near, "10.92.0.0/16", "receptor0", false)
+	asker, err := near.DialUDP("10.91.0.2:9")
+	must(t, err)
+	defer asker.Close()
+	must(t, waitFor(ctx, func() bool {
+		_, _ = asker.Write([]byte("is anybody there?")) // the system may know that nobody is
+		i, err := a.item()
+		return err == nil && i.State == "degraded" && strings.Contains(i.Err, "service unknown")
+	}))
 	b.startHelper()
+	must(t, ping(ctx, near, "10.91.0.2"))
+	a.waitItem("up", "")
+	b.core.Kill()
+	a.waitItem("degraded", "there is no way to far/vpn")
+	waitRoute(t, ctx, near, "10.92.0.0/16", "receptor0", false)
+	waitRoute(t, ctx, near, "fd92::/64", "receptor0", false)
+	b.startCore()
 	waitRoute(t, ctx, near, "10.92.0.0/16", "receptor0", true)
 }
 
@@ -434,8 +455,10 @@ func TestIPRouter(t *testing.T) {
 	waitRoute(t, ctx, east, "fd61:2::/64", "receptor0", true)
 	across(t, ctx, east, hosts["west"], "10.61.2.1", 1<<20)
 	across(t, ctx, east, hosts["west"], "fd61:2::1", 1<<20)
+	waitRoute(t, ctx, hosts["west"], "10.61.0.0/24", "receptor0", true)
 	across(t, ctx, hosts["west"], hosts["hub"], "10.61.0.1", 1<<20)
 
+	waitRoute(t, ctx, east, "10.61.0.0/24", "receptor0", true)
 	must(t, west.Stop())
 	for _, network := range []string{"10.61.2.0/24", "10.60.2.0/30", "fd61:2::/64"} {
 		waitRoute(t, ctx, east, network, "receptor0", false)

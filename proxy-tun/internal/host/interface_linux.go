@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -78,15 +79,36 @@ func (i *Interface) configure(c Config) (err error) {
 	}
 	// Nobody answers on a TUN device to whom looks for routers and neighbours.
 	_ = i.netlink.LinkSetIP6AddrGenMode(i.link, nl6None) // without IPv6 there is nothing to say
+	if err := i.netlink.LinkSetUp(i.link); err != nil {
+		return fmt.Errorf("set interface %s up: %w", i.name, err)
+	}
 	for _, a := range c.Addresses {
 		if err := i.addAddress(a); err != nil {
 			return err
 		}
 	}
-	if err := i.netlink.LinkSetUp(i.link); err != nil {
-		return fmt.Errorf("set interface %s up: %w", i.name, err)
+	return i.settle()
+}
+
+// settleTime bounds how long it is waited for addresses to be in use: milliseconds on a
+// host that is not overloaded.
+const settleTime = 5 * time.Second
+
+// settle waits until the kernel uses the addresses of IPv6: until then programs that
+// connect would get others as theirs.
+func (i *Interface) settle() error {
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	for end := time.Now().Add(settleTime); time.Now().Before(end); <-poll.C {
+		all, err := i.netlink.AddrList(i.link, netlink.FAMILY_V6)
+		if err != nil {
+			return fmt.Errorf("list addresses of interface %s: %w", i.name, err)
+		}
+		if !slices.ContainsFunc(all, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }) {
+			return nil
+		}
 	}
-	return nil
+	return nil // they will be, and nothing is wrong with the others
 }
 
 // nl6None is IN6_ADDR_GEN_MODE_NONE.
