@@ -297,22 +297,34 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 	c := client.Client{Patience: -1, Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return n.w.c.Mesh.Dial(ctx, n.node, n.tls)
 	}}
+	if n.w.c.SigningKey != nil { // or it does not tell of units that we have signed for
+		c.Sign = n.sign
+	}
 	o := client.WatchOptions{Submissions: n.w.submitter + "-", Begun: func() {
 		there = true
 		n.arrived()
 	}}
-	err := errors.New("it has stopped telling")
-	for e, ended := range c.Watch(ctx, o) {
-		if ended != nil {
-			err = ended
-			break
+	err := n.listen(ctx, &c, o)
+	if errors.Is(err, client.ErrDenied) {
+		n.w.log.Warn("a node does not take the signatures of this one: what is signed will fail there", "node", n.node, "error", err)
+		c.Sign = nil
+		err = n.listen(ctx, &c, o)
+	}
+	n.left(err)
+	return there
+}
+
+// listen takes what the node tells, until that ends.
+func (n *remoteNode) listen(ctx context.Context, c *client.Client, o client.WatchOptions) error {
+	for e, err := range c.Watch(ctx, o) {
+		if err != nil {
+			return err
 		}
 		for _, u := range e.Units {
 			n.told(u)
 		}
 	}
-	n.left(err)
-	return there
+	return errors.New("it has stopped telling")
 }
 
 // arrived is for a node that talks to us.
@@ -369,13 +381,15 @@ func (n *remoteNode) signed(sign bool) *client.Client {
 		return &n.client
 	}
 	c := n.client
-	c.Sign = func(nonce string, r client.Signed) (string, error) {
-		if n.w.c.SigningKey == nil {
-			return "", errNoSigningKey
-		}
-		return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
-	}
+	c.Sign = n.sign
 	return &c
+}
+
+func (n *remoteNode) sign(nonce string, r client.Signed) (string, error) {
+	if n.w.c.SigningKey == nil {
+		return "", errNoSigningKey
+	}
+	return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
 }
 
 // legacyToken signs a request to a legacy node, likewise.
@@ -613,7 +627,7 @@ func (n *remoteNode) ask(ru *remoteUnit, remote string) {
 	if n.isLegacy() {
 		return // it is asked for all the time
 	}
-	s, err := n.client.Status(ru.ctx, remote)
+	s, err := n.signed(ru.spec.Remote.Sign).Status(ru.ctx, remote)
 	switch {
 	case err == nil:
 		n.heard(ru, s)

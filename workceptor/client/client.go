@@ -19,8 +19,8 @@ type Client struct {
 	// long as its context lasts; negative: it does not try twice.
 	Patience time.Duration
 
-	// Sign, if it is not nil, signs each request to make, end or read a unit. The node
-	// has given out the nonce for that.
+	// Sign, if it is not nil, signs each request about units. The node has given out the
+	// nonce for that.
 	Sign func(nonce string, r Signed) (signature string, err error)
 
 	// Lost, if it is not nil, is told why a call tries again.
@@ -78,8 +78,9 @@ type args struct {
 // Listing is all units of a node without their history, the one that changed last at
 // the end, and the types of work that it takes.
 type Listing struct {
-	Units []Status     `json:"units"`
-	Types []TypeStatus `json:"types"`
+	Units  []Status     `json:"units"`
+	Hidden int          `json:"hidden"` // that are shown only to who signs the question
+	Types  []TypeStatus `json:"types"`
 }
 
 // List returns all units.
@@ -132,14 +133,13 @@ type Signed struct {
 	Payload             string // SHA-256, hexadecimal
 	Submission          string
 	Merged              bool
+	Force               bool
+	Submissions         string
 }
 
 // sign signs a request, if that is wanted.
 func (c *Client) sign(ctx context.Context, a *args) error {
-	switch {
-	case c.Sign == nil:
-		return nil
-	case a.Sub != "submit" && a.Sub != "cancel" && a.Sub != "release" && a.Sub != "results":
+	if c.Sign == nil {
 		return nil
 	}
 	v, err := c.begin(ctx)
@@ -153,6 +153,7 @@ func (c *Client) sign(ctx context.Context, a *args) error {
 	}
 	a.Signature, err = c.Sign(answer.Nonce, Signed{
 		Command: a.Sub, Unit: a.Unit, Type: a.Type, Params: a.Params, Payload: a.Payload, Submission: a.Submission, Merged: a.Merged,
+		Force: a.Force, Submissions: a.Submissions,
 	})
 	return err
 }
