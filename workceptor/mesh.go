@@ -11,6 +11,7 @@ import (
 type Mesh interface {
 	// Dial opens a conversation with the control service of a node, by the TLS profile
 	// of that name; empty: none. The connection is reset by Reset where it has that.
+	// What another try at once would not mend is ErrUnwilling.
 	Dial(ctx context.Context, node, tlsClient string) (io.ReadWriteCloser, error)
 	// Check tells why a Dial could not be: ErrUnknownNode if only because there is no
 	// way to the node now.
@@ -24,3 +25,7 @@ type Mesh interface {
 
 // ErrUnknownNode says that there is no way to a node, and that nobody wanted to wait.
 var ErrUnknownNode = errors.New("no way to node")
+
+// ErrUnwilling says that a node is there, and that there is no talking to it: it has no
+// control service, a firewall is in the way, or one side does not trust the other.
+var ErrUnwilling = errors.New("cannot talk to its control service")

@@ -68,6 +68,8 @@ func (c *Command) own(ctx context.Context, s Session, a ownArgs, emit func(any) 
 	switch a.Sub {
 	case "submit":
 		return nil, c.ownSubmit(ctx, s, a)
+	case "type":
+		return c.ownType(ctx, a)
 	case "nonce":
 		return map[string]any{"nonce": c.w.nonces.New()}, nil
 	case "drain", "undrain":
@@ -78,7 +80,7 @@ func (c *Command) own(ctx context.Context, s Session, a ownArgs, emit func(any) 
 		return nil, c.ownWatch(ctx, s, a, emit)
 	case "status", "results", "cancel", "release":
 	default:
-		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel, release, drain or undrain", ErrInvalid, a.Sub)
+		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel, release, type, nonce, drain or undrain", ErrInvalid, a.Sub)
 	}
 	if u, err := c.w.store.Get(a.Unit); err != nil {
 		return nil, fmt.Errorf("%w %.100s", err, a.Unit)
@@ -135,14 +137,29 @@ func (c *Command) ownList(s Session, a ownArgs) (any, error) {
 	return all, nil
 }
 
+// ownType is a type of work that this node takes.
+func (c *Command) ownType(ctx context.Context, a ownArgs) (any, error) {
+	c.w.awaitOffer(ctx, a.Type)
+	if c.w.Draining() != nil {
+		return nil, ErrDraining
+	}
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	t := c.w.types[a.Type]
+	if t == nil || !t.offered {
+		return nil, fmt.Errorf("%w %.100s", ErrUnknownType, a.Type)
+	}
+	return TypeStatus{Name: t.Name, Secure: t.Secure}, nil
+}
+
 // ownSubmit takes a payload in frames: one that is cut off never looks whole.
 func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	r, err := c.ownRequest(a)
-	if err == nil && r.Node == "" {
-		c.w.awaitOffer(ctx, a.Type)
-	}
 	if err != nil {
 		return err
+	}
+	if r.Node == "" {
+		c.w.awaitOffer(ctx, a.Type)
 	}
 	secure := r.Node == "" && c.isSecure(a.Type)
 	if u, err := c.w.store.BySubmission(a.Submission); err == nil {
@@ -158,6 +175,9 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	}
 	if err == nil && r.Node != "" && a.SignWork {
 		r.Sign, err = true, c.maySign(s)
+	}
+	if err == nil {
+		err = c.w.askNode(ctx, r)
 	}
 	if err != nil {
 		return err

@@ -249,6 +249,10 @@ func (c *Command) plainSubmit(ctx context.Context, s Session, r plainRequest) er
 			return err
 		}
 	}
+	err := c.w.askNode(ctx, request)
+	if err != nil {
+		return plainText(err)
+	}
 	unit, err := c.w.Submit(request)
 	if err != nil {
 		return plainText(err)
@@ -331,6 +335,7 @@ func (c *Command) plainStatus(u store.Unit) plainStatus {
 	stdout := u.Stdout.Size
 	if !u.State.Final() {
 		c.w.mu.Lock()
+		u.Detail = c.w.detail(u)
 		if l := c.w.live[u.ID]; l != nil {
 			stdout = l.stdout
 		}

@@ -121,6 +121,9 @@ type remoteUnit struct {
 	report Report // the last word
 }
 
+// errNotReached is why a node is away that nothing was tried with.
+var errNotReached = errors.New("it was not reached yet")
+
 // remoteFor returns the node for a unit, which is made if it is not there.
 func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	w.mu.Lock()
@@ -132,7 +135,7 @@ func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	}
 	n = &remoteNode{
 		w: w, node: spec.Remote.Node, tls: spec.Remote.TLSClient,
-		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errors.New("it was not reached yet"),
+		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errNotReached,
 		units: make(map[string]*remoteUnit), owed: make(map[string]struct{}),
 	}
 	n.client = client.Client{Dial: n.dial}
@@ -346,6 +349,8 @@ func (n *remoteNode) arrived() {
 func (n *remoteNode) left(err error) {
 	n.mu.Lock()
 	a := n.at
+	news := n.reason == nil || n.reason.Error() != err.Error()
+	first := a != nil || n.reason == errNotReached //nolint:errorlint // it is this one, or what has come after it
 	n.reason = err
 	if a != nil {
 		n.at, n.up, n.since = nil, make(chan struct{}), time.Now()
@@ -354,12 +359,26 @@ func (n *remoteNode) left(err error) {
 	n.mu.Unlock()
 	if a != nil {
 		a.Detach()
+	}
+	if news {
 		n.w.store.Touch(ids)
-		if n.w.ctx.Err() == nil {
-			n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
-		}
+	}
+	if first && n.w.ctx.Err() == nil {
+		n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
+	}
+	if err := n.w.c.Mesh.Check(n.node, n.tls); err != nil && !errors.Is(err, ErrUnknownNode) {
+		n.giveUp(ids, err)
 	}
 	n.wakeTime()
+}
+
+// giveUp ends units that the node does not have, and never will.
+func (n *remoteNode) giveUp(ids []string, err error) {
+	for _, id := range ids {
+		if u, gone := n.w.store.Get(id); gone == nil && u.Phase == state.Queued {
+			n.w.happen(id, state.Event{Kind: state.Refused, Reason: err.Error()})
+		}
+	}
 }
 
 // dial opens a conversation once the node is there.

@@ -34,6 +34,8 @@ type mesh struct {
 	open    bool           // beta is there
 	ended   chan struct{}  // a token when a conversation has ended; nil: nobody waits
 	legacy  func(net.Conn) // what beta says, if it is a legacy node
+	refusal error          // of beta, to talk to us
+	profile string         // the TLS profile that there is
 }
 
 func newMesh(t *testing.T, worker *workertest.Worker) *mesh {
@@ -84,7 +86,7 @@ func (m *mesh) Check(node, tls string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case tls != "":
+	case tls != m.profile && tls != "":
 		return errors.New("unknown TLS config " + tls)
 	case node != "beta" || m.down:
 		return fmt.Errorf("%w %s", workceptor.ErrUnknownNode, node)
@@ -120,7 +122,10 @@ func (m *mesh) Await(ctx context.Context, node string, reachable bool) error {
 func (m *mesh) Dial(context.Context, string, string) (io.ReadWriteCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down || !m.open {
+	switch {
+	case m.refusal != nil:
+		return nil, fmt.Errorf("%w: %w", workceptor.ErrUnwilling, m.refusal)
+	case m.down || !m.open:
 		return nil, errors.New("no route to node")
 	}
 	ours, theirs := pipe(m.t)

@@ -112,7 +112,16 @@ type workMesh struct {
 
 // Dial implements workceptor.Mesh.
 func (m workMesh) Dial(ctx context.Context, node, tlsClient string) (io.ReadWriteCloser, error) {
-	return control.ForNode(m.node, m.tls).Dial(ctx, node, controlService, tlsClient)
+	conn, err := control.ForNode(m.node, m.tls).Dial(ctx, node, controlService, tlsClient)
+	if err == nil {
+		return conn, nil
+	}
+	for _, lasting := range []error{netceptor.ErrServiceUnknown, netceptor.ErrUntrusted, netceptor.ErrBlocked, control.ErrTLSClient} {
+		if errors.Is(err, lasting) {
+			return nil, fmt.Errorf("%w: %w", workceptor.ErrUnwilling, err)
+		}
+	}
+	return nil, err
 }
 
 // Check implements workceptor.Mesh.
