@@ -122,6 +122,9 @@ type remoteUnit struct {
 	report Report // the last word
 }
 
+// errNotReached is why a node is away that nothing was tried with.
+var errNotReached = errors.New("it was not reached yet")
+
 // remoteFor returns the node for a unit, which is made if it is not there.
 func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	w.mu.Lock()
@@ -133,7 +136,7 @@ func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	}
 	n = &remoteNode{
 		w: w, node: spec.Remote.Node, tls: spec.Remote.TLSClient,
-		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errors.New("it was not reached yet"),
+		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errNotReached,
 		units: make(map[string]*remoteUnit), owed: make(map[string]struct{}),
 	}
 	n.client = client.Client{Dial: n.dial}
@@ -302,22 +305,34 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 	c := client.Client{Patience: -1, Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return n.w.c.Mesh.Dial(ctx, n.node, n.tls)
 	}}
+	if n.w.c.SigningKey != nil { // or it does not tell of units that we have signed for
+		c.Sign = n.sign
+	}
 	o := client.WatchOptions{Submissions: n.w.submitter + "-", Begun: func() {
 		there = true
 		n.arrived()
 	}}
-	err := errors.New("it has stopped telling")
-	for e, ended := range c.Watch(ctx, o) {
-		if ended != nil {
-			err = ended
-			break
+	err := n.listen(ctx, &c, o)
+	if errors.Is(err, client.ErrDenied) {
+		n.w.log.Warn("a node does not take the signatures of this one: what is signed will fail there", "node", n.node, "error", err)
+		c.Sign = nil
+		err = n.listen(ctx, &c, o)
+	}
+	n.left(err)
+	return there
+}
+
+// listen takes what the node tells, until that ends.
+func (n *remoteNode) listen(ctx context.Context, c *client.Client, o client.WatchOptions) error {
+	for e, err := range c.Watch(ctx, o) {
+		if err != nil {
+			return err
 		}
 		for _, u := range e.Units {
 			n.told(u)
 		}
 	}
-	n.left(err)
-	return there
+	return errors.New("it has stopped telling")
 }
 
 // arrived is for a node that talks to us.
@@ -339,6 +354,8 @@ func (n *remoteNode) arrived() {
 func (n *remoteNode) left(err error) {
 	n.mu.Lock()
 	a := n.at
+	news := n.reason == nil || n.reason.Error() != err.Error()
+	first := a != nil || n.reason == errNotReached //nolint:errorlint // it is this one, or what has come after it
 	n.reason = err
 	if a != nil {
 		n.at, n.up, n.since = nil, make(chan struct{}), time.Now()
@@ -347,12 +364,26 @@ func (n *remoteNode) left(err error) {
 	n.mu.Unlock()
 	if a != nil {
 		a.Detach()
+	}
+	if news {
 		n.w.store.Touch(ids)
-		if n.w.ctx.Err() == nil {
-			n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
-		}
+	}
+	if first && n.w.ctx.Err() == nil {
+		n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
+	}
+	if n.tls != "" && !n.w.c.Mesh.Profile(n.tls) {
+		n.giveUp(ids, fmt.Errorf("%w %s", ErrUnknownTLS, n.tls))
 	}
 	n.wakeTime()
+}
+
+// giveUp ends units that the node does not have, and never will.
+func (n *remoteNode) giveUp(ids []string, err error) {
+	for _, id := range ids {
+		if u, gone := n.w.store.Get(id); gone == nil && u.Phase == state.Queued {
+			n.w.happen(id, state.Event{Kind: state.Refused, Reason: err.Error()})
+		}
+	}
 }
 
 // dial opens a conversation once the node is there.
@@ -374,13 +405,15 @@ func (n *remoteNode) signed(sign bool) *client.Client {
 		return &n.client
 	}
 	c := n.client
-	c.Sign = func(nonce string, r client.Signed) (string, error) {
-		if n.w.c.SigningKey == nil {
-			return "", errNoSigningKey
-		}
-		return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
-	}
+	c.Sign = n.sign
 	return &c
+}
+
+func (n *remoteNode) sign(nonce string, r client.Signed) (string, error) {
+	if n.w.c.SigningKey == nil {
+		return "", errNoSigningKey
+	}
+	return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
 }
 
 // legacyToken signs a request to a legacy node, likewise.
@@ -627,7 +660,7 @@ func (n *remoteNode) ask(ru *remoteUnit, remote string) {
 	if n.isLegacy() {
 		return // it is asked for all the time
 	}
-	s, err := n.client.Status(ru.ctx, remote)
+	s, err := n.signed(ru.spec.Remote.Sign).Status(ru.ctx, remote)
 	switch {
 	case err == nil:
 		n.heard(ru, s)

@@ -34,7 +34,16 @@ type mesh struct {
 	open    bool           // beta is there
 	ended   chan struct{}  // a token when a conversation has ended; nil: nobody waits
 	legacy  func(net.Conn) // what beta says, if it is a legacy node
+	refusal error          // of beta, to talk to us
+	profile string         // the TLS profile that there is
 }
+
+// unwilling is an error of a node that does not talk to us.
+type unwilling struct{ error }
+
+func (unwilling) Unwilling() bool { return true }
+
+func (e unwilling) Error() string { return "cannot talk to its control service: " + e.error.Error() }
 
 func newMesh(t *testing.T, worker *workertest.Worker) *mesh {
 	t.Helper()
@@ -80,7 +89,11 @@ func (m *mesh) sever() { m.set(func() { m.down = true }) }
 func (m *mesh) mend()  { m.set(func() { m.down = false }) }
 
 // Profile implements workceptor.Mesh.
-func (m *mesh) Profile(string) bool { return false }
+func (m *mesh) Profile(tls string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return tls == m.profile
+}
 
 // Reach implements workceptor.Mesh.
 func (m *mesh) Reach(node string) (reached, ours bool) {
@@ -110,7 +123,10 @@ func (m *mesh) Await(ctx context.Context, node string, reachable bool) error {
 func (m *mesh) Dial(context.Context, string, string) (io.ReadWriteCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down || !m.open {
+	switch {
+	case m.refusal != nil:
+		return nil, unwilling{m.refusal}
+	case m.down || !m.open:
 		return nil, errors.New("no route to node")
 	}
 	ours, theirs := pipe(m.t)
