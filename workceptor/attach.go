@@ -228,7 +228,9 @@ func (w *Workceptor) end(u store.Unit, r Report) {
 		default: // it has exited
 		}
 		var err error
-		if e.Stdout, err = w.store.Measure(u.ID, store.Stdout); err == nil && !u.Spec.Merged {
+		if r.measured != nil {
+			e.Stdout, e.Stderr = r.measured[0], r.measured[1]
+		} else if e.Stdout, err = w.store.Measure(u.ID, store.Stdout); err == nil && !u.Spec.Merged {
 			e.Stderr, err = w.store.Measure(u.ID, store.Stderr)
 		}
 		if err != nil && !gone(err) {

@@ -67,6 +67,10 @@ type Report struct {
 	// Stdout and Stderr are how much has been written so far. Whoever follows the
 	// unit hears of output when this grows.
 	Stdout, Stderr int64
+
+	// measured is what another node has measured of both, and is here, durably; nil:
+	// that is still to be found out.
+	measured *[2]Output
 }
 
 // ReportState is how a unit fares at its worker.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -95,6 +96,33 @@ func TestSubmitLargeCut(t *testing.T) {
 		}
 		if !again || sent[len(sent)-1] != int64(len(want)) {
 			t.Errorf("progress: %v", sent)
+		}
+	}
+}
+
+// What was known of results before is checked with what comes, if it went through a hash.
+func TestKnownResultsAreChecked(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
+		_, _ = u.Write([]byte("known and new"))
+		return workceptor.Exit{}
+	}})
+	ctx := within(t)
+	k := client.Client{Dial: n.dial}
+	u, err := k.Submit(ctx, client.Job{Type: "echo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for known, want := range map[string]error{"known": nil, "KNOWN": client.ErrDamaged} {
+		h := sha256.New()
+		h.Write([]byte(known))
+		var got []byte
+		_, err := k.Results(ctx, u.ID, client.From{Stdout: int64(len(known)), StdoutHash: h, Stderr: client.Skip}, func(c client.Chunk) error {
+			got = append(got, c.Data...)
+			return nil
+		})
+		if !errors.Is(err, want) || string(got) != " and new" {
+			t.Errorf("after %q: %q, %v, want %v", known, got, err, want)
 		}
 	}
 }
