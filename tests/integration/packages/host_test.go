@@ -50,7 +50,9 @@ func newHost(t *testing.T, name string, network *lab.Host, packages ...string) *
 	debs := filepath.Join(h.root, "run", "debs")
 	must(t, os.Mkdir(debs, 0o755))
 	mount(t, built.debs, "", debs, unix.MS_BIND, "")
-	h.install(packages...)
+	if len(packages) > 0 {
+		h.install(packages...)
+	}
 	t.Cleanup(func() {
 		for _, s := range h.runs {
 			if err := s.Stop(); err != nil {

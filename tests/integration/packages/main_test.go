@@ -105,7 +105,7 @@ func build(ctx context.Context, dir string) error {
 	}{
 		{"tests/tools", "GOWORK=off", []string{"build", "-modfile=packages.mod", "-o", dir + "/", "tool"}},
 		{"", "", []string{"run", "./tests/tools/cmd/modules", "programs", "-out", filepath.Dir(built.programs)}},
-		{"", "", []string{"run", "./tests/tools/cmd/packages", "-nfpm", filepath.Join(dir, "nfpm"), "-programs", filepath.Dir(built.programs), "-out", built.debs}},
+		{"", "", []string{"run", "./tests/tools/cmd/packages", "-nfpm", filepath.Join(dir, "nfpm"), "-programs", filepath.Dir(built.programs), "-out", built.debs, "-format", "deb,rpm"}},
 	} {
 		cmd := exec.CommandContext(ctx, "go", c.args...)
 		cmd.Dir = filepath.Join(root, c.dir)

@@ -111,6 +111,14 @@ func TestPackagesStandAlone(t *testing.T) {
 				t.Errorf("%s: %s is %q, expected %q", p.Name, field, got, want)
 			}
 		}
+		rpms, err := filepath.Glob(filepath.Join(built.debs, p.Name+"-"+version(&p)+"-1.*.rpm"))
+		must(t, err)
+		if len(rpms) != 1 {
+			t.Fatalf("%s: files %v for rpm", p.Name, rpms)
+		}
+		if text, err := os.ReadFile(rpms[0]); err != nil || !bytes.HasPrefix(text, []byte{0xed, 0xab, 0xee, 0xdb}) {
+			t.Errorf("%s is no rpm: %v", rpms[0], err)
+		}
 	}
 }
 
