@@ -42,11 +42,17 @@ func newHost(t *testing.T, name string, network *lab.Host, packages ...string) *
 	mount(t, "tmpfs", "tmpfs", filepath.Join(h.root, "run"), 0, "mode=0755")
 	mount(t, "tmpfs", "tmpfs", filepath.Join(h.root, "tmp"), 0, "mode=1777")
 	mount(t, "tmpfs", "tmpfs", filepath.Join(h.root, "dev"), 0, "mode=0755")
-	for name, minor := range map[string]uint32{"null": 3, "zero": 5, "random": 8, "urandom": 9} {
+	must(t, os.Mkdir(filepath.Join(h.root, "dev", "net"), 0o755))
+	for name, number := range map[string]uint64{
+		"null": unix.Mkdev(1, 3), "zero": unix.Mkdev(1, 5), "random": unix.Mkdev(1, 8), "urandom": unix.Mkdev(1, 9), "net/tun": unix.Mkdev(10, 200),
+	} {
 		file := filepath.Join(h.root, "dev", name)
-		must(t, unix.Mknod(file, unix.S_IFCHR, int(unix.Mkdev(1, minor))))
+		must(t, unix.Mknod(file, unix.S_IFCHR, int(number)))
 		must(t, os.Chmod(file, 0o666))
 	}
+	must(t, os.Mkdir(filepath.Join(h.root, "dev", "pts"), 0o755))
+	mount(t, "devpts", "devpts", filepath.Join(h.root, "dev", "pts"), 0, "newinstance,ptmxmode=0666,mode=0620,gid=5")
+	must(t, os.Symlink("pts/ptmx", filepath.Join(h.root, "dev", "ptmx")))
 	debs := filepath.Join(h.root, "run", "debs")
 	must(t, os.Mkdir(debs, 0o755))
 	mount(t, built.debs, "", debs, unix.MS_BIND, "")

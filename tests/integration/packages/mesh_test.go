@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/tests/integration/lab"
+	table "github.com/project-receptor/receptor/tests/tools/packages"
 )
 
 // patience is ten times what the slowest step here takes on two busy cores.
@@ -148,12 +149,19 @@ func TestMeshOfInstalledPackages(t *testing.T) {
 	}
 	edgeHop, hopSite, edgeSite, edgeSide := wire(edgeNet, hopNet), wire(hopNet, siteNet), wire(edgeNet, siteNet), wire(edgeNet, sideNet)
 
-	ends := []string{
-		"receptor-core", "receptorctl", "receptor-backend-tcp", "receptor-backend-udp", "receptor-backend-ws",
-		"receptor-proxy-tcp", "receptor-proxy-udp",
+	// Of all but the launcher: the edge has no need of what runs jobs.
+	var ends, jobs []string
+	for _, p := range table.In(built.repo) {
+		switch {
+		case p.Name == "receptor":
+		case p.Name == "receptor-worker-command" || p.Name == "receptor-command-service":
+			jobs = append(jobs, p.Name)
+		default:
+			ends = append(ends, p.Name)
+		}
 	}
 	edge := newHost(t, "edge", edgeNet, ends...)
-	site := newHost(t, "site", siteNet, append(slices.Clone(ends), "receptor-worker-command")...)
+	site := newHost(t, "site", siteNet, slices.Concat(ends, jobs)...)
 	hop := newHost(t, "hop", hopNet, "receptor-core", "receptor-backend-tcp")
 
 	side := newHost(t, "side", sideNet, "receptor-core", "receptorctl", "receptor-backend-udp")
@@ -171,7 +179,7 @@ func TestMeshOfInstalledPackages(t *testing.T) {
 - control-service: {}
 - work-command: {worktype: shout, command: /usr/bin/tr}
 `)
-	site.configure("site", `
+	site.configure("site", tunnel(1, "edge")+`
 - tcp-listener: {port: 27199, tls: mesh}
 - ws-listener: {port: 27198, tls: mesh, cost: 10}
 - control-service: {}
@@ -179,9 +187,10 @@ func TestMeshOfInstalledPackages(t *testing.T) {
 - udp-client: {service: udpapp, address: "127.0.0.1:4001"}
 - work-command: {worktype: shout, command: /usr/bin/tr, params: a-z A-Z}
 - work-command: {worktype: linger, command: /usr/bin/sleep, params: "100000"}
+- command-service: {service: shell, command: /usr/bin/id -un}
 `)
 	side.configure("side", "- udp-listener: {port: 27197}\n", "requiretls: true ", "requiretls: false")
-	edge.configure("edge", `
+	edge.configure("edge", tunnel(0, "site")+`
 - tcp-peer: {address: "`+edgeHop.B+`:27199", tls: mesh}
 - ws-peer: {address: "wss://`+edgeSite.B+`:27198/", tls: mesh, cost: 10}
 - udp-peer: {address: "`+edgeSide.B+`:27197"}
@@ -213,6 +222,8 @@ func TestMeshOfInstalledPackages(t *testing.T) {
 			s.check(s.PID(), s.Name, s.Name)
 		}
 	}
+	t.Run("IP", func(t *testing.T) { throughTunnel(ctx, t, edge, site) })
+	t.Run("a command on a terminal", func(t *testing.T) { runCommand(ctx, t, edge, site) })
 	t.Run("units of work", func(t *testing.T) { runUnits(ctx, t, edge, site) })
 	t.Run("the hop runs no job", func(t *testing.T) { hopRunsNothing(ctx, t, edge, hop) })
 	t.Run("a plug is no operator", func(t *testing.T) {
@@ -267,6 +278,54 @@ func datagrams(ctx context.Context, t *testing.T, from *lab.Host, app *net.UDPCo
 		}
 	}
 	t.Error("no datagram has come through the mesh")
+}
+
+// ends are the addresses of the tunnel.
+var ends = []string{"10.88.0.1", "10.88.0.2"}
+
+// tunnel is one end of it.
+func tunnel(end int, to string) string {
+	return fmt.Sprintf("\n- tun-proxy: {service: tun, remotenode: %s, remoteservice: tun, ifaddress: %s, destaddress: %s}", to, ends[end], ends[1-end])
+}
+
+// installed skips a test of a package that is not on the host.
+func (h *host) installed(t *testing.T, name string) {
+	t.Helper()
+	if !slices.ContainsFunc(h.runs, func(s *service) bool { return s.Name == name }) {
+		t.Skip("skipped: there is no ", name)
+	}
+}
+
+// throughTunnel sends bytes through network interfaces that the proxy makes, whose
+// user may make such and nothing else.
+func throughTunnel(ctx context.Context, t *testing.T, edge, site *host) {
+	site.installed(t, "receptor-proxy-tun")
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		t.Skip("skipped: this system makes no TUN devices: ", err)
+	}
+	up := func(s *lab.Status) bool {
+		return slices.ContainsFunc(s.Items, func(i lab.Item) bool { return i.Kind == "tun-proxy" && i.State == "up" })
+	}
+	site.wait(ctx, "the tunnel", up)
+	edge.wait(ctx, "the tunnel", up)
+	listener, err := site.net.Listen(ends[1] + ":4002")
+	must(t, err)
+	app := lab.ServeListener(listener, lab.Echo)
+	defer app.Close()
+	conn, err := edge.net.Dial(ctx, ends[1]+":4002")
+	must(t, err)
+	roundTrip(ctx, t, conn)
+}
+
+// runCommand has a command run at the site for the edge, as the service's user.
+func runCommand(ctx context.Context, t *testing.T, edge, site *host) {
+	site.installed(t, "receptor-command-service")
+	site.wait(ctx, "the command service", func(s *lab.Status) bool {
+		return slices.ContainsFunc(s.Items, func(i lab.Item) bool { return i.Kind == "command-service" && i.State == "up" })
+	})
+	if out, err := edge.ctl("receptor", "connect", "site", "shell"); err != nil || strings.TrimSpace(out) != "receptor-command-service" {
+		t.Errorf("connect: %v, %q", err, out)
+	}
 }
 
 // runUnits has the site run units for the edge, and looks at the processes of one.

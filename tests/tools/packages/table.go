@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/project-receptor/receptor/tests/tools/workspace"
 )
 
 // Package is one package: its name is that of its program.
@@ -16,6 +18,7 @@ type Package struct {
 	Module   string   // directory
 	Programs []string // beside the one of its name
 	Summary  string
+	All      bool     // it is for those who want all, and depends on all others
 	Depends  []string // these it is no use without
 	Unit     *Unit    // nil: no service
 	Files    []File   // beside the program and what all have
@@ -52,7 +55,7 @@ const (
 	groupTLS  = "receptor-tls"  // may read keys
 )
 
-// Table lists all packages.
+// Table lists all packages, the one that depends on the others last.
 var Table = []Package{
 	{
 		Name: "receptor-core", Module: "cmd", Summary: "node of a Receptor mesh, without links, proxies and workers",
@@ -105,6 +108,19 @@ var Table = []Package{
 		Unit: &Unit{Description: "Receptor proxy of UDP"},
 	},
 	{
+		Name: "receptor-proxy-tun", Module: "proxy-tun", Summary: "IP networks through a Receptor mesh",
+		Unit: &Unit{
+			Description: "Receptor proxy of IP",
+			User:        "receptor-tun", // as the program knows it
+			Settings: []string{
+				"# It makes network interfaces.",
+				"AmbientCapabilities=CAP_NET_ADMIN", "CapabilityBoundingSet=CAP_NET_ADMIN",
+				"PrivateDevices=no", "DevicePolicy=closed", "DeviceAllow=/dev/net/tun rw",
+				"RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+			},
+		},
+	},
+	{
 		Name: "receptor-worker-command", Module: "worker-command", Programs: []string{"receptor-work-supervisor"},
 		Summary: "units of work of a Receptor node, run as commands",
 		Unit: &Unit{
@@ -112,36 +128,51 @@ var Table = []Package{
 			NoLimits:    true,
 			// What is set here holds for all that units run, too, and outlives this
 			// program with them.
-			Settings: []string{
+			Settings: append([]string{
 				"StateDirectory=receptor-worker-command", "StateDirectoryMode=0700",
 				"# Units and their supervisors outlive this program.",
 				"KillMode=process", "SendSIGKILL=no",
 				"# Units have cgroups of their own.",
 				"Delegate=yes", "DelegateSubgroup=plug", "ProtectControlGroups=no",
-				"# What units run may write where their user may, and be what it likes.",
-				"ProtectSystem=full", "ProtectHome=no", "ProtectProc=default", "ProcSubset=all",
-				"MemoryDenyWriteExecute=no", "RestrictNamespaces=no", "SystemCallFilter=",
-				"RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK", "UMask=0022",
 				"# It would go with the end of this program, from under units that run.",
-				"PrivateTmp=no", "RemoveIPC=no",
-			},
+				"RemoveIPC=no",
+			}, jobs...),
 		},
 	},
 	{
+		Name: "receptor-command-service", Module: "command-service", Summary: "interactive commands, such as a shell, as services in a Receptor mesh",
+		Unit: &Unit{Description: "Receptor commands on terminals", NoLimits: true, Settings: jobs},
+	},
+	{
 		Name: "receptor", Module: "cmd", Summary: "Receptor with all that belongs to it: a node from one command line or file",
-		Depends: []string{
-			"receptor-core", "receptorctl", "receptor-backend-tcp", "receptor-backend-udp", "receptor-backend-ws",
-			"receptor-proxy-tcp", "receptor-proxy-udp", "receptor-worker-command",
-		},
+		All: true,
 	},
 }
 
-// Find returns the package with that name, or nil.
-func Find(name string) *Package {
-	if i := slices.IndexFunc(Table, func(p Package) bool { return p.Name == name }); i >= 0 {
-		return &Table[i]
+// In returns the packages of the modules that a tree has.
+func In(r *workspace.Repo) []Package {
+	var all []Package
+	var names []string
+	for _, p := range Table {
+		if r.Module(workspace.Root+"/"+p.Module) == nil {
+			continue
+		}
+		if p.All {
+			p.Depends = names
+		}
+		names = append(names, p.Name)
+		all = append(all, p)
 	}
-	return nil
+	return all
+}
+
+// jobs is what other people's commands are run with. They may write where their user
+// may, and be what they like.
+var jobs = []string{
+	"# What is run may write where its user may, and be what it likes.",
+	"ProtectSystem=full", "ProtectHome=no", "PrivateTmp=no", "ProtectProc=default", "ProcSubset=all",
+	"MemoryDenyWriteExecute=no", "RestrictNamespaces=no", "SystemCallFilter=",
+	"RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK", "UMask=0022",
 }
 
 // sandbox is what holds for every service, where its package does not say else.
