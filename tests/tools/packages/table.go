@@ -37,7 +37,7 @@ type Unit struct {
 	Exec        string   // command line behind the program's path; empty: a plug's
 	Groups      []string // beside the user's own
 	Settings    []string // lines that count instead of those that all units have, or besides
-	NoLimits    bool     // its limits are not for the program alone
+	Jobs        bool     // it runs what others want, with all that is set for it
 	TmpFiles    []string // lines of tmpfiles.d
 }
 
@@ -125,10 +125,8 @@ var Table = []Package{
 		Summary: "units of work of a Receptor node, run as commands",
 		Unit: &Unit{
 			Description: "Receptor worker for commands",
-			NoLimits:    true,
-			// What is set here holds for all that units run, too, and outlives this
-			// program with them.
-			Settings: append([]string{
+			Jobs:        true,
+			Settings: []string{
 				"StateDirectory=receptor-worker-command", "StateDirectoryMode=0700",
 				"# Units and their supervisors outlive this program.",
 				"KillMode=process", "SendSIGKILL=no",
@@ -136,12 +134,12 @@ var Table = []Package{
 				"Delegate=yes", "DelegateSubgroup=plug", "ProtectControlGroups=no",
 				"# It would go with the end of this program, from under units that run.",
 				"RemoveIPC=no",
-			}, jobs...),
+			},
 		},
 	},
 	{
 		Name: "receptor-command-service", Module: "command-service", Summary: "interactive commands, such as a shell, as services in a Receptor mesh",
-		Unit: &Unit{Description: "Receptor commands on terminals", NoLimits: true, Settings: jobs},
+		Unit: &Unit{Description: "Receptor commands on terminals", Jobs: true},
 	},
 	{
 		Name: "receptor", Module: "cmd", Summary: "Receptor with all that belongs to it: a node from one command line or file",
@@ -166,8 +164,8 @@ func In(r *workspace.Repo) []Package {
 	return all
 }
 
-// jobs is what other people's commands are run with. They may write where their user
-// may, and be what they like.
+// jobs is what others' commands are run with, beside the service itself: they may write
+// where their user may, and be what they like. So limits of memory are not the service's.
 var jobs = []string{
 	"# What is run may write where its user may, and be what it likes.",
 	"ProtectSystem=full", "ProtectHome=no", "PrivateTmp=no", "ProtectProc=default", "ProcSubset=all",
@@ -238,17 +236,17 @@ RestartPreventExitStatus=2
 TimeoutStopSec=30
 
 `, u.Description, p.Name, after, p.User(), strings.Join(p.groups(), " "), exec)
-	for _, line := range u.Settings {
-		b.WriteString(line + "\n")
-	}
-	common := slices.Concat([]string{"# The sandbox."}, sandbox)
-	if u.NoLimits {
-		common = append(common, limits[0])
+	own, common := u.Settings, append([]string{"# The sandbox."}, sandbox...)
+	if u.Jobs {
+		own, common = slices.Concat(own, jobs), append(common, limits[0])
 	} else {
 		common = append(common, limits...)
 	}
+	for _, line := range own {
+		b.WriteString(line + "\n")
+	}
 	for _, line := range common {
-		if key, _, _ := strings.Cut(line, "="); !slices.ContainsFunc(u.Settings, func(s string) bool { return strings.HasPrefix(s, key+"=") }) {
+		if key, _, _ := strings.Cut(line, "="); !slices.ContainsFunc(own, func(s string) bool { return strings.HasPrefix(s, key+"=") }) {
 			b.WriteString(line + "\n")
 		}
 	}
