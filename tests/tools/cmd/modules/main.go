@@ -3,6 +3,7 @@
 //	modules tidy          rewrite requirements and sums of every module
 //	modules tidy -check   say what tidy would change, and fail if anything
 //	modules release-check build, test and install every module as users get it
+//	modules programs      build every program at its version, for packages
 //	modules who-needs DIR list the modules to release again after a fix in DIR
 package main
 
@@ -12,6 +13,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"strings"
 
 	"github.com/project-receptor/receptor/tests/tools/workspace"
 )
@@ -31,10 +34,12 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(args) == 0 {
-		return fmt.Errorf("expected tidy, release-check or who-needs")
+		return fmt.Errorf("expected tidy, release-check, programs or who-needs")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	check := flags.Bool("check", false, "tidy: change nothing, fail if something would change")
+	out := flags.String("out", "", "programs: folder that is emptied, and gets the programs in <os>-<arch>/")
+	platforms := flags.String("platforms", "linux/"+runtime.GOARCH, "programs: for which systems, with commas between them")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -43,9 +48,11 @@ func run(ctx context.Context, args []string) error {
 		return tidy(ctx, repo, *check)
 	case "release-check":
 		return releaseCheck(ctx, repo)
+	case "programs":
+		return programs(ctx, repo, *out, strings.Split(*platforms, ","))
 	case "who-needs":
 		return whoNeeds(repo, flags.Arg(0))
 	default:
-		return fmt.Errorf("unknown command %q: expected tidy, release-check or who-needs", args[0])
+		return fmt.Errorf("unknown command %q: expected tidy, release-check, programs or who-needs", args[0])
 	}
 }

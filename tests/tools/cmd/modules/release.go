@@ -23,31 +23,9 @@ import (
 // siblings that they name. Each module is built and tested in a copy, and each
 // command installed at its version and asked for it.
 func releaseCheck(ctx context.Context, r *workspace.Repo) error {
-	c := &release{repo: r, dir: r.File(".release")}
-	if err := c.clean(); err != nil {
-		return err
-	}
-	cache, err := output(ctx, r.Dir, nil, "go", "env", "GOMODCACHE")
+	c, err := newRelease(ctx, r, r.File(".release"))
 	if err != nil {
 		return err
-	}
-	proxies, err := output(ctx, r.Dir, nil, "go", "env", "GOPROXY")
-	if err != nil {
-		return err
-	}
-	// A path of its own for every run: what go remembers of a module in a module
-	// cache it takes for unchanged as long as the path is the same.
-	modcache, err := os.MkdirTemp(c.dir, "modcache")
-	if err != nil {
-		return err
-	}
-	c.env = []string{
-		"GOWORK=off",
-		"GOFLAGS=-mod=mod -modcacherw",
-		"GOMODCACHE=" + modcache,
-		"GOBIN=" + filepath.Join(c.dir, "bin"),
-		"GONOSUMDB=" + workspace.Root,
-		"GOPROXY=file://" + filepath.Join(c.dir, "proxy") + ",file://" + filepath.Join(cache, "cache", "download") + "," + proxies,
 	}
 	if err := c.fillProxy(); err != nil {
 		return fmt.Errorf("make module proxy: %w", err)
@@ -65,10 +43,41 @@ func releaseCheck(ctx context.Context, r *workspace.Repo) error {
 	return nil
 }
 
+// release is a folder with a module proxy of the candidates, and what is made from it.
 type release struct {
 	repo *workspace.Repo
 	dir  string
-	env  []string
+	env  []string // of the go command, to take modules from the proxy
+}
+
+func newRelease(ctx context.Context, r *workspace.Repo, dir string) (*release, error) {
+	c := &release{repo: r, dir: dir}
+	if err := c.clean(); err != nil {
+		return nil, err
+	}
+	cache, err := output(ctx, r.Dir, nil, "go", "env", "GOMODCACHE")
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := output(ctx, r.Dir, nil, "go", "env", "GOPROXY")
+	if err != nil {
+		return nil, err
+	}
+	// A path of its own for every run: what go remembers of a module in a module
+	// cache it takes for unchanged as long as the path is the same.
+	modcache, err := os.MkdirTemp(c.dir, "modcache")
+	if err != nil {
+		return nil, err
+	}
+	c.env = []string{
+		"GOWORK=off",
+		"GOFLAGS=-mod=mod -modcacherw",
+		"GOMODCACHE=" + modcache,
+		"GOBIN=" + filepath.Join(c.dir, "bin"),
+		"GONOSUMDB=" + workspace.Root,
+		"GOPROXY=file://" + filepath.Join(c.dir, "proxy") + ",file://" + filepath.Join(cache, "cache", "download") + "," + proxies,
+	}
+	return c, nil
 }
 
 // clean empties the work folder: a candidate rebuilt under the same version
