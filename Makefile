@@ -7,6 +7,9 @@
 #   make lint           formatting, vet, golangci-lint, tidy module files
 #   make cross          compiles for other systems
 #   make release-check  installs every program from a module proxy made of this tree
+#   make release        prepares a release of modules (MODULE="plug netceptor"; DRYRUN=1 writes nothing)
+#   make who-needs      lists what to release again after a fix in a module (MODULE=plug)
+#   make tested-together  lists the module versions that the system tests run together
 #   make soak           an hour of a mixed ring, watched for flaps and leaks
 #   make bench-stream   streams beside raw quic-go and bare loopback
 #   make bench-work     units of work on one node: submit to result, followed lines, rates
@@ -22,7 +25,7 @@ MODTOOL := $(GO) run ./tests/tools/cmd/modules
 # Main packages that are installed: neither tests nor examples.
 COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
-.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check soak bench-stream bench-work bench-storm tidy clean
+.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check release who-needs tested-together soak bench-stream bench-work bench-storm tidy clean
 
 # Without cgo: nothing of the system's is linked, and a supervisor starts in 3 ms less.
 build:
@@ -66,6 +69,15 @@ cross:
 
 release-check:
 	$(MODTOOL) release-check
+
+release:
+	@$(MODTOOL) release $(if $(DRYRUN),-dry-run) $(MODULE)
+
+who-needs:
+	@$(MODTOOL) who-needs $(MODULE)
+
+tested-together:
+	$(MODTOOL) tested-together
 
 soak:
 	$(GO) test -timeout 90m -v -run TestLegacySoak ./tests/integration -soak 1h
