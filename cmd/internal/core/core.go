@@ -161,7 +161,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
 	c.control.Register(control.MeshCommands(countedMesh{control.ForNode(c.node, c.tls), c.host}, c.status)...)
 	if c.work != nil {
-		c.control.Register(WorkCommand(c.work.Command()))
+		c.control.Register(c.workCommand())
 	}
 	return nil
 }
