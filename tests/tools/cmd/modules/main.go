@@ -5,6 +5,7 @@
 //	modules release-check build, test and install every module as users get it
 //	modules release DIR.. prepare a release of modules: see docs/modules.md
 //	modules release -dry-run DIR..  say what that would do
+//	modules programs      build every program at its version, for packages
 //	modules who-needs DIR list the modules to release again after a fix in DIR
 //	modules tested-together         write which versions the system tests run together
 //	modules tested-together -check  fail if that list is out of date
@@ -16,11 +17,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"strings"
 
 	"github.com/project-receptor/receptor/tests/tools/workspace"
 )
 
-const commands = "tidy, release-check, release, who-needs or tested-together"
+const commands = "tidy, release-check, release, programs, who-needs or tested-together"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -42,6 +45,8 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	check := flags.Bool("check", false, "tidy, tested-together: change nothing, fail if something would change")
 	dryRun := flags.Bool("dry-run", false, "release: write nothing")
+	out := flags.String("out", "", "programs: folder that is emptied, and gets the programs in <os>-<arch>/")
+	platforms := flags.String("platforms", "linux/"+runtime.GOARCH, "programs: for which systems, with commas between them")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -52,6 +57,8 @@ func run(ctx context.Context, args []string) error {
 		return releaseCheck(ctx, repo)
 	case "release":
 		return prepare(ctx, repo, os.Stdout, flags.Args(), *dryRun)
+	case "programs":
+		return programs(ctx, repo, *out, strings.Split(*platforms, ","))
 	case "who-needs":
 		return whoNeeds(repo, os.Stdout, flags.Arg(0))
 	case "tested-together":
