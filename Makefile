@@ -7,6 +7,9 @@
 #   make lint           formatting, vet, golangci-lint, tidy module files
 #   make cross          compiles for other systems
 #   make release-check  installs every program from a module proxy made of this tree
+#   make release        prepares a release of modules (MODULE="plug netceptor"; DRYRUN=1 writes nothing)
+#   make who-needs      lists what to release again after a fix in a module (MODULE=plug)
+#   make tested-together  lists the module versions that the system tests run together
 #   make packages       .deb and .rpm of every program into .packages/
 #   make soak           an hour of a mixed ring, watched for flaps and leaks
 #   make bench-stream   streams beside raw quic-go and bare loopback
@@ -25,7 +28,7 @@ comma   := ,
 # Main packages that are installed: neither tests nor examples.
 COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
-.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check packages soak bench-stream bench-work bench-tun bench-storm tidy clean
+.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check release who-needs tested-together packages soak bench-stream bench-work bench-tun bench-storm tidy clean
 
 # Without cgo: nothing of the system's is linked, and a supervisor starts in 3 ms less.
 build:
@@ -74,6 +77,15 @@ cross:
 
 release-check:
 	$(MODTOOL) release-check
+
+release:
+	@$(MODTOOL) release $(if $(DRYRUN),-dry-run) $(MODULE)
+
+who-needs:
+	@$(MODTOOL) who-needs $(MODULE)
+
+tested-together:
+	$(MODTOOL) tested-together
 
 # For whom, and as what; the tests build amd64 .deb files alone.
 ARCHES  ?= amd64,arm64
