@@ -110,7 +110,6 @@ type remoteUnit struct {
 
 	ctx        context.Context // ends when it has ended here
 	cancel     context.CancelFunc
-	receiving  bool               // the node has it, but for its payload
 	submitting context.CancelFunc // nil: not now
 	fetching   bool
 	stopping   bool
@@ -467,9 +466,6 @@ func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	ru.remote, ru.given = s.ID, true
 	r := Report{Unit: ru.id, State: ReportStarting, Handle: state.RemoteHandle(s.ID), Detail: s.Detail}
 	fetch := false
-	// What was cut off by our own end, nobody else sends.
-	ru.receiving = s.Phase == state.Receiving
-	again := ru.receiving && ru.submitting == nil
 	switch {
 	case s.Released:
 		r.State, r.Reason = ReportLost, "it was released at node "+n.node
@@ -490,9 +486,6 @@ func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	n.say(ru)
 	if fetch {
 		n.w.task(func() { n.fetch(ru) })
-	}
-	if again {
-		n.w.task(func() { n.again(ru) })
 	}
 }
 
@@ -525,7 +518,7 @@ func (n *remoteNode) Start(_ context.Context, s Start) (Report, error) {
 func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 	ctx, cancel := context.WithCancel(ru.ctx)
 	n.mu.Lock()
-	busy := ru.submitting != nil || ru.remote != "" && !ru.receiving
+	busy := ru.submitting != nil || ru.remote != ""
 	if !busy {
 		ru.submitting, ru.given = cancel, true
 	}

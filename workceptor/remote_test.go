@@ -461,27 +461,6 @@ func TestRemoteResumes(t *testing.T) {
 	m.forgotten()
 }
 
-// The other node has a unit, and this one ends before the payload was sent: it is sent
-// when this one is back.
-func TestRemotePayloadAfterRestart(t *testing.T) {
-	t.Parallel()
-	m := newMesh(t, &workertest.Worker{})
-	m.set(func() { m.cut = func(request string) bool { return strings.Contains(request, `"submit"`) } })
-	u := m.submit(workceptor.Request{}, "payload")
-	u = m.alpha.until(u.ID, "beta tells of it", func(u workceptor.Status) bool { return u.RemoteUnit != "" })
-	m.alpha.close()
-	if far, err := m.beta.Get(u.RemoteUnit); err != nil || far.Phase != "receiving" {
-		t.Fatalf("%v: at beta: %+v", err, far)
-	}
-	m.set(func() { m.cut = nil })
-	m.alpha.open()
-	out, _, end := m.alpha.results(u.ID, workceptor.From{})
-	if out != "payload" || end.State != workceptor.Succeeded || m.beta.worker.Total() != 1 {
-		t.Errorf("%q, %+v, %d runs", out, end, m.beta.worker.Total())
-	}
-	m.forgotten()
-}
-
 // Whoever cancels or releases a unit of a node that is away does not wait, and has
 // the wish fulfilled when it is back.
 func TestRemoteAway(t *testing.T) {
