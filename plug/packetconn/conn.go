@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/wire"
 )
@@ -15,13 +16,17 @@ const (
 	// rare that what is left of a record has to be moved.
 	readSize = 2 * (wire.RecordSize + wire.MaxRecord)
 
-	// queueSize bounds the datagrams that wait to be written, with their headers:
-	// some milliseconds of a busy service, and no more, as late ones are worth little.
-	queueSize = 256 << 10
+	// What waits to be written, with headers, is bounded by what goes out within about
+	// queueTime, as late datagrams are worth little: at least leastQueue, which is what
+	// a slow side gets, and at most mostQueue, which one needs that takes gigabits a
+	// second and is kept from reading for a moment.
+	queueTime  = 40 * time.Millisecond
+	leastQueue = 256 << 10
+	mostQueue  = 2 << 20
 
 	// controlSize bounds what waits together with PEER and GONE, which are never
 	// dropped: who lets as much gather has stopped reading.
-	controlSize = 2 << 20
+	controlSize = 4 << 20
 )
 
 // errStopped is why a connection ends whose other side does not read.
@@ -40,12 +45,13 @@ type Conn struct {
 
 	mu    sync.Mutex
 	queue []byte
+	limit int   // of what is in queue
 	err   error // why nothing more is sent
 }
 
 // New makes a Conn of a connection, which it owns.
 func New(c net.Conn) *Conn {
-	return &Conn{conn: c, in: make([]byte, readSize), kick: make(chan struct{}, 1)}
+	return &Conn{conn: c, in: make([]byte, readSize), kick: make(chan struct{}, 1), limit: leastQueue}
 }
 
 // Read waits for records and gives each one out that is there, in order; the payload is
@@ -94,7 +100,7 @@ func (c *Conn) Send(flow uint32, flags uint8, b []byte) bool {
 	if c.err != nil {
 		return false
 	}
-	if len(c.queue)+wire.RecordSize+len(b) > queueSize || len(b) > wire.MaxRecord {
+	if len(c.queue)+wire.RecordSize+len(b) > c.limit || len(b) > wire.MaxRecord {
 		c.dropped.Add(1)
 		return false
 	}
@@ -144,12 +150,26 @@ func (c *Conn) Write() error {
 		if len(b) == 0 {
 			continue // it went with what was written before
 		}
+		start := time.Now()
 		if _, err := c.conn.Write(b); err != nil {
 			c.end(err)
 			return err
 		}
+		c.adapt(len(b), time.Since(start))
 	}
 	return nil // never: kick is not closed
+}
+
+// adapt has the queue be as long as suits a side that has taken so much in that time.
+func (c *Conn) adapt(n int, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case took >= queueTime:
+		c.limit = max(c.limit/2, leastQueue)
+	case n >= c.limit/8: // less says nothing
+		c.limit = min(2*c.limit, mostQueue)
+	}
 }
 
 // Dropped is how many datagrams were not sent as too much waited.

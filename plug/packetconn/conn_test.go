@@ -8,6 +8,7 @@ import (
 	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/packetconn"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -100,7 +101,7 @@ func TestSlowSide(t *testing.T) {
 			t.Errorf("a full queue took no GONE: %v", err)
 		}
 		var err error
-		for i := 0; err == nil && i < 1000; i++ {
+		for i := 0; err == nil && i < 2000; i++ {
 			err = a.Control(wire.RecordPeer, 1, make([]byte, wire.MaxPeer))
 		}
 		if err == nil {
@@ -113,6 +114,56 @@ func TestSlowSide(t *testing.T) {
 			t.Error("sent after the end")
 		}
 		_ = b
+	})
+}
+
+// A side that takes much at once gets a longer queue, one that is slow a short one again.
+func TestQueueSuitsTheSide(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		c := packetconn.New(a)
+		written := make(chan error, 1)
+		go func() { written <- c.Write() }()
+		// burst sends until something is dropped, and returns how many bytes were queued.
+		burst := func() (n int) {
+			for c.Send(1, 0, make([]byte, 10_000)) {
+				n += 10_000
+			}
+			return n
+		}
+		read := func(pause time.Duration) {
+			buf := make([]byte, 64<<10)
+			for {
+				if err := b.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+					t.Error(err)
+				}
+				if _, err := b.Read(buf); err != nil {
+					return // all is read
+				}
+				<-time.After(pause)
+			}
+		}
+		first := burst()
+		for range 10 {
+			read(0)
+			burst()
+		}
+		read(0)
+		quick := burst()
+		for range 10 {
+			read(20 * time.Millisecond)
+			burst()
+		}
+		read(20 * time.Millisecond)
+		slow := burst()
+		// What is being written has left the queue: there may be as much again.
+		if first > 512<<10 || quick < 1500<<10 || quick > 4<<20 || slow > 512<<10 {
+			t.Errorf("queued at first %d, for a quick side %d, for a slow one %d", first, quick, slow)
+		}
+		_ = c.Close()
+		<-written
+		_ = b.Close()
 	})
 }
 
