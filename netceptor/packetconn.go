@@ -1,7 +1,6 @@
 package netceptor
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -17,7 +16,7 @@ const (
 	// What waits for the reader of a PacketConn, by number and by size: past either
 	// datagrams are dropped and counted.
 	packetQueue      = 256
-	packetQueueBytes = 2 << 20
+	packetQueueBytes = 1 << 20
 
 	// noticeQueue is how many notices wait for whoever wants them.
 	noticeQueue = 16
@@ -25,37 +24,6 @@ const (
 	// maxPayload is the largest datagram.
 	maxPayload = wire.MaxMessage - wire.HeaderSize
 )
-
-// packet is a datagram that arrived.
-type packet struct {
-	from Addr
-	data []byte
-	buf  *[]byte // of largeBuffers, which data lies in; nil: data is the packet's own
-}
-
-// largeBuffers are for large datagrams: a busy service would make garbage at the rate of
-// its bytes. Of a small one a buffer would hold more than what counts for the queue.
-var largeBuffers = sync.Pool{New: func() any {
-	b := make([]byte, maxPayload)
-	return &b
-}}
-
-// keep gives the packet a copy of its data.
-func (p *packet) keep() {
-	if len(p.data) <= maxPayload/2 {
-		p.data = bytes.Clone(p.data)
-		return
-	}
-	p.buf = largeBuffers.Get().(*[]byte)
-	p.data = (*p.buf)[:copy(*p.buf, p.data)]
-}
-
-// release gives back what keep has taken.
-func (p *packet) release() {
-	if p.buf != nil {
-		largeBuffers.Put(p.buf)
-	}
-}
 
 // Notice is what a node on the way, or the last one, said of a datagram of ours.
 type Notice struct {
@@ -124,7 +92,7 @@ func (c *PacketConn) receive(p packet) {
 		c.node.counters.add(countPacketQueue)
 		return
 	}
-	p.keep()
+	p = p.keep()
 	select {
 	case c.packets <- p:
 	default:
@@ -145,8 +113,8 @@ func (c *PacketConn) notice(n Notice) {
 // Done is closed when the PacketConn is.
 func (c *PacketConn) Done() <-chan struct{} { return c.closed }
 
-// Serve calls for each datagram that arrives, whose bytes are valid until it returns,
-// and for each notice, until the PacketConn is closed. It takes the place of
+// Serve calls for each datagram that arrives, whose bytes are valid until the callee
+// returns, and for each notice, until the PacketConn is closed. It takes the place of
 // ReadFrom and Unreachable.
 func (c *PacketConn) Serve(arrived func(b []byte, from Addr), notice func(Notice)) {
 	for {

@@ -227,6 +227,12 @@ func (f *Flow) Send(b []byte) bool {
 	return len(b) <= f.packets.MTU && f.packets.conn.Send(f.handle, 0, b)
 }
 
+// SendWait is Send that waits for room, at most that long: for who can hold in turn
+// whoever sends to it, such as a network interface that is not read meanwhile.
+func (f *Flow) SendWait(b []byte, wait time.Duration) bool {
+	return len(b) <= f.packets.MTU && f.packets.conn.SendWait(f.handle, 0, b, wait)
+}
+
 // Close forgets the flow, here and at the core. Its handler is not told.
 func (f *Flow) Close() {
 	p := f.packets

@@ -50,6 +50,11 @@ const (
 	// answersPerSecond bounds the ICMP errors of an interface, as hosts do.
 	answersPerSecond = 100
 
+	// sendWait is how long a packet waits for a core that does not read. The interface is
+	// not read meanwhile, and so the host's own senders wait: they do better than if
+	// their packets were lost.
+	sendWait = 20 * time.Millisecond
+
 	// unreachableFor is how long after a node has said that it does not know a service
 	// none is asked again.
 	unreachableFor = time.Second
@@ -236,7 +241,7 @@ func (l *line) send(f *plug.Flow, w way, h packet.Header, b, p []byte) (reason s
 	if h.Super() {
 		if w.super && len(b) <= maxSuper && f.Has(wire.CapWhole) {
 			b[0] = superMark
-			return l.sent(f.Send(b))
+			return l.sent(f.SendWait(b, sendWait))
 		}
 		return l.split(f, h, p)
 	}
@@ -244,7 +249,7 @@ func (l *line) send(f *plug.Flow, w way, h packet.Header, b, p []byte) (reason s
 		return countBroken
 	}
 	packet.ClampMSS(p, w.mtu)
-	return l.sent(f.Send(p))
+	return l.sent(f.SendWait(p, sendWait))
 }
 
 func (l *line) sent(ok bool) (reason string) {
@@ -260,7 +265,7 @@ func (l *line) split(f *plug.Flow, h packet.Header, p []byte) (reason string) {
 		l.scratch = make([]byte, maxRead)
 	}
 	err := packet.Split(h, p, l.scratch, func(p []byte) error {
-		if !f.Send(p) {
+		if !f.SendWait(p, sendWait) {
 			l.item.Count(countFull, 1)
 		}
 		return nil
@@ -278,7 +283,7 @@ func (l *line) tooBig(f *plug.Flow, mtu int, h packet.Header, p []byte) (reason 
 		return countTooBig
 	}
 	if h.Super() || packet.Complete(h, p) != nil || packet.Fragment(p, mtu, func(p []byte) error {
-		if !f.Send(p) {
+		if !f.SendWait(p, sendWait) {
 			l.item.Count(countFull, 1)
 		}
 		return nil

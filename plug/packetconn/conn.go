@@ -16,17 +16,13 @@ const (
 	// rare that what is left of a record has to be moved.
 	readSize = 2 * (wire.RecordSize + wire.MaxRecord)
 
-	// What waits to be written, with headers, is bounded by what goes out within about
-	// queueTime, as late datagrams are worth little: at least leastQueue, which is what
-	// a slow side gets, and at most mostQueue, which one needs that takes gigabits a
-	// second and is kept from reading for a moment.
-	queueTime  = 40 * time.Millisecond
-	leastQueue = 256 << 10
-	mostQueue  = 2 << 20
+	// queueSize bounds the datagrams that wait to be written, with their headers:
+	// some milliseconds of a busy service, and no more, as late ones are worth little.
+	queueSize = 256 << 10
 
 	// controlSize bounds what waits together with PEER and GONE, which are never
 	// dropped: who lets as much gather has stopped reading.
-	controlSize = 4 << 20
+	controlSize = 2 << 20
 )
 
 // errStopped is why a connection ends whose other side does not read.
@@ -45,13 +41,13 @@ type Conn struct {
 
 	mu    sync.Mutex
 	queue []byte
-	limit int   // of what is in queue
-	err   error // why nothing more is sent
+	room  chan struct{} // closed when the queue is taken; nil: nobody waits for that
+	err   error         // why nothing more is sent
 }
 
 // New makes a Conn of a connection, which it owns.
 func New(c net.Conn) *Conn {
-	return &Conn{conn: c, in: make([]byte, readSize), kick: make(chan struct{}, 1), limit: leastQueue}
+	return &Conn{conn: c, in: make([]byte, readSize), kick: make(chan struct{}, 1)}
 }
 
 // Read waits for records and gives each one out that is there, in order; the payload is
@@ -94,18 +90,58 @@ func (c *Conn) Read(each func(h wire.RecordHeader, payload []byte) error) error 
 
 // Send queues a datagram of a flow, which it copies. False: it was dropped, as too
 // much waits already, and counted; or the connection has ended.
-func (c *Conn) Send(flow uint32, flags uint8, b []byte) bool {
+func (c *Conn) Send(flow uint32, flags uint8, b []byte) bool { return c.SendWait(flow, flags, b, 0) }
+
+// SendWait is Send that waits for room, at most that long. Whoever can be held, and
+// holds in turn who sends to it, does better than one that loses.
+func (c *Conn) SendWait(flow uint32, flags uint8, b []byte, wait time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if wait > 0 && c.full(len(b)) {
+		c.await(len(b), wait)
+	}
 	if c.err != nil {
 		return false
 	}
-	if len(c.queue)+wire.RecordSize+len(b) > c.limit || len(b) > wire.MaxRecord {
+	if c.full(len(b)) || len(b) > wire.MaxRecord {
 		c.dropped.Add(1)
 		return false
 	}
 	c.put(wire.RecordHeader{Length: uint16(len(b)), Type: wire.RecordData, Flags: flags, Peer: flow}, b)
 	return true
+}
+
+// full tells whether there is no room for a datagram of n bytes. The caller holds mu.
+func (c *Conn) full(n int) bool {
+	return c.err == nil && len(c.queue)+wire.RecordSize+n > queueSize
+}
+
+// await waits for room, the connection's end, or that long. The caller holds mu, which
+// is released meanwhile.
+func (c *Conn) await(n int, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for expired := false; !expired && c.full(n); {
+		if c.room == nil {
+			c.room = make(chan struct{})
+		}
+		room := c.room
+		c.mu.Unlock()
+		select {
+		case <-room:
+		case <-timer.C:
+			expired = true
+		}
+		c.mu.Lock()
+	}
+}
+
+// wake lets those go on who wait for room. The caller holds mu.
+func (c *Conn) wake() {
+	if c.room != nil {
+		close(c.room)
+		c.room = nil
+	}
 }
 
 // Control queues PEER or GONE of a flow.
@@ -142,6 +178,7 @@ func (c *Conn) Write() error {
 		c.mu.Lock()
 		b, err := c.queue, c.err
 		c.queue = spare[:0]
+		c.wake()
 		c.mu.Unlock()
 		if err != nil {
 			return err
@@ -150,26 +187,12 @@ func (c *Conn) Write() error {
 		if len(b) == 0 {
 			continue // it went with what was written before
 		}
-		start := time.Now()
 		if _, err := c.conn.Write(b); err != nil {
 			c.end(err)
 			return err
 		}
-		c.adapt(len(b), time.Since(start))
 	}
 	return nil // never: kick is not closed
-}
-
-// adapt has the queue be as long as suits a side that has taken so much in that time.
-func (c *Conn) adapt(n int, took time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case took >= queueTime:
-		c.limit = max(c.limit/2, leastQueue)
-	case n >= c.limit/8: // less says nothing
-		c.limit = min(2*c.limit, mostQueue)
-	}
 }
 
 // Dropped is how many datagrams were not sent as too much waited.
@@ -193,6 +216,7 @@ func (c *Conn) fail(why error) {
 		return
 	}
 	c.err, c.queue = why, nil
+	c.wake()
 	_ = c.conn.Close() // nothing is owed
 	select {
 	case c.kick <- struct{}{}:

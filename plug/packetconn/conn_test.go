@@ -101,7 +101,7 @@ func TestSlowSide(t *testing.T) {
 			t.Errorf("a full queue took no GONE: %v", err)
 		}
 		var err error
-		for i := 0; err == nil && i < 2000; i++ {
+		for i := 0; err == nil && i < 1000; i++ {
 			err = a.Control(wire.RecordPeer, 1, make([]byte, wire.MaxPeer))
 		}
 		if err == nil {
@@ -117,53 +117,52 @@ func TestSlowSide(t *testing.T) {
 	})
 }
 
-// A side that takes much at once gets a longer queue, one that is slow a short one again.
-func TestQueueSuitsTheSide(t *testing.T) {
+// Who waits for room goes on when there is some, when the time is over, or at the end.
+func TestSendWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := net.Pipe()
-		c := packetconn.New(a)
+		a, b := pair(t)
 		written := make(chan error, 1)
-		go func() { written <- c.Write() }()
-		// burst sends until something is dropped, and returns how many bytes were queued.
-		burst := func() (n int) {
-			for c.Send(1, 0, make([]byte, 10_000)) {
-				n += 10_000
-			}
-			return n
-		}
-		read := func(pause time.Duration) {
-			buf := make([]byte, 64<<10)
-			for {
-				if err := b.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
-					t.Error(err)
-				}
-				if _, err := b.Read(buf); err != nil {
-					return // all is read
-				}
-				<-time.After(pause)
+		go func() { written <- a.Write() }()
+		datagram := make([]byte, 60000)
+		fill := func() {
+			for a.Send(1, 0, datagram) {
+				synctest.Wait()
 			}
 		}
-		first := burst()
-		for range 10 {
-			read(0)
-			burst()
+		fill()
+		start := time.Now()
+		if a.SendWait(1, 0, datagram, time.Minute) || time.Since(start) != time.Minute {
+			t.Errorf("no room was waited for %v", time.Since(start))
 		}
-		read(0)
-		quick := burst()
-		for range 10 {
-			read(20 * time.Millisecond)
-			burst()
+		sent := make(chan bool)
+		go func() { sent <- a.SendWait(1, 0, datagram, time.Minute) }()
+		synctest.Wait()
+		start = time.Now()
+		got := make(chan record, 100)
+		go func() { _ = readAll(b, got) }()
+		if !<-sent || time.Since(start) != 0 {
+			t.Errorf("room that came was waited for %v", time.Since(start))
 		}
-		read(20 * time.Millisecond)
-		slow := burst()
-		// What is being written has left the queue: there may be as much again.
-		if first > 512<<10 || quick < 1500<<10 || quick > 4<<20 || slow > 512<<10 {
-			t.Errorf("queued at first %d, for a quick side %d, for a slow one %d", first, quick, slow)
+		synctest.Wait()
+		if n := len(got); n < 2 {
+			t.Errorf("%d datagrams have come", n)
 		}
-		_ = c.Close()
+		for len(got) < cap(got) { // until b's reader takes no more
+			_ = a.SendWait(1, 0, datagram, time.Second)
+			synctest.Wait()
+		}
+		fill()
+		go func() { sent <- a.SendWait(1, 0, datagram, time.Minute) }()
+		synctest.Wait()
+		start = time.Now()
+		_ = a.Close()
+		if <-sent || time.Since(start) != 0 {
+			t.Errorf("a connection that has ended was waited for %v", time.Since(start))
+		}
+		for range got { // whose reader goes
+		}
 		<-written
-		_ = b.Close()
 	})
 }
 

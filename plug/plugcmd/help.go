@@ -15,7 +15,7 @@ func (c *command) help() {
 	for _, o := range c.extra.Options {
 		flag := "--" + o.Name + " " + o.Value
 		if len(flag) > 17 {
-			flag += "\n                    "
+			flag += "\n" + strings.Repeat(" ", 19)
 		}
 		c.printf(&own, "  %-17s  %s\n", flag, o.Help)
 	}

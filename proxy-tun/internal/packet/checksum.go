@@ -30,28 +30,22 @@ func sum(acc uint64, b []byte) uint64 {
 		acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(b), carry)
 		b = b[8:]
 	}
-	var last [8]byte
+	var last [8]byte // with less than 8 bytes of b: this addition cannot carry twice
 	copy(last[:], b)
 	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(last[:]), carry)
-	return around(acc, carry)
-}
-
-// around brings a carry round to the other end. That may carry in turn, once.
-func around(acc, carry uint64) uint64 {
-	acc, carry = bits.Add64(acc, carry, 0)
 	return acc + carry
 }
 
 // sum16 adds a number that lies in the packet in network order at an even place.
 func sum16(acc uint64, v uint16) uint64 {
 	acc, carry := bits.Add64(acc, uint64(bits.ReverseBytes16(v)), 0)
-	return around(acc, carry)
+	return acc + carry
 }
 
 // sum32 likewise.
 func sum32(acc uint64, v uint32) uint64 {
 	acc, carry := bits.Add64(acc, uint64(bits.ReverseBytes32(v)), 0)
-	return around(acc, carry)
+	return acc + carry
 }
 
 // fold brings a sum down to 16 bits, still in little endian.

@@ -68,6 +68,19 @@ func TestExtensions(t *testing.T) {
 	}
 }
 
+// TestLaterFragment: what stands in the middle of a datagram is not taken for a header.
+func TestLaterFragment(t *testing.T) {
+	t.Parallel()
+	p := datagram6([]byte{6, 255, 0, 0, 0, 0, 0, 0}).with(func(s *spec) {
+		s.extension, s.ipOptions = 44, []byte{60, 0, 0, 8, 0, 0, 0, 0}
+		s.fragment = 1
+	}).build()
+	l, err := parse(p)
+	if err != nil || !l.fragment || !l.later || l.protocol != protoDestination || l.transport != 48 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
 // TestAddressesAllocs: looking takes no memory.
 func TestAddressesAllocs(t *testing.T) {
 	four, six := segment4(numbered(9)).build(), segment6(numbered(9)).build()
