@@ -32,14 +32,15 @@ type device interface {
 
 // The counters of items, each a reason for which a packet was not carried.
 const (
-	countDetached = "no_core"    // while there is no core
-	countNoWay    = "no_way"     // nobody is known who has that network
-	countTooBig   = "too_big"    // longer than the way takes; its sender was told
-	countTooLong  = "too_long"   // likewise, but its sender has not asked to be told
-	countFull     = "queue_full" // too much waited for the core already
-	countBroken   = "broken"     // no IP packet, or one that its header does not suit
-	countStranger = "stranger"   // from somebody else than the other end
-	countUnsent   = "unsent"     // the interface did not take it
+	countDetached = "no_core"         // while there is no core
+	countNoWay    = "no_way"          // nobody is known who has that network
+	countTooBig   = "too_big"         // longer than the way takes; its sender was told
+	countTooLong  = "too_long"        // likewise, but its sender has not asked to be told
+	countFull     = "queue_full"      // too much waited for the core already
+	countBroken   = "broken"          // no IP packet, or one that its header does not suit
+	countStranger = "stranger"        // from somebody else than the other end
+	countLeftOut  = "routes_left_out" // networks of other sites, beyond maxNetworks
+	countUnsent   = "unsent"          // the interface did not take it
 )
 
 const (
@@ -72,7 +73,8 @@ type line struct {
 
 	ways atomic.Pointer[bart.Table[*peer]] // by network
 
-	detached func() // called when the core has gone, unless nil
+	// Unless nil, called when there is a core, and when it has gone.
+	attached, detached func()
 
 	mu      sync.Mutex
 	packets *plug.Packets // nil: there is no core
@@ -323,6 +325,9 @@ func (l *line) write(b []byte) {
 
 // opened takes the packet service of a core.
 func (l *line) opened(p *plug.Packets) plug.PacketHandler {
+	if l.attached != nil {
+		l.attached()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.packets = p
