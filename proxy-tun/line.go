@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,18 +98,19 @@ type peer struct {
 	silent time.Time     // until then it is unreachable
 }
 
-// set takes what is known of a peer.
-func (p *peer) set(super bool, mtu int) {
+// set takes what a peer's advertisement says.
+func (p *peer) set(tags map[string]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.super, p.mtu = super, mtu
+	p.super = tags[tagSuper] == "1"
+	p.mtu = 0
+	if mtu, err := strconv.Atoi(tags[tagMTU]); err == nil && mtu >= minMTU {
+		p.mtu = mtu
+	}
 }
 
 // open makes the interface of an item.
 func (t *tun) open(it *plug.Item, c host.Config) (*line, error) {
-	if c.MTU < minMTU || c.MTU > maxMTU {
-		return nil, fmt.Errorf("mtu %d: expected a number from %d to %d", c.MTU, minMTU, maxMTU)
-	}
 	if c.Name != "" {
 		if err := t.settings.Limits.checkInterface(c.Name); err != nil {
 			return nil, err
@@ -127,7 +129,7 @@ func (t *tun) open(it *plug.Item, c host.Config) (*line, error) {
 	if t.settings.Lacking != nil {
 		return nil, t.settings.Lacking
 	}
-	c.MaxSuper = maxSuper
+	c.MaxSuper = maxSuper - packet.HeaderLen - 1
 	dev, err := t.make(c)
 	if err != nil {
 		return nil, err

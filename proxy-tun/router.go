@@ -226,8 +226,7 @@ func (r *router) peer(m wire.PeerMatch) *peer {
 	if p == nil {
 		p = &peer{to: to}
 	}
-	mtu, _ := strconv.Atoi(m.Tags[tagMTU]) // 0 if it is none
-	p.set(m.Tags[tagSuper] == "1", mtu)
+	p.set(m.Tags)
 	return p
 }
 
