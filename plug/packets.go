@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/packetconn"
@@ -59,6 +61,14 @@ type Flow struct {
 
 	packets *Packets
 	handle  uint32
+	caps    atomic.Pointer[[]string] // as the core last said; nil: not yet
+}
+
+// Has tells whether a capability (wire.CapModern...) may be used on the way of the flow
+// now. The core says so soon after the flow was made, and again when that changes.
+func (f *Flow) Has(capability string) bool {
+	caps := f.caps.Load()
+	return caps != nil && slices.Contains(*caps, capability)
 }
 
 // retryPackets is the pause before a packet service that has ended, though the core has
@@ -143,10 +153,15 @@ func (p *Packets) record(h wire.RecordHeader, b []byte) error {
 			return fmt.Errorf("PEER of the core: %w", err)
 		}
 		p.mu.Lock()
-		if p.flows[h.Peer] == nil && h.Peer%2 == 0 {
-			p.flows[h.Peer] = &Flow{Remote: Target{Node: peer.Node, Service: peer.Service}, packets: p, handle: h.Peer}
+		f := p.flows[h.Peer]
+		if f == nil && h.Peer%2 == 0 {
+			f = &Flow{Remote: Target{Node: peer.Node, Service: peer.Service}, packets: p, handle: h.Peer}
+			p.flows[h.Peer] = f
 		}
 		p.mu.Unlock()
+		if f != nil { // else it was just closed here
+			f.caps.Store(&peer.Caps)
+		}
 	default: // GONE, as CheckPacket has looked
 		p.mu.Lock()
 		f := p.flows[h.Peer]

@@ -95,7 +95,7 @@ var mayImport = []struct {
 	{"command-service", []string{"command-service", "plug"}, "it sees its terminals and the plug contract only, so that it can be upgraded apart"},
 	{"workceptor", []string{"workceptor", "plug"}, "units of work are a library without a mesh: it names the few calls that it needs, and cmd joins them; workers come as plugs"},
 	{"cmd", []string{"cmd", "netceptor", "plug", "workceptor"}, "the core and the launcher have no backend and no proxy in them: those are programs of their own"},
-	{"example", []string{"example", "backend-tcp", "backend-udp", "backend-ws", "proxy-tcp", "netceptor", "plug"}, "an example is built of what users have"},
+	{"example", []string{"example", "backend-tcp", "backend-udp", "backend-ws", "proxy-tcp", "netceptor", "plug", "workceptor"}, "an example is built of what users have"},
 	{"tests", []string{""}, ""},
 	{"tests/legacy", []string{"tests/legacy"}, "the model of an existing node is written from the description alone: what it shared with us, it could not check"},
 }
@@ -137,7 +137,7 @@ var libraries = []struct {
 	{"github.com/creack/pty", []string{"command-service", "tests/integration"}, "terminals are one plug's business"},
 	{"os/exec", []string{"cmd/internal/launcher", "cmd/receptor", "plug/cmd", "tests"}, "the core and its plugs execute nothing; a hop node has no code that can run a job"},
 	{"log", nil, "logging is injected (hclog)"},
-	{"flag", []string{"plug/plugcmd", "plug/cmd", "cmd", "tests"}, "flags live in command packages"},
+	{"flag", []string{"plug/plugcmd", "plug/cmd", "cmd", "example", "tests"}, "flags live in command packages"},
 }
 
 func TestImportsOfLibraries(t *testing.T) {
