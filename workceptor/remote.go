@@ -104,7 +104,8 @@ type remoteUnit struct {
 	id     string
 	spec   state.Spec
 	begin  time.Time // until it must have begun; zero: no limit
-	remote string    // its ID there; empty: not known
+	made   string    // its ID there; empty: not known
+	remote string    // the same, once it has its payload there
 	given  bool      // it was handed over: the node may have it
 
 	ctx        context.Context // ends when it has ended here
@@ -256,7 +257,7 @@ func (w *Workceptor) disown(u store.Unit) {
 		ru.cancel()
 		if remote == "" {
 			n.mu.Lock()
-			remote = ru.remote
+			remote = cmp.Or(ru.remote, ru.made)
 			n.mu.Unlock()
 		}
 	}
@@ -443,16 +444,26 @@ func (n *remoteNode) told(s client.Status) {
 	ru := n.units[id]
 	n.mu.Unlock()
 	switch {
-	case !wanted && !s.Released:
-		n.owe(s.ID, s.Secure)
 	case wanted && ru != nil:
 		n.heard(ru, s)
+	case !s.Released:
+		n.owe(s.ID, s.Secure)
 	}
 }
 
 // heard notes how a unit fares at the node.
 func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	n.mu.Lock()
+	ru.made = s.ID
+	if n.units[ru.id] != ru { // nobody wants it any more, since a moment
+		n.mu.Unlock()
+		n.owe(s.ID, s.Secure)
+		return
+	}
+	if s.Phase == state.Receiving { // it is still being submitted
+		n.mu.Unlock()
+		return
+	}
 	ru.remote, ru.given = s.ID, true
 	r := Report{Unit: ru.id, State: ReportStarting, Handle: state.RemoteHandle(s.ID), Detail: s.Detail}
 	fetch := false

@@ -309,6 +309,50 @@ func TestRemoteRefusals(t *testing.T) {
 	}
 }
 
+// unlucky submits a unit whose submission is cut off after the other node has begun with
+// it, and has told of that, and before it has the payload.
+func (m *mesh) unlucky() workceptor.Status {
+	m.t.Helper()
+	m.set(func() {
+		m.cut = func(request string) bool {
+			return strings.Contains(request, `"submit"`) && strings.Contains(request, "unlucky")
+		}
+	})
+	u := m.submit(workceptor.Request{Params: map[string]string{"params": "unlucky"}}, "payload")
+	after := m.submit(workceptor.Request{}, "")
+	m.alpha.results(after.ID, workceptor.From{}) // what was told before has been heard
+	if units := m.beta.List(); len(units) == 0 || units[0].Phase != "receiving" {
+		m.t.Fatalf("beta has %+v", units)
+	}
+	return u
+}
+
+// The next process goes on with a submission.
+func TestRemoteRestartWithinASubmission(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, &workertest.Worker{})
+	u := m.unlucky()
+	m.set(func() { m.cut = nil })
+	m.restart(m.alpha)
+	out, _, end := m.alpha.results(u.ID, workceptor.From{})
+	if out != "payload" || end.State != workceptor.Succeeded {
+		t.Errorf("%q, %+v", out, end)
+	}
+	m.forgotten()
+}
+
+// Nothing is left of a submission that somebody has canceled.
+func TestRemoteCancelWithinASubmission(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, &workertest.Worker{})
+	u := m.unlucky()
+	if _, err := m.alpha.Cancel(t.Context(), u.ID); err != nil {
+		t.Error(err)
+	}
+	m.alpha.untilState(u.ID, workceptor.Canceled)
+	m.forgotten()
+}
+
 // Requests arrive and their answers do not: it is one unit all the same.
 func TestRemoteCutBeforeTheReply(t *testing.T) {
 	t.Parallel()

@@ -90,6 +90,7 @@ var mayImport = []struct {
 	{"backend-udp", []string{"backend-udp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"backend-ws", []string{"backend-ws", "plug", "netceptor/mtls"}, "as backend-tcp; and TLS lies below HTTP there, so it speaks TLS itself, by the core's profiles"},
 	{"proxy-udp", []string{"proxy-udp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
+	{"proxy-tun", []string{"proxy-tun", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"proxy-tcp", []string{"proxy-tcp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"worker-command", []string{"worker-command", "plug"}, "a worker sees what it runs and the plug contract only, so that it can be upgraded apart"},
 	{"command-service", []string{"command-service", "plug"}, "it sees its terminals and the plug contract only, so that it can be upgraded apart"},
@@ -135,6 +136,9 @@ var libraries = []struct {
 	{"github.com/minio/highwayhash", []string{"netceptor/internal/wire", "tests/legacy"}, "a node's hash is made in one place"},
 	{"github.com/gorilla/websocket", []string{"backend-ws", "tests/legacy", "tests/integration"}, "a medium is a backend's business"},
 	{"github.com/creack/pty", []string{"command-service", "tests/integration"}, "terminals are one plug's business"},
+	{"github.com/songgao/water", []string{"proxy-tun/internal/host"}, "who touches the network of the host is one package"},
+	{"github.com/vishvananda/netlink", []string{"proxy-tun/internal/host"}, "who touches the network of the host is one package"},
+	{"github.com/gaissmai/bart", []string{"proxy-tun"}, "the mesh has no networks of IP in it"},
 	{"os/exec", []string{"cmd/internal/launcher", "cmd/receptor", "plug/cmd", "tests"}, "the core and its plugs execute nothing; a hop node has no code that can run a job"},
 	{"log", nil, "logging is injected (hclog)"},
 	{"flag", []string{"plug/plugcmd", "plug/cmd", "cmd", "example", "tests"}, "flags live in command packages"},
@@ -162,7 +166,7 @@ func TestImportsOfLibraries(t *testing.T) {
 var pure = []string{
 	"plug/wire", "plug/terminal",
 	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert", "netceptor/internal/firewall",
-	"workceptor/internal/state",
+	"workceptor/internal/state", "proxy-tun/internal/packet",
 }
 
 func TestPurity(t *testing.T) {

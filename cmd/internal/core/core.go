@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -99,7 +100,12 @@ func (c *Core) listenPlugs() (net.Listener, error) {
 
 func (c *Core) listenClients() error {
 	cfg := &c.o.Config
-	l, err := socket.Listen(cfg.ControlSocket(), socket.Options{Mode: cfg.Plugs.Mode, Group: cfg.Plugs.Group})
+	if cfg.Plugs.ControlGroup != cfg.Plugs.Group {
+		if err := letPass(filepath.Dir(cfg.ControlSocket())); err != nil {
+			return fmt.Errorf("open the directory of the control socket to two groups: %w", err)
+		}
+	}
+	l, err := socket.Listen(cfg.ControlSocket(), socket.Options{Mode: cfg.Plugs.Mode, Group: cfg.Plugs.ControlGroup})
 	if err != nil {
 		return fmt.Errorf("open the control socket: %w", err)
 	}

@@ -38,6 +38,7 @@ type Env struct {
 	Stderr  io.Writer
 	Getenv  func(string) string
 	Version string
+	Module  string
 }
 
 // app is one run of the program.
@@ -118,7 +119,7 @@ func (a *app) command() *cobra.Command {
 	}
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	root.SetVersionTemplate("receptorctl {{.Version}}\n")
+	root.SetVersionTemplate("receptorctl {{.Version}} (" + a.Module + ")\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.socket, "socket", "", "control socket: PATH, unix:PATH, tcp:HOST:PORT or tls:HOST:PORT (RECEPTORCTL_SOCKET)")
