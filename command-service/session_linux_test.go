@@ -90,7 +90,8 @@ func (st *stand) accept(object string) error {
 type client struct {
 	t *testing.T
 	*recordconn.Conn
-	in *bufio.Reader
+	in    *bufio.Reader
+	ahead string // shown already, and not asked for yet
 }
 
 func (st *stand) connect() *client {
@@ -104,7 +105,7 @@ func (st *stand) connect() *client {
 	if err := c.SetReadDeadline(time.Now().Add(plugtest.Patience)); err != nil {
 		st.t.Fatal(err)
 	}
-	return &client{st.t, c, terminal.NewReader(c)}
+	return &client{t: st.t, Conn: c, in: terminal.NewReader(c)}
 }
 
 func (c *client) send(b string) {
@@ -148,15 +149,16 @@ func (c *client) shown(want string) string {
 
 func (c *client) until(want string, next func() ([]byte, error)) string {
 	c.t.Helper()
-	var got strings.Builder
-	for !strings.Contains(got.String(), want) {
+	for !strings.Contains(c.ahead, want) {
 		b, err := next()
 		if err != nil {
-			c.t.Fatalf("waited for %q, got %q and %v", want, got.String(), err)
+			c.t.Fatalf("waited for %q, got %q and %v", want, c.ahead, err)
 		}
-		got.Write(b)
+		c.ahead += string(b)
 	}
-	return got.String()
+	before, after, _ := strings.Cut(c.ahead, want)
+	c.ahead = after
+	return before + want
 }
 
 // answered waits for the service's word that it speaks frames, and returns what came before.
@@ -276,7 +278,7 @@ func TestPlainClientLeaves(t *testing.T) {
 // A client of ours has its own kind of terminal, and its size, and is told how it has ended.
 func TestFramedClient(t *testing.T) {
 	t.Parallel()
-	st := serve(t, "/bin/sh", map[string]any{"environment": map[string]any{"TERM": "vt100"}})
+	st := serve(t, "/bin/sh", map[string]any{"environment": map[string]any{"PS1": "ready> ", "TERM": "vt100"}})
 	c := st.connect()
 	c.greet("xterm-256color", big)
 	if before := c.answered(); before != "" {
@@ -293,6 +295,7 @@ func TestFramedClient(t *testing.T) {
 	c.shown("sleep 1000")
 	c.typeIn("\x03")
 	c.shown("^C")
+	c.shown("ready> ")
 	c.typeIn("exit 7\r")
 	if e := c.ending(); e != (terminal.Ending{Code: 7}) {
 		t.Errorf("%+v", e)
@@ -380,12 +383,13 @@ func stubborn(dir string) string {
 func TestNoProcessIsLeft(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*stand, *client){
-		"the client leaves":   func(_ *stand, c *client) { _ = c.CloseWrite() },
-		"the client aborts":   func(_ *stand, c *client) { _ = c.Reset(wire.Reset{Code: wire.CodeCanceled}) },
-		"the core dies":       func(st *stand, _ *client) { st.core.Kill() },
-		"the item is removed": func(st *stand, _ *client) { st.s.Configure() },
-		"the plug is stopped": func(st *stand, _ *client) { st.stop() },
-		"the shell exits":     func(_ *stand, c *client) { c.typeIn("exit\r") },
+		"the client leaves":     func(_ *stand, c *client) { _ = c.CloseWrite() },
+		"the client aborts":     func(_ *stand, c *client) { _ = c.Reset(wire.Reset{Code: wire.CodeCanceled}) },
+		"the core dies":         func(st *stand, _ *client) { st.core.Kill() },
+		"the item is removed":   func(st *stand, _ *client) { st.s.Configure() },
+		"the plug is stopped":   func(st *stand, _ *client) { st.stop() },
+		"its watcher is killed": func(_ *stand, c *client) { c.typeIn("kill -KILL $PPID\r") },
+		"the shell exits":       func(_ *stand, c *client) { c.typeIn("exit\r") },
 		"much is typed ahead": func(_ *stand, c *client) {
 			c.typeIn("sleep 1000\r" + strings.Repeat(strings.Repeat("x", 1000)+"\r", maxTyped/1002))
 			_ = c.CloseWrite()
@@ -439,7 +443,7 @@ func TestAnotherUser(t *testing.T) {
 			t.Errorf("no %q in %q", want, got)
 		}
 	}
-	if strings.Contains(got, "GOCACHE") || strings.Contains(got, "RECEPTOR") {
+	if strings.Contains(got, "GOCACHE") || strings.Contains(got, "RECEPTOR_PLUG") {
 		t.Errorf("variables of this program: %q", got)
 	}
 }

@@ -3,6 +3,7 @@ module github.com/project-receptor/receptor/tests/integration
 go 1.26.0
 
 require (
+	github.com/creack/pty v1.1.24
 	github.com/gorilla/websocket v1.5.3
 	github.com/hashicorp/go-hclog v1.6.3
 	github.com/project-receptor/receptor/netceptor v0.1.0

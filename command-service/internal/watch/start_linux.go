@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ const self = "/proc/self/exe"
 type Watcher struct {
 	PID int // of the command
 
+	mark    string // of all processes of the command
 	process *os.Process
 	conn    *net.UnixConn
 	words   *json.Decoder
@@ -31,7 +33,8 @@ func Start(o Order, tty *os.File, about string) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Watcher{conn: ours, words: json.NewDecoder(ours)}
+	w := &Watcher{mark: newMark(), conn: ours, words: json.NewDecoder(ours)}
+	o.Env = append(slices.Clone(o.Env), w.mark)
 	w.process, err = os.StartProcess(self, []string{os.Args[0], Arg, about}, &os.ProcAttr{
 		Env:   os.Environ(),
 		Files: []*os.File{tty, os.Stderr, os.Stderr, theirs},
@@ -74,7 +77,7 @@ func pair() (*net.UnixConn, *os.File, error) {
 // word reads what the watcher says next.
 func (w *Watcher) word() (said word, err error) {
 	if err = w.words.Decode(&said); errors.Is(err, io.EOF) {
-		err = errors.New("its watcher was killed, and the command with it")
+		err = errors.Join(errors.New("its watcher was killed, and the command with it"), killMarked(w.mark))
 	}
 	return said, err
 }
