@@ -490,7 +490,7 @@ func (n *Node) modern(node uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name, ok := m.names[node]
-	return ok && (node == n.self || m.routing.Ext(name) != nil)
+	return ok && (node == n.self || m.routing.Ours(name))
 }
 
 // publish advertises one of our services to the mesh.

@@ -49,7 +49,7 @@ func (n *Node) Way(node string) Way {
 // way is likewise. The caller holds mu.
 func (m *mesh) way(node string) Way {
 	w, ok := m.routing.Way(node)
-	return Way{Reached: ok, Cost: w.Cost, Modern: m.routing.Ext(node) != nil, Whole: w.Whole}
+	return Way{Reached: ok, Cost: w.Cost, Modern: m.routing.Ours(node), Whole: w.Whole}
 }
 
 // Changed returns a channel that is closed at the next change of what Status, Way

@@ -180,7 +180,7 @@ func (w *Workceptor) report(a *Attachment, r Report) error {
 	case ReportExited, ReportLost, reportWithdrawn:
 		w.end(u, r)
 	case ReportRefused:
-		w.happen(u.ID, state.Event{Kind: state.Refused, Reason: r.Reason})
+		w.happen(u.ID, state.Event{Kind: state.Refused, Reason: r.Reason, Refusal: r.refusal})
 	default:
 		return fmt.Errorf("unit %s: unknown state %q", r.Unit, r.State)
 	}

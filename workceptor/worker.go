@@ -64,6 +64,8 @@ type Report struct {
 	Exit   Exit            // if it has exited
 	Reason string          // if it was lost, or refused
 
+	refusal string // the code of another node's answer, if it was refused by that
+
 	// Stdout and Stderr are how much has been written so far. Whoever follows the
 	// unit hears of output when this grows.
 	Stdout, Stderr int64

@@ -259,8 +259,20 @@ func TestErrorsOfTheNode(t *testing.T) {
 	ctx := within(t)
 	c := client.Client{Dial: n.dial}
 	_, err := c.Submit(ctx, client.Job{Type: "nope"})
-	if !errors.Is(err, client.ErrNotFound) || err.Error() != "unknown work type nope" {
+	if !errors.Is(err, client.ErrUnknownType) || errors.Is(err, client.ErrNotFound) || err.Error() != "unknown work type nope" {
 		t.Errorf("unknown type: %v", err)
+	}
+	if _, err := c.Drain(ctx, 0); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Submit(ctx, client.Job{Type: "echo"}); !errors.Is(err, client.ErrDraining) {
+		t.Errorf("to a node that drains: %v", err)
+	}
+	if l, err := c.List(ctx); err != nil || l.Draining == nil || l.Draining.Since.IsZero() {
+		t.Errorf("draining: %v, %+v", err, l.Draining)
+	}
+	if err := c.Undrain(ctx); err != nil {
+		t.Error(err)
 	}
 	if _, err := c.Submit(ctx, client.Job{Type: "echo", Submission: strings.Repeat("x", 129)}); !errors.Is(err, client.ErrInvalid) {
 		t.Errorf("long submission: %v", err)
@@ -285,7 +297,7 @@ func TestErrorsOfTheNode(t *testing.T) {
 		t.Errorf("unknown unit: %v", err)
 	}
 	l, err := c.List(ctx)
-	if err != nil || len(l.Units) != 0 || len(l.Types) != 1 || l.Types[0].Name != "echo" {
+	if err != nil || l.Draining != nil || len(l.Nodes) != 0 || len(l.Units) != 0 || len(l.Types) != 1 || l.Types[0].Name != "echo" {
 		t.Errorf("list: %v: %+v", err, l)
 	}
 	n.stop()

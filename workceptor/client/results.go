@@ -168,7 +168,9 @@ const MaxLine = 1 << 20
 
 // Responses are the lines that a unit has written, and goes on writing, as Results has
 // them: each when it is there, what is left without an end at the end. The last error
-// ends them. Without one, *end is the unit as it ended; end may be nil.
+// ends them. Without one, *end is the unit as it ended, Failed or not; end may be nil.
+// While the loop is busy nothing is read, and the node keeps what comes; whoever breaks
+// off leaves the unit as it is, and may go on from the Next of each stream.
 func (c *Client) Responses(ctx context.Context, unit string, from From, end *Status) iter.Seq2[Response, error] {
 	return func(yield func(Response, error) bool) {
 		stop := errors.New("no more is wanted")

@@ -714,6 +714,14 @@ func (m *Machine) Ext(node string) *wire.Ext {
 	return nil
 }
 
+// Ours tells whether a node is one of ours, as far as is known: it has said so, to
+// everybody, or to us alone when the link to it came up. Until its first update has
+// come after that nothing else is known of a neighbour.
+func (m *Machine) Ours(node string) bool {
+	n := m.neighbours[node]
+	return n != nil && !n.legacy || m.Ext(node) != nil
+}
+
 // epochAt is the first epoch of nodes that start at t.
 func epochAt(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) << 24 }
 

@@ -222,6 +222,12 @@ func TestLookups(t *testing.T) {
 	if _, ok := m.Epoch("a"); ok || m.Ext("a") != nil || m.Ext("b") != nil || m.Ext("me") == nil {
 		t.Error("more is known than was said")
 	}
+	// Of a neighbour the link has said it, before its first update has come.
+	m.LinkUp(start, "legacy", Link{Cost: 2, Legacy: true})
+	if !m.Ours("me") || !m.Ours("a") || m.Ours("b") || m.Ours("legacy") || m.Ours("nobody") {
+		t.Error("who is ours")
+	}
+	m.LinkDown(start, "legacy")
 	want := map[string]map[string]float64{
 		"me": {"a": 2},
 		"a":  {"me": 2},

@@ -27,7 +27,7 @@ func programs(ctx context.Context, r *workspace.Repo, out string, platforms []st
 	if err != nil {
 		return err
 	}
-	if err := c.fillProxy(); err != nil {
+	if err := c.fillProxy(ctx); err != nil {
 		return fmt.Errorf("make module proxy: %w", err)
 	}
 	for _, platform := range platforms {
