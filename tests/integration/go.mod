@@ -8,6 +8,7 @@ require (
 	github.com/project-receptor/receptor/netceptor v0.1.0
 	github.com/project-receptor/receptor/plug v0.1.0
 	github.com/project-receptor/receptor/tests/legacy v0.0.0
+	github.com/project-receptor/receptor/tests/tools v0.0.0
 	github.com/project-receptor/receptor/workceptor v0.1.0
 	github.com/quic-go/quic-go v0.65.0
 	golang.org/x/sys v0.49.0
@@ -20,5 +21,6 @@ require (
 	github.com/mattn/go-isatty v0.0.14 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
 )

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/project-receptor/receptor/tests/tools/workspace"
 )
 
 // Package is one package: its name is that of its program.
@@ -16,6 +18,7 @@ type Package struct {
 	Module   string   // directory
 	Programs []string // beside the one of its name
 	Summary  string
+	All      bool     // it is for those who want all, and depends on all others
 	Depends  []string // these it is no use without
 	Unit     *Unit    // nil: no service
 	Files    []File   // beside the program and what all have
@@ -34,7 +37,7 @@ type Unit struct {
 	Exec        string   // command line behind the program's path; empty: a plug's
 	Groups      []string // beside the user's own
 	Settings    []string // lines that count instead of those that all units have, or besides
-	NoLimits    bool     // its limits are not for the program alone
+	Jobs        bool     // it runs what others want, with all that is set for it
 	TmpFiles    []string // lines of tmpfiles.d
 }
 
@@ -52,7 +55,7 @@ const (
 	groupTLS  = "receptor-tls"  // may read keys
 )
 
-// Table lists all packages.
+// Table lists all packages, the one that depends on the others last.
 var Table = []Package{
 	{
 		Name: "receptor-core", Module: "cmd", Summary: "node of a Receptor mesh, without links, proxies and workers",
@@ -105,43 +108,69 @@ var Table = []Package{
 		Unit: &Unit{Description: "Receptor proxy of UDP"},
 	},
 	{
+		Name: "receptor-proxy-tun", Module: "proxy-tun", Summary: "IP networks through a Receptor mesh",
+		Unit: &Unit{
+			Description: "Receptor proxy of IP",
+			User:        "receptor-tun", // as the program knows it
+			Settings: []string{
+				"# It makes network interfaces.",
+				"AmbientCapabilities=CAP_NET_ADMIN", "CapabilityBoundingSet=CAP_NET_ADMIN",
+				"PrivateDevices=no", "DevicePolicy=closed", "DeviceAllow=/dev/net/tun rw",
+				"RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+			},
+		},
+	},
+	{
 		Name: "receptor-worker-command", Module: "worker-command", Programs: []string{"receptor-work-supervisor"},
 		Summary: "units of work of a Receptor node, run as commands",
 		Unit: &Unit{
 			Description: "Receptor worker for commands",
-			NoLimits:    true,
-			// What is set here holds for all that units run, too, and outlives this
-			// program with them.
+			Jobs:        true,
 			Settings: []string{
 				"StateDirectory=receptor-worker-command", "StateDirectoryMode=0700",
 				"# Units and their supervisors outlive this program.",
 				"KillMode=process", "SendSIGKILL=no",
 				"# Units have cgroups of their own.",
 				"Delegate=yes", "DelegateSubgroup=plug", "ProtectControlGroups=no",
-				"# What units run may write where their user may, and be what it likes.",
-				"ProtectSystem=full", "ProtectHome=no", "ProtectProc=default", "ProcSubset=all",
-				"MemoryDenyWriteExecute=no", "RestrictNamespaces=no", "SystemCallFilter=",
-				"RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK", "UMask=0022",
 				"# It would go with the end of this program, from under units that run.",
-				"PrivateTmp=no", "RemoveIPC=no",
+				"RemoveIPC=no",
 			},
 		},
 	},
 	{
+		Name: "receptor-command-service", Module: "command-service", Summary: "interactive commands, such as a shell, as services in a Receptor mesh",
+		Unit: &Unit{Description: "Receptor commands on terminals", Jobs: true},
+	},
+	{
 		Name: "receptor", Module: "cmd", Summary: "Receptor with all that belongs to it: a node from one command line or file",
-		Depends: []string{
-			"receptor-core", "receptorctl", "receptor-backend-tcp", "receptor-backend-udp", "receptor-backend-ws",
-			"receptor-proxy-tcp", "receptor-proxy-udp", "receptor-worker-command",
-		},
+		All: true,
 	},
 }
 
-// Find returns the package with that name, or nil.
-func Find(name string) *Package {
-	if i := slices.IndexFunc(Table, func(p Package) bool { return p.Name == name }); i >= 0 {
-		return &Table[i]
+// In returns the packages of the modules that a tree has.
+func In(r *workspace.Repo) []Package {
+	var all []Package
+	var names []string
+	for _, p := range Table {
+		if r.Module(workspace.Root+"/"+p.Module) == nil {
+			continue
+		}
+		if p.All {
+			p.Depends = names
+		}
+		names = append(names, p.Name)
+		all = append(all, p)
 	}
-	return nil
+	return all
+}
+
+// jobs is what others' commands are run with, beside the service itself: they may write
+// where their user may, and be what they like. So limits of memory are not the service's.
+var jobs = []string{
+	"# What is run may write where its user may, and be what it likes.",
+	"ProtectSystem=full", "ProtectHome=no", "PrivateTmp=no", "ProtectProc=default", "ProcSubset=all",
+	"MemoryDenyWriteExecute=no", "RestrictNamespaces=no", "SystemCallFilter=",
+	"RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK", "UMask=0022",
 }
 
 // sandbox is what holds for every service, where its package does not say else.
@@ -207,17 +236,17 @@ RestartPreventExitStatus=2
 TimeoutStopSec=30
 
 `, u.Description, p.Name, after, p.User(), strings.Join(p.groups(), " "), exec)
-	for _, line := range u.Settings {
-		b.WriteString(line + "\n")
-	}
-	common := slices.Concat([]string{"# The sandbox."}, sandbox)
-	if u.NoLimits {
-		common = append(common, limits[0])
+	own, common := u.Settings, append([]string{"# The sandbox."}, sandbox...)
+	if u.Jobs {
+		own, common = slices.Concat(own, jobs), append(common, limits[0])
 	} else {
 		common = append(common, limits...)
 	}
+	for _, line := range own {
+		b.WriteString(line + "\n")
+	}
 	for _, line := range common {
-		if key, _, _ := strings.Cut(line, "="); !slices.ContainsFunc(u.Settings, func(s string) bool { return strings.HasPrefix(s, key+"=") }) {
+		if key, _, _ := strings.Cut(line, "="); !slices.ContainsFunc(own, func(s string) bool { return strings.HasPrefix(s, key+"=") }) {
 			b.WriteString(line + "\n")
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/project-receptor/receptor/tests/tools/packages"
@@ -54,16 +55,12 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(b.Work)
-	chosen := packages.Table
-	if flag.NArg() > 0 {
-		chosen = nil
-	}
-	for _, name := range flag.Args() {
-		p := packages.Find(name)
-		if p == nil {
-			return fmt.Errorf("no package %s", name)
+	chosen := packages.In(repo)
+	if names := flag.Args(); len(names) > 0 {
+		chosen = slices.DeleteFunc(chosen, func(p packages.Package) bool { return !slices.Contains(names, p.Name) })
+		if len(chosen) != len(names) {
+			return fmt.Errorf("not all of %v are packages", names)
 		}
-		chosen = append(chosen, *p)
 	}
 	for _, p := range chosen {
 		for a := range strings.SplitSeq(*arch, ",") {
