@@ -14,6 +14,7 @@
 #   make soak           an hour of a mixed ring, watched for flaps and leaks
 #   make bench-stream   streams beside raw quic-go and bare loopback
 #   make bench-work     units of work on one node: submit to result, followed lines, rates
+#   make bench-tun      a TUN tunnel beside wireguard-go, in network namespaces; needs root
 #   make bench-storm    500 leaves come back to a hub that restarts
 #   make tidy           the only way to change requirements
 
@@ -27,7 +28,7 @@ comma   := ,
 # Main packages that are installed: neither tests nor examples.
 COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
-.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check release who-needs tested-together packages soak bench-stream bench-work bench-storm tidy clean
+.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check release who-needs tested-together packages soak bench-stream bench-work bench-tun bench-storm tidy clean
 
 # Without cgo: nothing of the system's is linked, and a supervisor starts in 3 ms less.
 build:
@@ -44,7 +45,7 @@ test-unit:
 
 # The race detector allocates: what must not allocate is tested apart from it.
 test-allocs:
-	$(GO) test -run Allocs -timeout 5m ./netceptor/... ./plug/...
+	$(GO) test -run Allocs -timeout 5m ./netceptor/... ./plug/... ./proxy-tun/...
 
 test-integration:
 	$(GO) test -race -timeout 30m ./tests/integration/...
@@ -101,6 +102,9 @@ bench-stream: build
 
 bench-work: build
 	$(GO) run ./tests/integration/cmd/bench-work -bin $(BIN)
+
+bench-tun: build
+	$(GO) run ./tests/integration/cmd/bench-tun -bin $(BIN)
 
 bench-storm:
 	$(GO) test -v -count 1 -run TestHubRestart ./netceptor -leaves 500

@@ -192,7 +192,17 @@ func (p *Packets) flow(handle uint32) *Flow {
 // Open makes a flow to a service elsewhere: from a fresh service of its own, so that
 // what comes back for it is told from all else. value is the flow's Value.
 func (p *Packets) Open(to Target, value any) (*Flow, error) {
-	b, err := json.Marshal(wire.Peer{Local: wire.LocalFresh, Node: to.Node, Service: to.Service})
+	return p.open(wire.LocalFresh, to, value)
+}
+
+// OpenBound likewise makes a flow from the service itself: what comes from there for it
+// is of that flow.
+func (p *Packets) OpenBound(to Target, value any) (*Flow, error) {
+	return p.open("", to, value)
+}
+
+func (p *Packets) open(local string, to Target, value any) (*Flow, error) {
+	b, err := json.Marshal(wire.Peer{Local: local, Node: to.Node, Service: to.Service})
 	if err != nil {
 		return nil, err
 	}
@@ -215,6 +225,12 @@ func (p *Packets) Open(to Target, value any) (*Flow, error) {
 // already, and it was dropped.
 func (f *Flow) Send(b []byte) bool {
 	return len(b) <= f.packets.MTU && f.packets.conn.Send(f.handle, 0, b)
+}
+
+// SendWait is Send that waits for room, at most that long: for who can hold in turn
+// whoever sends to it, such as a network interface that is not read meanwhile.
+func (f *Flow) SendWait(b []byte, wait time.Duration) bool {
+	return len(b) <= f.packets.MTU && f.packets.conn.SendWait(f.handle, 0, b, wait)
 }
 
 // Close forgets the flow, here and at the core. Its handler is not told.

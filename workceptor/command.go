@@ -176,7 +176,7 @@ func (c *Command) authorize(s Session, secure bool, signature string, check veri
 	case !secure || s.Local():
 		return nil
 	case signature == "":
-		return &CommandError{CodeDenied, "could not verify signature: signature is empty"}
+		return errNoSignature
 	case c.w.c.VerifyingKey == nil:
 		return &CommandError{CodeDenied, "could not verify signature: verifying key not specified"}
 	}
@@ -185,6 +185,9 @@ func (c *Command) authorize(s Session, secure bool, signature string, check veri
 	}
 	return nil
 }
+
+// errNoSignature has the words of legacy nodes.
+var errNoSignature = &CommandError{CodeDenied, "could not verify signature: signature is empty"}
 
 // isSecure tells whether work of a type here must be signed.
 func (c *Command) isSecure(typ string) bool {

@@ -104,7 +104,8 @@ type remoteUnit struct {
 	id     string
 	spec   state.Spec
 	begin  time.Time // until it must have begun; zero: no limit
-	remote string    // its ID there; empty: not known
+	made   string    // its ID there; empty: not known
+	remote string    // the same, once it has its payload there
 	given  bool      // it was handed over: the node may have it
 
 	ctx        context.Context // ends when it has ended here
@@ -122,6 +123,9 @@ type remoteUnit struct {
 	report Report // the last word
 }
 
+// errNotReached is why a node is away that nothing was tried with.
+var errNotReached = errors.New("it was not reached yet")
+
 // remoteFor returns the node for a unit, which is made if it is not there.
 func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	w.mu.Lock()
@@ -133,7 +137,7 @@ func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	}
 	n = &remoteNode{
 		w: w, node: spec.Remote.Node, tls: spec.Remote.TLSClient,
-		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errors.New("it was not reached yet"),
+		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errNotReached,
 		units: make(map[string]*remoteUnit), owed: make(map[string]struct{}),
 	}
 	n.client = client.Client{Dial: n.dial}
@@ -253,7 +257,7 @@ func (w *Workceptor) disown(u store.Unit) {
 		ru.cancel()
 		if remote == "" {
 			n.mu.Lock()
-			remote = ru.remote
+			remote = cmp.Or(ru.remote, ru.made)
 			n.mu.Unlock()
 		}
 	}
@@ -302,22 +306,34 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 	c := client.Client{Patience: -1, Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return n.w.c.Mesh.Dial(ctx, n.node, n.tls)
 	}}
+	if n.w.c.SigningKey != nil { // or it does not tell of units that we have signed for
+		c.Sign = n.sign
+	}
 	o := client.WatchOptions{Submissions: n.w.submitter + "-", Begun: func() {
 		there = true
 		n.arrived()
 	}}
-	err := errors.New("it has stopped telling")
-	for e, ended := range c.Watch(ctx, o) {
-		if ended != nil {
-			err = ended
-			break
+	err := n.listen(ctx, &c, o)
+	if errors.Is(err, client.ErrDenied) {
+		n.w.log.Warn("a node does not take the signatures of this one: what is signed will fail there", "node", n.node, "error", err)
+		c.Sign = nil
+		err = n.listen(ctx, &c, o)
+	}
+	n.left(err)
+	return there
+}
+
+// listen takes what the node tells, until that ends.
+func (n *remoteNode) listen(ctx context.Context, c *client.Client, o client.WatchOptions) error {
+	for e, err := range c.Watch(ctx, o) {
+		if err != nil {
+			return err
 		}
 		for _, u := range e.Units {
 			n.told(u)
 		}
 	}
-	n.left(err)
-	return there
+	return errors.New("it has stopped telling")
 }
 
 // arrived is for a node that talks to us.
@@ -339,6 +355,8 @@ func (n *remoteNode) arrived() {
 func (n *remoteNode) left(err error) {
 	n.mu.Lock()
 	a := n.at
+	news := n.reason == nil || n.reason.Error() != err.Error()
+	first := a != nil || n.reason == errNotReached //nolint:errorlint // it is this one, or what has come after it
 	n.reason = err
 	if a != nil {
 		n.at, n.up, n.since = nil, make(chan struct{}), time.Now()
@@ -347,12 +365,26 @@ func (n *remoteNode) left(err error) {
 	n.mu.Unlock()
 	if a != nil {
 		a.Detach()
+	}
+	if news {
 		n.w.store.Touch(ids)
-		if n.w.ctx.Err() == nil {
-			n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
-		}
+	}
+	if first && n.w.ctx.Err() == nil {
+		n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
+	}
+	if n.tls != "" && !n.w.c.Mesh.Profile(n.tls) {
+		n.giveUp(ids, fmt.Errorf("%w %s", ErrUnknownTLS, n.tls))
 	}
 	n.wakeTime()
+}
+
+// giveUp ends units that the node does not have, and never will.
+func (n *remoteNode) giveUp(ids []string, err error) {
+	for _, id := range ids {
+		if u, gone := n.w.store.Get(id); gone == nil && u.Phase == state.Queued {
+			n.w.happen(id, state.Event{Kind: state.Refused, Reason: err.Error()})
+		}
+	}
 }
 
 // dial opens a conversation once the node is there.
@@ -374,13 +406,15 @@ func (n *remoteNode) signed(sign bool) *client.Client {
 		return &n.client
 	}
 	c := n.client
-	c.Sign = func(nonce string, r client.Signed) (string, error) {
-		if n.w.c.SigningKey == nil {
-			return "", errNoSigningKey
-		}
-		return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
-	}
+	c.Sign = n.sign
 	return &c
+}
+
+func (n *remoteNode) sign(nonce string, r client.Signed) (string, error) {
+	if n.w.c.SigningKey == nil {
+		return "", errNoSigningKey
+	}
+	return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
 }
 
 // legacyToken signs a request to a legacy node, likewise.
@@ -410,16 +444,26 @@ func (n *remoteNode) told(s client.Status) {
 	ru := n.units[id]
 	n.mu.Unlock()
 	switch {
-	case !wanted && !s.Released:
-		n.owe(s.ID, s.Secure)
 	case wanted && ru != nil:
 		n.heard(ru, s)
+	case !s.Released:
+		n.owe(s.ID, s.Secure)
 	}
 }
 
 // heard notes how a unit fares at the node.
 func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	n.mu.Lock()
+	ru.made = s.ID
+	if n.units[ru.id] != ru { // nobody wants it any more, since a moment
+		n.mu.Unlock()
+		n.owe(s.ID, s.Secure)
+		return
+	}
+	if s.Phase == state.Receiving { // it is still being submitted
+		n.mu.Unlock()
+		return
+	}
 	ru.remote, ru.given = s.ID, true
 	r := Report{Unit: ru.id, State: ReportStarting, Handle: state.RemoteHandle(s.ID), Detail: s.Detail}
 	fetch := false
@@ -627,7 +671,7 @@ func (n *remoteNode) ask(ru *remoteUnit, remote string) {
 	if n.isLegacy() {
 		return // it is asked for all the time
 	}
-	s, err := n.client.Status(ru.ctx, remote)
+	s, err := n.signed(ru.spec.Remote.Sign).Status(ru.ctx, remote)
 	switch {
 	case err == nil:
 		n.heard(ru, s)

@@ -1,6 +1,7 @@
 package workceptor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"errors"
@@ -32,6 +33,8 @@ type Config struct {
 	SigningKey   *rsa.PrivateKey
 	TokenLife    time.Duration
 	VerifyingKey *rsa.PublicKey
+	// Unsigned is what needs no signature all the same; empty: UnsignedStatus.
+	Unsigned Unsigned
 
 	// Offers is told, one call after the other, which types of work are to be had here,
 	// whenever that changes: none while the node drains. nil: nobody wants to know.
@@ -92,6 +95,7 @@ type Workceptor struct {
 	tasks  sync.WaitGroup
 
 	nonces    *signing.Nonces
+	denials   denials
 	submitter string        // names us to other nodes
 	offers    chan struct{} // a token when they have changed
 
@@ -129,6 +133,7 @@ func New(c Config) (*Workceptor, error) {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
+	c.Unsigned = cmp.Or(c.Unsigned, UnsignedStatus)
 	dir, err := fsys.OpenOS(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the units' directory: %w", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/plug/packetconn"
@@ -300,6 +301,11 @@ func (p *packets) read(from *netceptor.PacketConn, only *flow) {
 	})
 }
 
+// deliverWait is how long a datagram waits for a plug that does not read. What comes
+// for its service meanwhile waits in the queue of that, which is larger, and nobody
+// else's does.
+const deliverWait = 20 * time.Millisecond
+
 // deliver sends a datagram to the plug.
 func (p *packets) deliver(remote netceptor.Addr, only *flow, b []byte) {
 	f := only
@@ -312,7 +318,7 @@ func (p *packets) deliver(remote netceptor.Addr, only *flow, b []byte) {
 		p.host.count("packets_of_others")
 		return
 	}
-	if !p.conn.Send(f.handle, 0, b) {
+	if !p.conn.SendWait(f.handle, 0, b, deliverWait) {
 		p.host.count("packets_dropped")
 	}
 }

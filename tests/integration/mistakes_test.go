@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
@@ -34,7 +35,8 @@ func TestMistakesInParameters(t *testing.T) {
 		{[]string{"--tcp-server", "port=1", "remotenode=x"}, []string{"tcp-server", "remoteservice", "required"}},
 		{[]string{"--tcp-client", "service=muchtoolong", "address=localhost:1"}, []string{"tcp-client", "service", "muchtoolong", "8"}},
 		{[]string{"--tcp-lisener", "port=1"}, []string{"tcp-lisener", "tcp-listener"}},
-		{[]string{"--ip-router", "networkname=n", "localnet=10.0.0.0/30"}, []string{"ip-router", "receptor-proxy-tun"}},
+		{[]string{"--ip-router", "networkname=n"}, []string{"ip-router", "localnet", "required"}},
+		{[]string{"--ip-tunnel", "service=s", "remotenode=n", "remoteservice=s", "mtu=large"}, []string{"ip-tunnel", "mtu", "large", "number"}},
 		{[]string{"--log-level", "loud"}, []string{"log-level", "loud", "debug"}},
 		{[]string{"--node", "id=localhost"}, []string{"node", "id", "localhost"}},
 		{[]string{"--config", file}, []string{"node.yml", "tcp-peer", "adress", "address"}},
@@ -42,27 +44,46 @@ func TestMistakesInParameters(t *testing.T) {
 	} {
 		t.Run(strings.Join(m.args, " "), func(t *testing.T) {
 			l, ctx := newLab(t)
-			args := m.args
-			if args[0] != "--node" && args[0] != "--config" {
-				args = append([]string{"--node", "id=x"}, args...)
-			}
-			p, err := l.Start("receptor", args...)
-			must(t, err)
-			code, err := p.ExitCode(ctx)
-			must(t, err)
-			out := strings.TrimSpace(p.Output())
-			if code != 2 {
-				t.Errorf("exit status %d, expected 2: %s", code, out)
-			}
-			if strings.Contains(out, "\n") {
-				t.Errorf("more than one line:\n%s", out)
-			}
-			for _, w := range m.want {
-				if !strings.Contains(out, w) {
-					t.Errorf("%q does not name %q", out, w)
-				}
-			}
+			expectMistake(t, ctx, l, m.args, m.want)
 		})
+	}
+}
+
+// expectMistake starts a node, and expects one line with all these words and status 2.
+func expectMistake(t *testing.T, ctx context.Context, l *lab.Lab, args, want []string) {
+	t.Helper()
+	if args[0] != "--node" && args[0] != "--config" {
+		args = append([]string{"--node", "id=x"}, args...)
+	}
+	p, err := l.Start("receptor", args...)
+	must(t, err)
+	code, err := p.ExitCode(ctx)
+	must(t, err)
+	out := strings.TrimSpace(p.Output())
+	if code != 2 {
+		t.Errorf("exit status %d, expected 2: %s", code, out)
+	}
+	if strings.Contains(out, "\n") {
+		t.Errorf("more than one line:\n%s", out)
+	}
+	for _, w := range want {
+		if !strings.Contains(out, w) {
+			t.Errorf("%q does not name %q", out, w)
+		}
+	}
+}
+
+// An item whose program is not installed names it.
+func TestProgramNotInstalled(t *testing.T) {
+	t.Parallel()
+	few := lab.Programs{Dir: filepath.Join(programs.Dir, "few")}
+	must(t, os.Mkdir(few.Dir, 0o755))
+	for _, name := range []string{"receptor", "receptor-core"} {
+		must(t, os.Link(programs.Path(name), few.Path(name)))
+	}
+	for kind, program := range map[string]string{"ip-router": "receptor-proxy-tun", "tun-proxy": "receptor-proxy-tun", "udp-client": "receptor-proxy-udp"} {
+		l, ctx := newLabOf(t, few)
+		expectMistake(t, ctx, l, []string{"--" + kind, "service=s"}, []string{kind, program})
 	}
 }
 

@@ -46,6 +46,7 @@ type Core struct {
 	SigningKey   *rsa.PrivateKey // nil: none
 	TokenLife    time.Duration
 	VerifyingKey *rsa.PublicKey // nil: none
+	Unsigned     workceptor.Unsigned
 }
 
 // ControlService is one control-service item.
@@ -144,6 +145,11 @@ func (s *splitter) own(k *wire.Kind, item Item) {
 		}
 	case kindVerify:
 		s.core.VerifyingKey = key(s, item, v, "publickey", workceptor.ParseVerifyingKey)
+		switch s.core.Unsigned = workceptor.Unsigned(text(v, "unsigned")); s.core.Unsigned {
+		case workceptor.UnsignedStatus, workceptor.UnsignedList, workceptor.UnsignedNone:
+		default:
+			s.errorf(item, "parameter unsigned: expected status, list or none, got %q", s.core.Unsigned)
+		}
 	case kindVersion:
 		s.core.Version = true
 	}

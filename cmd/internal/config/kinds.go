@@ -138,6 +138,7 @@ func Kinds() []wire.Kind {
 			Help: "check signatures of work of types that want them; at most one",
 			Params: []wire.Param{
 				{Name: "publickey", Type: schema.TypePath, Bare: true, Required: true, Help: "PEM file of the public RSA key"},
+				{Name: "unsigned", Type: schema.TypeString, Default: "status", Help: "what existing clients on the mesh may ask without a signature about such units: status, which existing nodes need; list, all of them; or none"},
 			},
 		},
 		{Kind: kindVersion, Help: "print the version and exit"},

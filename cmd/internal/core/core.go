@@ -165,7 +165,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 		return fmt.Errorf("serve plugs: %w", err)
 	}
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
-	c.control.Register(control.MeshCommands(countedMesh{control.ForNode(c.node, c.tls), c.host}, c.status)...)
+	c.control.Register(control.MeshCommands(countedMesh{control.ForNode(c.node, c.tls), c.host, c.work}, c.status)...)
 	if c.work != nil {
 		c.control.Register(c.workCommand())
 	}
@@ -191,11 +191,12 @@ func (c *Core) status() map[string]any {
 	return all
 }
 
-// countedMesh is the mesh as control sees it, with what the plug host counts among
-// the counters of the node.
+// countedMesh is the mesh as control sees it, with what the plug host and the units
+// count among the counters of the node.
 type countedMesh struct {
 	control.Mesh
 	host *plughost.Host
+	work *workceptor.Workceptor // nil: there are none
 }
 
 // Status is that of the node. The counters are a copy, which is ours to add to.
@@ -203,6 +204,9 @@ func (m countedMesh) Status() netceptor.Status {
 	s := m.Mesh.Status()
 	for what, n := range m.host.Counters() {
 		s.Counters[what] += n
+	}
+	if m.work != nil {
+		s.Counters["work_requests_denied"] += m.work.Denied()
 	}
 	return s
 }

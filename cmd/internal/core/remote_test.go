@@ -11,10 +11,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/control"
+	"github.com/project-receptor/receptor/netceptor/mtls/mtlstest"
 	"github.com/project-receptor/receptor/workceptor"
 	"github.com/project-receptor/receptor/workceptor/client"
 	"github.com/project-receptor/receptor/workceptor/workertest"
@@ -176,6 +178,41 @@ func TestWorkTwoHopsAway(t *testing.T) {
 	if u := a.submit(workceptor.Request{Node: "b", Type: "nothing"}, nil); u.State != workceptor.Failed || !strings.Contains(u.Detail, "unknown work type nothing") {
 		t.Errorf("unknown type: %+v", u)
 	}
+}
+
+// A node that nobody can talk to about work is told of at once, with the reason; who
+// has time for the unit waits, and sees it.
+func TestWorkWhereNobodyTalks(t *testing.T) {
+	t.Parallel()
+	a, hop, b := startWorkNode(t, "a", nil), startWorkNode(t, "hop", nil), startWorkNode(t, "b", nil)
+	link(t, hop, a)
+	link(t, a, b)
+	a.knows("b")
+	hop.knows("a")
+	b.cancel() // there is no control service
+	b.serving.Wait()
+	files := mtlstest.NodeFiles(t, mtlstest.NewCA(t, "ca"), mtlstest.Leaf{Nodes: []string{"b"}})
+	c := client.Client{Patience: -1, Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return control.WorkMesh{Node: hop.node}.Dial(ctx, "a", "")
+	}}
+	refused := func(want string) {
+		t.Helper()
+		job := client.Job{Node: "b", Type: "echo", Payload: iotest.ErrReader(errors.New("the payload was read"))}
+		if u, err := c.Submit(t.Context(), job); err == nil || !strings.Contains(err.Error(), "node b: cannot talk to its control service: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v, %v; want %s", u, err, want)
+		}
+		u := a.submit(workceptor.Request{Node: "b", Type: "echo", TTL: time.Hour}, nil)
+		if u.State != workceptor.Pending || !strings.Contains(u.Detail, want) {
+			t.Errorf("%+v, want %s", u, want)
+		}
+	}
+	refused("service unknown")
+	l, err := b.node.Listen("control", netceptor.ListenOptions{TLS: mtlstest.LoadServer(t, files.Server("s"), "b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	refused("insecure connection to secure service")
 }
 
 // Submitter, hop and executor are restarted in turn while a unit writes: what arrives

@@ -67,9 +67,12 @@ func (a *app) run(args []string) int {
 	err := root.ExecuteContext(a.ctx)
 	var usage *usageError
 	var detached *detachedError
+	var ended *commandEnd
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &ended):
+		return ended.status
 	case errors.Is(err, errUnanswered): // each was reported when it happened
 		return exitUsage
 	case errors.Is(err, errObstacle): // as the answer says
@@ -136,7 +139,8 @@ Exit codes:
   0  success; also when interrupted
   1  error: no node, an ERROR answer, time is up; explain: something is in the way
   2  usage error, or a ping that was not answered
-The commands below work have codes of their own.`
+connect may exit with the code of a command, and the commands below work have codes
+of their own.`
 
 // params wants exactly these parameters.
 func params(names ...string) cobra.PositionalArgs {
