@@ -37,8 +37,9 @@ type Loop struct {
 
 	// Read them after End.
 	Resets  int           // connections that were open, and were reset
+	Failed  int           // all others that came to no good end, such as by a refusal
 	Slowest time.Duration // from the dial to the end
-	errs    []error       // of all others that failed
+	errs    []error       // of those that failed
 }
 
 // StartLoop starts a loop.
@@ -65,6 +66,7 @@ func (l *Loop) run(ctx context.Context) {
 		case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 			l.Resets++
 		case err != nil:
+			l.Failed++
 			l.errs = append(l.errs, fmt.Errorf("connection %d: %w", l.Count.Load(), err))
 		}
 		l.Count.Add(1)
