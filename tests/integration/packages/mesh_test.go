@@ -74,21 +74,32 @@ func (a *authority) give(h *host, node string, addresses ...string) {
 // that it shows and more items.
 func (h *host) configure(node, items string, changes ...string) {
 	h.t.Helper()
-	file := h.file("/etc/receptor/receptor.yml")
-	sample, err := os.ReadFile(file)
-	must(h.t, err)
-	text := strings.Replace(string(sample), "# id: alpha", "id: "+node, 1)
-	if text == string(sample) {
-		h.t.Fatal("the sample configuration has no place for the node ID")
-	}
+	text := h.sample(node)
 	_, profiles, ok := strings.Cut(text, "#\n# - tls-server:\n")
 	profiles, _, ok2 := strings.Cut(profiles, "#\n# - tcp-listener:\n")
 	if !ok || !ok2 {
 		h.t.Fatal("the sample configuration shows no profiles of TLS")
 	}
 	text = strings.NewReplacer(changes...).Replace(text)
-	text += strings.ReplaceAll("# - tls-server:\n"+profiles, "# ", "") + items
-	must(h.t, os.WriteFile(file, []byte(text), 0o644))
+	h.write(text + strings.ReplaceAll("# - tls-server:\n"+profiles, "# ", "") + items)
+}
+
+// sample is the installed sample configuration, with an ID for the node.
+func (h *host) sample(node string) string {
+	h.t.Helper()
+	sample, err := os.ReadFile(h.file("/etc/receptor/receptor.yml"))
+	must(h.t, err)
+	text := strings.Replace(string(sample), "# id: alpha", "id: "+node, 1)
+	if text == string(sample) {
+		h.t.Fatal("the sample configuration has no place for the node ID")
+	}
+	return text
+}
+
+// write writes the configuration, and has it checked.
+func (h *host) write(text string) {
+	h.t.Helper()
+	must(h.t, os.WriteFile(h.file("/etc/receptor/receptor.yml"), []byte(text), 0o644))
 	h.run("receptor-core", "-c", "/etc/receptor/receptor.yml", "--check")
 }
 
