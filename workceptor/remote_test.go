@@ -314,7 +314,9 @@ func TestRemoteRefusals(t *testing.T) {
 func (m *mesh) unlucky() workceptor.Status {
 	m.t.Helper()
 	m.set(func() {
-		m.cut = func(request string) bool { return strings.Contains(request, `"submit"`) && strings.Contains(request, "unlucky") }
+		m.cut = func(request string) bool {
+			return strings.Contains(request, `"submit"`) && strings.Contains(request, "unlucky")
+		}
 	})
 	u := m.submit(workceptor.Request{Params: map[string]string{"params": "unlucky"}}, "payload")
 	after := m.submit(workceptor.Request{}, "")
