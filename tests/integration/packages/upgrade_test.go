@@ -97,7 +97,7 @@ var promises = []promise{
 	{pkg: "receptor-backend-tcp", medium: "tcp"},
 	{pkg: "receptor-backend-udp", medium: "udp"},
 	{pkg: "receptor-backend-ws", medium: "ws"},
-	{pkg: "receptor-proxy-tcp", medium: "tcp", resets: true}, // it gave its services up before others had them
+	{pkg: "receptor-proxy-tcp", medium: "tcp", resets: true}, // it gave its services up as it stopped
 	{pkg: "receptor-proxy-udp", medium: "tcp"},
 	{pkg: "receptor-worker-command", medium: "tcp"},
 	{pkg: "receptorctl", medium: "tcp"},
@@ -163,11 +163,11 @@ func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgr
 		must(t, err)
 		app := lab.ServeListener(listener, lab.Echo)
 		t.Cleanup(app.Close)
-		s.write(medium, config)
+		s.writeConfig(medium, config)
 		items += fmt.Sprintf("- %s-peer: {address: %q}\n- tcp-server: {port: %d, bindaddr: 127.0.0.1, remotenode: %s, remoteservice: app}\n", medium, address, 4000+i, medium)
 		u.sites = append(u.sites, s)
 	}
-	u.edge.write("edge", items+"- udp-server: {port: 4000, bindaddr: 127.0.0.1, remotenode: tcp, remoteservice: udpapp}\n")
+	u.edge.writeConfig("edge", items+"- udp-server: {port: 4000, bindaddr: 127.0.0.1, remotenode: tcp, remoteservice: udpapp}\n")
 	for _, h := range u.hosts() {
 		h.startAll()
 	}
@@ -188,9 +188,9 @@ func (h *host) installOlder(packages []string) {
 	h.run(args...)
 }
 
-// write writes a configuration that both versions know. Who may use which socket is
+// writeConfig writes a configuration that both versions know. Who may use which socket is
 // not what is tested here.
-func (h *host) write(node, items string) {
+func (h *host) writeConfig(node, items string) {
 	h.t.Helper()
 	text := "---\n- node: {id: " + node + "}\n- plugs-policy:\n    mode: \"0666\"\n    rules: [{roles: {link: {}, stream: {}, packet: {}, worker: {}}}]\n" + items
 	must(h.t, os.WriteFile(h.file("/etc/receptor/receptor.yml"), []byte(text), 0o644))
