@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -55,11 +56,7 @@ func buildOlder(t *testing.T) {
 // and has its service start again as the package's script has systemd do it.
 func (h *host) upgrade(pkg, from string) {
 	h.t.Helper()
-	files, err := filepath.Glob(filepath.Join(built.debs, from, pkg+"_*.deb"))
-	if err != nil || len(files) != 1 {
-		h.t.Fatalf("package %s: files %v, %v", pkg, files, err)
-	}
-	h.run("dpkg", "--no-triggers", "--force-unsafe-io", "-i", filepath.Join("/run/debs", from, filepath.Base(files[0])))
+	h.installFrom(from, pkg)
 	at := slices.IndexFunc(h.runs, func(s *service) bool { return s.Name == pkg })
 	if at < 0 {
 		return // it has no service
@@ -67,6 +64,20 @@ func (h *host) upgrade(pkg, from string) {
 	must(h.t, h.runs[at].Stop())
 	h.runs = slices.Delete(h.runs, at, at+1)
 	h.start(pkg)
+}
+
+// installFrom installs packages of one of the folders.
+func (h *host) installFrom(from string, packages ...string) {
+	h.t.Helper()
+	args := []string{"dpkg", "--no-triggers", "--force-unsafe-io", "-i"}
+	for _, p := range packages {
+		files, err := filepath.Glob(filepath.Join(built.debs, from, p+"_*.deb"))
+		if err != nil || len(files) != 1 {
+			h.t.Fatalf("package %s: files %v, %v", p, files, err)
+		}
+		args = append(args, filepath.Join("/run/debs", from, filepath.Base(files[0])))
+	}
+	h.run(args...)
 }
 
 // site is a host with applications, linked to the edge over one medium.
@@ -137,7 +148,7 @@ func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgr
 	u := &upgrading{t: t, ctx: ctx, net: at("edge")}
 	base := []string{"receptor-core", "receptorctl", "receptor-proxy-tcp"}
 	u.edge = newHost(t, "edge", u.net, "receptorctl")
-	u.edge.installOlder(append(base, "receptor-backend-tcp", "receptor-backend-udp", "receptor-backend-ws", "receptor-proxy-udp"))
+	u.edge.installFrom(older, append(slices.Clone(base), "receptor-backend-tcp", "receptor-backend-udp", "receptor-backend-ws", "receptor-proxy-udp")...)
 	items := "\n- control-service: {}\n"
 	for i, medium := range []string{"tcp", "udp", "ws"} {
 		there := at(medium)
@@ -155,10 +166,14 @@ func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgr
 			config += "- udp-client: {service: udpapp, address: \"127.0.0.1:4001\"}\n- work-command: {worktype: sh, command: /bin/sh, params: -s}\n"
 			app, err := there.ListenUDP("127.0.0.1:4001")
 			must(t, err)
-			t.Cleanup(func() { app.Close() })
-			go echoDatagrams(app)
+			var echoing sync.WaitGroup
+			echoing.Go(func() { echoDatagrams(app) })
+			t.Cleanup(func() {
+				app.Close()
+				echoing.Wait()
+			})
 		}
-		s.installOlder(programs)
+		s.installFrom(older, programs...)
 		listener, err := there.Listen("127.0.0.1:4001")
 		must(t, err)
 		app := lab.ServeListener(listener, lab.Echo)
@@ -173,19 +188,6 @@ func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgr
 	}
 	u.ready()
 	return u
-}
-
-func (h *host) installOlder(packages []string) {
-	h.t.Helper()
-	args := []string{"dpkg", "--no-triggers", "--force-unsafe-io", "-i"}
-	for _, p := range packages {
-		files, err := filepath.Glob(filepath.Join(built.debs, older, p+"_*.deb"))
-		if err != nil || len(files) != 1 {
-			h.t.Fatalf("package %s: files %v, %v", p, files, err)
-		}
-		args = append(args, filepath.Join("/run/debs", older, filepath.Base(files[0])))
-	}
-	h.run(args...)
 }
 
 // writeConfig writes a configuration that both versions know. Who may use which socket is
