@@ -85,7 +85,11 @@ func (l *Loop) once(ctx context.Context) error {
 			return err
 		}
 	}
-	const text = "there and back again"
+	return Exchange(c, "there and back again")
+}
+
+// Exchange sends text through an echo and expects it back.
+func Exchange(c net.Conn, text string) error {
 	if _, err := io.WriteString(c, text); err != nil {
 		return err
 	}
