@@ -163,9 +163,9 @@ func TestMeshOfInstalledPackages(t *testing.T) {
 	// Of all but the launcher: the edge has no need of what runs jobs.
 	var ends, jobs []string
 	for _, p := range table.In(built.repo) {
-		switch {
-		case p.Name == "receptor":
-		case p.Name == "receptor-worker-command" || p.Name == "receptor-command-service":
+		switch p.Name {
+		case "receptor":
+		case "receptor-worker-command", "receptor-command-service":
 			jobs = append(jobs, p.Name)
 		default:
 			ends = append(ends, p.Name)

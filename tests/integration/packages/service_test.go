@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -200,7 +199,6 @@ func (h *host) ctl(group string, args ...string) (string, error) {
 	must(h.t, err)
 	gid, _ := h.id("group", group)
 	cmd := h.command(append([]string{"setpriv", "--reuid=" + nobody.Uid, fmt.Sprintf("--regid=%d", gid), "--clear-groups", "--", "receptorctl"}, args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

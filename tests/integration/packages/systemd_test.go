@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -63,7 +62,6 @@ func bootHost(ctx context.Context, t *testing.T, h *host) *booted {
 	}
 	cmd := exec.Command("sh", "-c", boot)
 	cmd.Env = append(os.Environ(), "ROOT="+h.root, "CGROUP="+cgroup)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p, err := lab.Start("systemd", cmd)
 	must(t, err)
 	t.Cleanup(func() {
