@@ -81,7 +81,6 @@ func TestServe(t *testing.T) {
 	s.WaitUnbind("web")
 }
 
-// A stream that the core will not let attach is a reset at the application.
 // A plug that stops leaves its services bound, and a stream that it will not serve any
 // more to the next process: the core hears of that by the end of the session.
 func TestStopKeepsServices(t *testing.T) {
@@ -119,6 +118,7 @@ func TestStopKeepsServices(t *testing.T) {
 	s.WaitBind("web") // it is still there
 }
 
+// A stream that the core will not let attach is a reset at the application.
 func TestServeAttachRefused(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
