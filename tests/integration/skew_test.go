@@ -216,10 +216,10 @@ func crossed(t *testing.T, then earlier, near, far lab.Programs, medium string) 
 func (w *way) carries(t *testing.T, size int64) {
 	t.Helper()
 	b := startBulk(w.ctx, t, w.entry)
-	for b.bytes.Load() < size {
+	for b.Bytes.Load() < size {
 		select {
-		case <-b.done:
-			t.Fatalf("bulk stream: %v", b.err)
+		case <-b.Done:
+			t.Fatalf("bulk stream: %v", b.Err)
 		case <-time.After(pause):
 		}
 	}
