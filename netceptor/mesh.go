@@ -469,15 +469,22 @@ func (m *mesh) rebuild() {
 		}
 	}
 	t := &forward.Table{Self: m.node.self, Nodes: make(map[uint64]forward.Entry, len(m.names)), Made: time.Now()}
+	before := m.node.table.Load()
+	if before == nil { // the node starts
+		before = new(forward.Table)
+	}
 	for hash, name := range m.names {
-		if _, known := m.routing.Epoch(name); !known && m.peers[name] == nil && hash != m.node.self {
+		old, was := before.Nodes[hash]
+		entry := forward.Entry{Name: name, Part: numbers[parts[name]], Lost: old.Lost}
+		if l := m.peers[routes[name]]; l != nil {
+			entry.Next = l.path
+		} else if !was || old.Next != nil {
+			entry.Lost = t.Made
+		}
+		if _, known := m.routing.Epoch(name); !known && m.peers[name] == nil && hash != m.node.self && t.Made.Sub(entry.Lost) >= routePatience {
 			delete(m.names, hash) // routing has forgotten it
 			m.node.firewall.Forget()
 			continue
-		}
-		entry := forward.Entry{Name: name, Part: numbers[parts[name]]}
-		if l := m.peers[routes[name]]; l != nil {
-			entry.Next = l.path
 		}
 		t.Nodes[hash] = entry
 	}

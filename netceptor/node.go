@@ -1,6 +1,7 @@
 package netceptor
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -147,4 +148,34 @@ func (n *Node) reach(node string) (uint64, error) {
 		return 0, ErrNoRoute
 	}
 	return hash, nil
+}
+
+// routePatience is how long a dial waits for a way to a node that has just been lost:
+// longer than a link takes to be made again when a backend or the next node is
+// restarted, and no longer than whoever dials is willing to wait for "no route".
+const routePatience = 2 * time.Second
+
+// reachAgain is reach, but a way that was lost a moment ago may come back.
+func (n *Node) reachAgain(ctx context.Context, node string) (uint64, error) {
+	for {
+		changed := n.Changed()
+		hash, err := n.reach(node)
+		if err == nil {
+			return hash, nil
+		}
+		left := routePatience - time.Since(n.table.Load().Nodes[wire.NodeHash(node)].Lost)
+		if left <= 0 {
+			return 0, err
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return 0, err
+		}
+	}
 }
