@@ -53,8 +53,11 @@ func New(c Config) (*Node, error) {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Epoch == 0 {
-		c.Epoch = NextEpoch(time.Now(), 0)
+		c.Epoch = NextEpoch(c.Now(), 0)
 	}
 	if c.StatelessResetKey == [32]byte{} {
 		rand.Read(c.StatelessResetKey[:])
@@ -127,6 +130,8 @@ func (n *Node) Close() error {
 	return err
 }
 
+func (n *Node) now() time.Time { return n.config.Now() }
+
 // NodeID returns the node's ID.
 func (n *Node) NodeID() string { return n.config.NodeID }
 
@@ -163,7 +168,7 @@ func (n *Node) reachAgain(ctx context.Context, node string) (uint64, error) {
 		if err == nil {
 			return hash, nil
 		}
-		left := routePatience - time.Since(n.table.Load().Nodes[wire.NodeHash(node)].Lost)
+		left := routePatience - n.now().Sub(n.table.Load().Nodes[wire.NodeHash(node)].Lost)
 		if left <= 0 {
 			return 0, err
 		}
