@@ -157,8 +157,8 @@ func untilReset(ctx context.Context, conn io.Reader) (context.Context, func()) {
 type verify func(key *rsa.PublicKey, node, token string) error
 
 // legacySignature is for requests in the legacy forms.
-func legacySignature(key *rsa.PublicKey, node, token string) error {
-	return signing.VerifyLegacy(key, node, token, time.Now())
+func (c *Command) legacySignature(key *rsa.PublicKey, node, token string) error {
+	return signing.VerifyLegacy(key, node, token, c.w.c.Now())
 }
 
 // signatureOf is for those in our own form: of this request and no other.

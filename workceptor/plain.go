@@ -60,7 +60,7 @@ func (c *Command) plain(ctx context.Context, s Session, r plainRequest) (any, er
 	}
 	if u, err := c.w.store.Get(r.unit); err != nil {
 		return nil, unknownUnit(r.unit, err)
-	} else if err := c.authorize(s, u.Spec.Secure, r.signature, legacySignature); err != nil {
+	} else if err := c.authorize(s, u.Spec.Secure, r.signature, c.legacySignature); err != nil {
 		return nil, err
 	}
 	switch r.sub {
@@ -239,7 +239,7 @@ func (c *Command) plainSubmit(ctx context.Context, s Session, r plainRequest) er
 		c.w.awaitOffer(ctx, r.typ)
 	}
 	secure := c.isSecure(r.typ) // a type here, whichever node is meant
-	if err := c.authorize(s, secure, r.signature, legacySignature); err != nil {
+	if err := c.authorize(s, secure, r.signature, c.legacySignature); err != nil {
 		return err
 	}
 	request.unsigned = !secure && !s.Local()
@@ -364,7 +364,7 @@ func (c *Command) mayRead(s Session, secure bool, signature string) error {
 	if !secure || signature == "" && c.w.c.Unsigned == UnsignedList {
 		return nil
 	}
-	return c.authorize(s, secure, signature, legacySignature)
+	return c.authorize(s, secure, signature, c.legacySignature)
 }
 
 // plainList is all units that the client may see, or one of them, by ID.

@@ -136,7 +136,7 @@ func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	}
 	n = &remoteNode{
 		w: w, node: spec.Remote.Node, tls: spec.Remote.TLSClient,
-		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errNotReached,
+		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: w.c.Now(), reason: errNotReached,
 		units: make(map[string]*remoteUnit), owed: make(map[string]struct{}),
 	}
 	n.client = client.Client{Dial: n.dial}
@@ -214,7 +214,7 @@ func (w *Workceptor) adopt(u store.Unit) *remoteNode {
 	ru.ctx, ru.cancel = context.WithCancel(w.ctx)
 	if ttl := u.Spec.Remote.TTL; ttl > 0 {
 		// Clocks may have been set since, but never does it get more time than it had.
-		ru.begin = time.Now().Add(ttl - min(max(0, time.Since(u.Spec.Created)), ttl))
+		ru.begin = w.c.Now().Add(ttl - min(max(0, w.c.Now().Sub(u.Spec.Created)), ttl))
 	}
 	ru.report = Report{Unit: u.ID, State: ReportStarting}
 	n.mu.Lock()
@@ -232,7 +232,7 @@ func (w *Workceptor) bringBackRemote(u store.Unit) {
 	switch {
 	case !u.State.Final():
 		w.adopt(u)
-	case time.Since(u.Ended) < wishPatience:
+	case w.c.Now().Sub(u.Ended) < wishPatience:
 		w.remoteFor(&u.Spec)
 	}
 }
@@ -358,7 +358,7 @@ func (n *remoteNode) left(err error) {
 	first := a != nil || n.reason == errNotReached //nolint:errorlint // it is this one, or what has come after it
 	n.reason = err
 	if a != nil {
-		n.at, n.up, n.since = nil, make(chan struct{}), time.Now()
+		n.at, n.up, n.since = nil, make(chan struct{}), n.w.c.Now()
 	}
 	ids := slices.Collect(maps.Keys(n.units))
 	n.mu.Unlock()
@@ -424,7 +424,7 @@ func (n *remoteNode) legacyToken(sign bool, keys map[string]any) error {
 	if n.w.c.SigningKey == nil {
 		return errNoSigningKey
 	}
-	token, err := signing.Legacy(n.w.c.SigningKey, n.node, time.Now(), cmp.Or(n.w.c.TokenLife, defaultTokenLife))
+	token, err := signing.Legacy(n.w.c.SigningKey, n.node, n.w.c.Now(), cmp.Or(n.w.c.TokenLife, defaultTokenLife))
 	keys["signature"] = token
 	return err
 }
@@ -755,7 +755,7 @@ func (n *remoteNode) late() time.Duration {
 	for _, ru := range n.units {
 		all = append(all, ru)
 	}
-	since, now := n.since, time.Now()
+	since, now := n.since, n.w.c.Now()
 	n.mu.Unlock()
 	next := time.Duration(math.MaxInt64)
 	for _, ru := range all {

@@ -49,6 +49,10 @@ type Config struct {
 	// Reserve is what must be free on the disk for new work to be taken, in bytes.
 	// 0: 5 % of the disk, 1 GiB at most.
 	Reserve uint64
+
+	// Now is the time as this node's clock has it: for what people and legacy tokens are
+	// told. It runs as fast as others'. nil: time.Now.
+	Now func() time.Time
 }
 
 // Retention bounds the ended units that are kept.
@@ -138,7 +142,10 @@ func New(c Config) (*Workceptor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the units' directory: %w", err)
 	}
-	s, err := store.Open(store.Options{FS: dir, Logger: c.Logger, Reserve: c.Reserve})
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s, err := store.Open(store.Options{FS: dir, Logger: c.Logger, Reserve: c.Reserve, Now: c.Now})
 	if err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
@@ -265,7 +272,7 @@ func (w *Workceptor) expire() {
 	tick := time.NewTicker(retentionPause)
 	defer tick.Stop()
 	for {
-		for _, id := range w.c.Retention.Expired(w.store.List(), time.Now()) {
+		for _, id := range w.c.Retention.Expired(w.store.List(), w.c.Now()) {
 			if err := w.release(id); err != nil && !gone(err) {
 				w.log.Warn("cannot release a unit that is kept too long", "unit", id, "error", err)
 			}
