@@ -101,7 +101,7 @@ func (n *Node) explainMesh(e *Explanation) (known bool) {
 			e.Advertisement = &ad
 		}
 	}
-	e.Ours = e.To.Node == e.Node || m.routing.Ext(e.To.Node) != nil
+	e.Ours = e.To.Node == e.Node || m.routing.Ours(e.To.Node)
 	_, known = m.routing.Epoch(e.To.Node)
 	return known
 }

@@ -327,7 +327,7 @@ func (m *mesh) up(now time.Time, l *Link) {
 	l.legacy = l.proto.Ext() == nil
 	m.peers[l.peer] = l
 	m.learn(l.peer)
-	m.routed("", m.routing.LinkUp(now, l.peer, l.proto.Cost(), l.legacy))
+	m.routed("", m.routing.LinkUp(now, l.peer, route.Link{Cost: l.proto.Cost(), Legacy: l.legacy, Whole: l.config.whole()}))
 	m.advertised("", m.adverts.LinkUp(now, l.peer))
 	m.rebuild()
 	m.notify()
@@ -490,12 +490,8 @@ func (n *Node) modern(node uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name, ok := m.names[node]
-	return ok && (node == n.self || m.routing.Ext(name) != nil)
+	return ok && (node == n.self || m.routing.Ours(name))
 }
-
-// Modern tells whether a node is one of ours, of the present kind, with only such nodes
-// on the way.
-func (n *Node) Modern(node string) bool { return n.modern(wire.NodeHash(node)) }
 
 // publish advertises one of our services to the mesh.
 func (n *Node) publish(service string, kind int, tags map[string]string) {

@@ -22,8 +22,12 @@ func (w *Workceptor) askNode(ctx context.Context, r Request) error {
 	if _, err := w.store.BySubmission(r.Submission); err == nil {
 		return nil // it is no new unit
 	}
-	if r.Node == "" || r.TTL != 0 || w.c.Mesh == nil || w.Draining() != nil || w.c.Mesh.Check(r.Node, r.TLSClient) != nil {
+	if r.Node == "" || r.TTL != 0 || w.c.Mesh == nil || w.Draining() != nil || r.TLSClient != "" && !w.c.Mesh.Profile(r.TLSClient) {
 		return nil // or Submit says it
+	}
+	reached, ours := w.c.Mesh.Reach(r.Node)
+	if !reached {
+		return nil // likewise
 	}
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
@@ -31,13 +35,13 @@ func (w *Workceptor) askNode(ctx context.Context, r Request) error {
 	defer refuse(nil)
 	dial := func(ctx context.Context) (io.ReadWriteCloser, error) {
 		conn, err := w.c.Mesh.Dial(ctx, r.Node, r.TLSClient)
-		if errors.Is(err, ErrUnwilling) {
+		if unwilling(err) {
 			refuse(err)
 		}
 		return conn, err
 	}
 	var err error
-	if w.c.Mesh.Ours(r.Node) {
+	if ours {
 		var t client.TypeStatus
 		if t, err = (&client.Client{Dial: dial}).Type(ctx, r.Type); err == nil {
 			return r.fits(t)
@@ -50,10 +54,12 @@ func (w *Workceptor) askNode(ctx context.Context, r Request) error {
 	}
 	var answer *client.Error
 	switch {
-	case errors.Is(err, client.ErrNotFound):
+	case errors.Is(err, client.ErrUnknownType):
 		return fmt.Errorf("%w %s at node %s", ErrUnknownType, r.Type, r.Node)
-	case errors.As(err, &answer) && answer.Code == CodeDraining, errors.Is(err, ErrUnwilling):
-		return fmt.Errorf("node %s: %w", r.Node, err)
+	case errors.As(err, &answer) && answer.Code == CodeDraining:
+		return &CommandError{CodeDraining, fmt.Sprintf("node %s: %v", r.Node, err)}
+	case unwilling(err):
+		return &CommandError{CodeUnreachable, fmt.Sprintf("node %s: %v", r.Node, err)}
 	}
 	return nil
 }

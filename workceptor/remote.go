@@ -104,7 +104,8 @@ type remoteUnit struct {
 	id     string
 	spec   state.Spec
 	begin  time.Time // until it must have begun; zero: no limit
-	remote string    // its ID there; empty: not known
+	made   string    // its ID there; empty: not known
+	remote string    // the same, once it has its payload there
 	given  bool      // it was handed over: the node may have it
 
 	ctx        context.Context // ends when it has ended here
@@ -159,8 +160,11 @@ func (w *Workceptor) specifyRemote(r Request, spec *state.Spec) error {
 			}
 		}
 	}
-	if err := w.c.Mesh.Check(r.Node, r.TLSClient); err != nil && (r.TTL == 0 || !errors.Is(err, ErrUnknownNode)) {
-		return err
+	if r.TLSClient != "" && !w.c.Mesh.Profile(r.TLSClient) {
+		return fmt.Errorf("%w %s", ErrUnknownTLS, r.TLSClient)
+	}
+	if reached, _ := w.c.Mesh.Reach(r.Node); !reached && r.TTL == 0 {
+		return fmt.Errorf("%w %s", ErrUnknownNode, r.Node)
 	}
 	spec.Secure = r.Sign // or anybody could have us sign
 	spec.Remote = &state.Remote{
@@ -252,7 +256,7 @@ func (w *Workceptor) disown(u store.Unit) {
 		ru.cancel()
 		if remote == "" {
 			n.mu.Lock()
-			remote = ru.remote
+			remote = cmp.Or(ru.remote, ru.made)
 			n.mu.Unlock()
 		}
 	}
@@ -288,8 +292,9 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 			cancel(fmt.Errorf("%w %s", ErrUnknownNode, n.node))
 		}
 	})
+	_, ours := n.w.c.Mesh.Reach(n.node)
 	n.mu.Lock()
-	n.legacy = !n.w.c.Mesh.Ours(n.node)
+	n.legacy = !ours
 	legacy := n.legacy
 	n.mu.Unlock()
 	if legacy {
@@ -366,8 +371,8 @@ func (n *remoteNode) left(err error) {
 	if first && n.w.ctx.Err() == nil {
 		n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
 	}
-	if err := n.w.c.Mesh.Check(n.node, n.tls); err != nil && !errors.Is(err, ErrUnknownNode) {
-		n.giveUp(ids, err)
+	if n.tls != "" && !n.w.c.Mesh.Profile(n.tls) {
+		n.giveUp(ids, fmt.Errorf("%w %s", ErrUnknownTLS, n.tls))
 	}
 	n.wakeTime()
 }
@@ -438,16 +443,26 @@ func (n *remoteNode) told(s client.Status) {
 	ru := n.units[id]
 	n.mu.Unlock()
 	switch {
-	case !wanted && !s.Released:
-		n.owe(s.ID, s.Secure)
 	case wanted && ru != nil:
 		n.heard(ru, s)
+	case !s.Released:
+		n.owe(s.ID, s.Secure)
 	}
 }
 
 // heard notes how a unit fares at the node.
 func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	n.mu.Lock()
+	ru.made = s.ID
+	if n.units[ru.id] != ru { // nobody wants it any more, since a moment
+		n.mu.Unlock()
+		n.owe(s.ID, s.Secure)
+		return
+	}
+	if s.Phase == state.Receiving { // it is still being submitted
+		n.mu.Unlock()
+		return
+	}
 	ru.remote, ru.given = s.ID, true
 	r := Report{Unit: ru.id, State: ReportStarting, Handle: state.RemoteHandle(s.ID), Detail: s.Detail}
 	fetch := false
@@ -546,6 +561,9 @@ func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 // refused is for a submission that another try would not mend.
 func (n *remoteNode) refused(ru *remoteUnit, err error) {
 	r := Report{Unit: ru.id, State: ReportRefused, Reason: fmt.Sprintf("node %s: %v", n.node, err)}
+	if e := (*client.Error)(nil); errors.As(err, &e) {
+		r.refusal = e.Code
+	}
 	if errors.Is(err, client.ErrGone) {
 		r.State, r.Reason = ReportLost, "it was released at node "+n.node
 	}
@@ -621,7 +639,7 @@ func (n *remoteNode) Recover(_ context.Context, known []Known) ([]Report, error)
 	return all, nil
 }
 
-// again submits a unit of which it is not known whether the node has it.
+// again submits a unit of which it is not known whether the node has it, or all of it.
 func (n *remoteNode) again(ru *remoteUnit) {
 	if n.isLegacy() {
 		n.mu.Lock()
@@ -686,122 +704,6 @@ func (n *remoteNode) owe(remote string, sign bool) {
 	})
 }
 
-// fetch brings what a unit writes, to its end, and then ends it.
-func (n *remoteNode) fetch(ru *remoteUnit) {
-	for fresh := false; ru.ctx.Err() == nil; {
-		end, err := n.fetchFrom(ru, fresh)
-		switch {
-		case err == nil:
-			n.ended(ru, end)
-			return
-		case ru.ctx.Err() != nil:
-			return
-		case errors.Is(err, client.ErrGone), errors.Is(err, client.ErrNotFound):
-			n.mu.Lock()
-			ru.report = Report{Unit: ru.id, State: ReportLost, Reason: fmt.Sprintf("node %s does not know it any more", n.node)}
-			n.mu.Unlock()
-			n.say(ru)
-			return
-		case errors.Is(err, errDamaged) && !fresh:
-			n.w.log.Error("what is here of a unit's results is not what it has written, fetching all anew", "unit", ru.id, "error", err)
-			fresh = true
-			continue
-		}
-		n.w.log.Error("cannot fetch the results of a unit, trying on", "unit", ru.id, "node", n.node, "error", err)
-		select {
-		case <-ru.ctx.Done():
-		case <-time.After(retryPause):
-		}
-	}
-}
-
-var errDamaged = errors.New("results are not those that were measured")
-
-// fetchFrom fetches what is not here yet; all of it if that is to be fresh.
-func (n *remoteNode) fetchFrom(ru *remoteUnit, fresh bool) (client.Status, error) {
-	type sink struct {
-		name string
-		file fsys.File
-		at   int64
-	}
-	names := []string{store.Stdout, store.Stderr}
-	if ru.spec.Merged {
-		names = names[:1]
-	}
-	var sinks []*sink
-	defer func() {
-		for _, s := range sinks {
-			s.file.Close() // who measures syncs
-		}
-	}()
-	from := client.From{Stderr: client.Skip}
-	for _, name := range names {
-		f, err := n.w.store.OpenFile(ru.id, name, os.O_WRONLY|os.O_CREATE)
-		if err != nil {
-			return client.Status{}, err
-		}
-		s := &sink{name: name, file: f}
-		sinks = append(sinks, s)
-		if fresh {
-			if err := f.Truncate(0); err != nil {
-				return client.Status{}, err
-			}
-		}
-		info, err := f.Stat()
-		if err != nil {
-			return client.Status{}, err
-		}
-		s.at = info.Size()
-		if name == store.Stdout {
-			from.Stdout = s.at
-		} else {
-			from.Stderr = s.at
-		}
-	}
-	grown := func() {
-		n.mu.Lock()
-		ru.report.Stdout = sinks[0].at
-		if len(sinks) > 1 {
-			ru.report.Stderr = sinks[1].at
-		}
-		running := ru.report.State == ReportRunning
-		n.mu.Unlock()
-		if u, err := n.w.store.Get(ru.id); running && err == nil && u.State == Running {
-			n.w.grow(Report{Unit: ru.id, Stdout: sinks[0].at, Stderr: sinks[len(sinks)-1].at})
-		}
-	}
-	grown()
-	remote := n.remoteID(ru)
-	end, err := n.signed(ru.spec.Remote.Sign).Results(ru.ctx, remote, from, func(c client.Chunk) error {
-		s := sinks[0]
-		if c.Stream == client.Stderr {
-			s = sinks[len(sinks)-1]
-		}
-		if _, err := s.file.WriteAt(c.Data, c.Offset); err != nil {
-			return err
-		}
-		s.at = c.Offset + int64(len(c.Data))
-		grown()
-		return nil
-	})
-	if errors.Is(err, client.ErrDamaged) {
-		return end, fmt.Errorf("%w: %w", errDamaged, err)
-	}
-	if err != nil {
-		return end, err
-	}
-	for i, want := range []Output{end.Stdout, end.Stderr}[:len(sinks)] {
-		got, err := n.w.store.Measure(ru.id, sinks[i].name)
-		if err != nil {
-			return end, err
-		}
-		if got.Size != want.Size || want.SHA256 != "" && got.SHA256 != want.SHA256 {
-			return end, fmt.Errorf("%w: %s has %d bytes of %d, digest %s, not %s", errDamaged, sinks[i].name, got.Size, want.Size, got.SHA256, want.SHA256)
-		}
-	}
-	return end, nil
-}
-
 func (n *remoteNode) isLegacy() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -812,28 +714,6 @@ func (n *remoteNode) remoteID(ru *remoteUnit) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return ru.remote
-}
-
-// ended is for a unit whose results are here, as they were there.
-func (n *remoteNode) ended(ru *remoteUnit, s client.Status) {
-	r := Report{Unit: ru.id, Handle: state.RemoteHandle(s.ID), Reason: s.Reason}
-	switch {
-	case s.State == Canceled:
-		r.State = reportWithdrawn
-	case s.State == Lost:
-		r.State = ReportLost
-	case s.Exit != nil:
-		r.State, r.Exit = ReportExited, *s.Exit
-	default:
-		r.State = ReportRefused
-		if r.Reason == "" {
-			r.Reason = s.Detail
-		}
-	}
-	n.mu.Lock()
-	ru.report = r
-	n.mu.Unlock()
-	n.say(ru)
 }
 
 // keepTime ends units that have waited too long.

@@ -38,6 +38,13 @@ type mesh struct {
 	profile string         // the TLS profile that there is
 }
 
+// unwilling is an error of a node that does not talk to us.
+type unwilling struct{ error }
+
+func (unwilling) Unwilling() bool { return true }
+
+func (e unwilling) Error() string { return "cannot talk to its control service: " + e.error.Error() }
+
 func newMesh(t *testing.T, worker *workertest.Worker) *mesh {
 	t.Helper()
 	m := &mesh{t: t, changed: make(chan struct{}), conns: make(map[net.Conn]context.CancelFunc), open: true}
@@ -81,24 +88,18 @@ func (m *mesh) set(f func()) {
 func (m *mesh) sever() { m.set(func() { m.down = true }) }
 func (m *mesh) mend()  { m.set(func() { m.down = false }) }
 
-// Check implements workceptor.Mesh.
-func (m *mesh) Check(node, tls string) error {
+// Profile implements workceptor.Mesh.
+func (m *mesh) Profile(tls string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case tls != m.profile && tls != "":
-		return errors.New("unknown TLS config " + tls)
-	case node != "beta" || m.down:
-		return fmt.Errorf("%w %s", workceptor.ErrUnknownNode, node)
-	}
-	return nil
+	return tls == m.profile
 }
 
-// Ours implements workceptor.Mesh.
-func (m *mesh) Ours(string) bool {
+// Reach implements workceptor.Mesh.
+func (m *mesh) Reach(node string) (reached, ours bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.legacy == nil
+	return node == "beta" && !m.down, m.legacy == nil
 }
 
 // Await implements workceptor.Mesh.
@@ -124,7 +125,7 @@ func (m *mesh) Dial(context.Context, string, string) (io.ReadWriteCloser, error)
 	defer m.mu.Unlock()
 	switch {
 	case m.refusal != nil:
-		return nil, fmt.Errorf("%w: %w", workceptor.ErrUnwilling, m.refusal)
+		return nil, unwilling{m.refusal}
 	case m.down || !m.open:
 		return nil, errors.New("no route to node")
 	}
@@ -306,6 +307,50 @@ func TestRemoteRefusals(t *testing.T) {
 	if _, err := alone.Submit(workceptor.Request{Node: "beta", Type: "echo"}); !errors.Is(err, workceptor.ErrInvalid) {
 		t.Errorf("no mesh: %v", err)
 	}
+}
+
+// unlucky submits a unit whose submission is cut off after the other node has begun with
+// it, and has told of that, and before it has the payload.
+func (m *mesh) unlucky() workceptor.Status {
+	m.t.Helper()
+	m.set(func() {
+		m.cut = func(request string) bool {
+			return strings.Contains(request, `"submit"`) && strings.Contains(request, "unlucky")
+		}
+	})
+	u := m.submit(workceptor.Request{Params: map[string]string{"params": "unlucky"}}, "payload")
+	after := m.submit(workceptor.Request{}, "")
+	m.alpha.results(after.ID, workceptor.From{}) // what was told before has been heard
+	if units := m.beta.List(); len(units) == 0 || units[0].Phase != "receiving" {
+		m.t.Fatalf("beta has %+v", units)
+	}
+	return u
+}
+
+// The next process goes on with a submission.
+func TestRemoteRestartWithinASubmission(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, &workertest.Worker{})
+	u := m.unlucky()
+	m.set(func() { m.cut = nil })
+	m.restart(m.alpha)
+	out, _, end := m.alpha.results(u.ID, workceptor.From{})
+	if out != "payload" || end.State != workceptor.Succeeded {
+		t.Errorf("%q, %+v", out, end)
+	}
+	m.forgotten()
+}
+
+// Nothing is left of a submission that somebody has canceled.
+func TestRemoteCancelWithinASubmission(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, &workertest.Worker{})
+	u := m.unlucky()
+	if _, err := m.alpha.Cancel(t.Context(), u.ID); err != nil {
+		t.Error(err)
+	}
+	m.alpha.untilState(u.ID, workceptor.Canceled)
+	m.forgotten()
 }
 
 // Requests arrive and their answers do not: it is one unit all the same.

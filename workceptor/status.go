@@ -137,7 +137,7 @@ func (w *Workceptor) statusAt(u store.Unit, position int) Status {
 	s := Status{
 		ID: u.ID, State: u.State, Phase: u.Phase, Position: position, Detail: u.Detail, Type: u.Spec.WorkType,
 		Params: u.Spec.WithoutSecrets().Params, Submission: u.Spec.Submission, Merged: u.Spec.Merged, Secure: u.Spec.Secure,
-		CancelAsked: u.CancelAsked, PID: u.PID, Exit: u.Exit, Reason: u.Reason,
+		CancelAsked: u.CancelAsked, PID: u.PID, Exit: u.Exit, Reason: u.Reason, Refusal: u.Refusal,
 		Created: u.Spec.Created, Started: u.Started, Ended: u.Ended,
 		Stdin: u.Stdin, Stdout: u.Stdout, Stderr: u.Stderr, History: u.History,
 	}

@@ -25,7 +25,8 @@ type Event struct {
 }
 
 // Watch tells of every change, until ctx is done or nobody wants more. After a restart
-// of the node all units come again. The last error ends it.
+// of the node all units come again. That the node of a unit goes or comes back is a
+// change, too. The last error ends it.
 func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		stop := errors.New("no more is wanted")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -99,7 +100,12 @@ func (c *Core) listenPlugs() (net.Listener, error) {
 
 func (c *Core) listenClients() error {
 	cfg := &c.o.Config
-	l, err := socket.Listen(cfg.ControlSocket(), socket.Options{Mode: cfg.Plugs.Mode, Group: cfg.Plugs.Group})
+	if cfg.Plugs.ControlGroup != cfg.Plugs.Group {
+		if err := letPass(filepath.Dir(cfg.ControlSocket())); err != nil {
+			return fmt.Errorf("open the directory of the control socket to two groups: %w", err)
+		}
+	}
+	l, err := socket.Listen(cfg.ControlSocket(), socket.Options{Mode: cfg.Plugs.Mode, Group: cfg.Plugs.ControlGroup})
 	if err != nil {
 		return fmt.Errorf("open the control socket: %w", err)
 	}
@@ -161,7 +167,7 @@ func (c *Core) makeNode(ctx context.Context) error {
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
 	c.control.Register(control.MeshCommands(countedMesh{control.ForNode(c.node, c.tls), c.host, c.work}, c.status)...)
 	if c.work != nil {
-		c.control.Register(WorkCommand(c.work.Command()))
+		c.control.Register(c.workCommand())
 	}
 	return nil
 }

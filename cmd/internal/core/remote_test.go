@@ -59,7 +59,7 @@ func (n *workNode) start() {
 	if err := n.node.Start(); err != nil {
 		n.t.Fatal(err)
 	}
-	n.work, err = workceptor.New(workceptor.Config{Dir: n.dir, NodeID: n.id, Mesh: WorkMesh(n.node, nil), Reserve: 1})
+	n.work, err = workceptor.New(workceptor.Config{Dir: n.dir, NodeID: n.id, Mesh: control.WorkMesh{Node: n.node}, Reserve: 1})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -72,7 +72,8 @@ func (n *workNode) start() {
 		}
 	}
 	s := control.New(control.Config{NodeID: n.id})
-	s.Register(WorkCommand(n.work.Command()))
+	work := n.work.Command()
+	s.Register(control.Command{Name: "work", Plain: work.Plain, Own: work.Own})
 	l, err := n.node.Listen("control", netceptor.ListenOptions{Advertise: true, Tags: map[string]string{"type": "Control Service"}})
 	if err != nil {
 		n.t.Fatal(err)
@@ -116,7 +117,7 @@ func (n *workNode) knows(other string) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), settle)
 	defer cancel()
-	if err := WorkMesh(n.node, nil).Await(ctx, other, true); err != nil {
+	if err := (control.WorkMesh{Node: n.node}).Await(ctx, other, true); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -156,7 +157,7 @@ func TestWorkTwoHopsAway(t *testing.T) {
 	u := a.submit(workceptor.Request{Node: "b", Type: "echo"}, nil)
 	hop.knows("a")
 	follower := client.Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
-		return WorkMesh(hop.node, nil).Dial(ctx, "a", "")
+		return control.WorkMesh{Node: hop.node}.Dial(ctx, "a", "")
 	}}
 	ctx, cancel := context.WithTimeout(t.Context(), settle)
 	defer cancel()
@@ -192,7 +193,7 @@ func TestWorkWhereNobodyTalks(t *testing.T) {
 	b.serving.Wait()
 	files := mtlstest.NodeFiles(t, mtlstest.NewCA(t, "ca"), mtlstest.Leaf{Nodes: []string{"b"}})
 	c := client.Client{Patience: -1, Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
-		return WorkMesh(hop.node, nil).Dial(ctx, "a", "")
+		return control.WorkMesh{Node: hop.node}.Dial(ctx, "a", "")
 	}}
 	refused := func(want string) {
 		t.Helper()

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/cmd/internal/core"
 	"github.com/project-receptor/receptor/netceptor/control"
 	"github.com/project-receptor/receptor/workceptor"
 	"github.com/project-receptor/receptor/workceptor/workertest"
@@ -45,7 +44,8 @@ func workNode(t *testing.T, worker *workertest.Worker) (*workceptor.Workceptor, 
 	l, path := listen(t)
 	s := control.New(control.Config{NodeID: "a"})
 	s.Register(control.MeshCommands(threeNodes(), nil)...)
-	s.Register(core.WorkCommand(w.Command()))
+	work := w.Command()
+	s.Register(control.Command{Name: "work", Plain: work.Plain, Own: work.Own})
 	serveServer(t, s, l)
 	return w, path
 }
