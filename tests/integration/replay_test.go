@@ -43,8 +43,8 @@ func (m *wiretap) Dial(ctx context.Context, _, _ string) (io.ReadWriteCloser, er
 	return &tapped{conn, m, said}, nil
 }
 
-func (m *wiretap) Check(string, string) error { return nil }
-func (m *wiretap) Ours(string) bool           { return true }
+func (m *wiretap) Profile(string) bool               { return true }
+func (m *wiretap) Reach(string) (reached, ours bool) { return true, true }
 
 func (m *wiretap) Await(ctx context.Context, _ string, reachable bool) error {
 	if reachable {
