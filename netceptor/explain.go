@@ -95,7 +95,7 @@ func (n *Node) explainMesh(e *Explanation) (known bool) {
 			e.Link = &s
 		}
 	}
-	for _, a := range m.adverts.Known(time.Now()) {
+	for _, a := range m.adverts.Known(n.now()) {
 		if a.NodeID == e.To.Node && a.Service == e.To.Service {
 			ad := advertisement(a)
 			e.Advertisement = &ad

@@ -308,7 +308,7 @@ func (l *Link) handle(msg []byte) *forward.Link {
 
 // forged notes a message whose source cannot be, by the table.
 func (l *Link) forged(table *forward.Table) {
-	if time.Since(table.Made) > routesSettle {
+	if l.node.now().Sub(table.Made) > routesSettle {
 		l.node.alarm(alarmSource, l.peer, "")
 	}
 }

@@ -3,7 +3,6 @@ package netceptor
 import (
 	"cmp"
 	"slices"
-	"time"
 )
 
 // Way is how a node is to be reached.
@@ -27,7 +26,7 @@ func (n *Node) Offers(tags map[string]string) []Offer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var offers []Offer
-	for _, a := range m.adverts.Known(time.Now()) {
+	for _, a := range m.adverts.Known(n.now()) {
 		if a.NodeID == n.config.NodeID || !hasTags(a.Tags, tags) {
 			continue
 		}

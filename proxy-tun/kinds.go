@@ -25,6 +25,7 @@ func kinds() []wire.Kind {
 		{
 			Kind: kindRouter,
 			Role: wire.RolePacket,
+			Dir:  "out",
 			Help: "route IP networks of sites through the mesh: each site's go to all others of that network name",
 			Params: []wire.Param{
 				{Name: "networkname", Type: schema.TypeService, Key: true, Required: true, Help: "name that the sites have in common, and of the service of each"},
@@ -38,6 +39,7 @@ func kinds() []wire.Kind {
 			Kind:    kindTunnel,
 			Aliases: []wire.Alias{{Kind: "ip-tunnel"}},
 			Role:    wire.RolePacket,
+			Dir:     "out",
 			Help:    "a network interface here whose other end is one on another node",
 			Params: []wire.Param{
 				device,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,14 +33,15 @@ type device interface {
 
 // The counters of items, each a reason for which a packet was not carried.
 const (
-	countDetached = "no_core"    // while there is no core
-	countNoWay    = "no_way"     // nobody is known who has that network
-	countTooBig   = "too_big"    // longer than the way takes; its sender was told
-	countTooLong  = "too_long"   // likewise, but its sender has not asked to be told
-	countFull     = "queue_full" // too much waited for the core already
-	countBroken   = "broken"     // no IP packet, or one that its header does not suit
-	countStranger = "stranger"   // from somebody else than the other end
-	countUnsent   = "unsent"     // the interface did not take it
+	countDetached = "no_core"         // while there is no core
+	countNoWay    = "no_way"          // nobody is known who has that network
+	countTooBig   = "too_big"         // longer than the way takes; its sender was told
+	countTooLong  = "too_long"        // likewise, but its sender has not asked to be told
+	countFull     = "queue_full"      // too much waited for the core already
+	countBroken   = "broken"          // no IP packet, or one that its header does not suit
+	countStranger = "stranger"        // from somebody else than the other end
+	countLeftOut  = "routes_left_out" // networks of other sites, beyond maxNetworks
+	countUnsent   = "unsent"          // the interface did not take it
 )
 
 const (
@@ -72,7 +74,8 @@ type line struct {
 
 	ways atomic.Pointer[bart.Table[*peer]] // by network
 
-	detached func() // called when the core has gone, unless nil
+	// Unless nil, called when there is a core, and when it has gone.
+	attached, detached func()
 
 	mu      sync.Mutex
 	packets *plug.Packets // nil: there is no core
@@ -95,18 +98,19 @@ type peer struct {
 	silent time.Time     // until then it is unreachable
 }
 
-// set takes what is known of a peer.
-func (p *peer) set(super bool, mtu int) {
+// set takes what a peer's advertisement says.
+func (p *peer) set(tags map[string]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.super, p.mtu = super, mtu
+	p.super = tags[tagSuper] == "1"
+	p.mtu = 0
+	if mtu, err := strconv.Atoi(tags[tagMTU]); err == nil && mtu >= minMTU {
+		p.mtu = mtu
+	}
 }
 
 // open makes the interface of an item.
 func (t *tun) open(it *plug.Item, c host.Config) (*line, error) {
-	if c.MTU < minMTU || c.MTU > maxMTU {
-		return nil, fmt.Errorf("mtu %d: expected a number from %d to %d", c.MTU, minMTU, maxMTU)
-	}
 	if c.Name != "" {
 		if err := t.settings.Limits.checkInterface(c.Name); err != nil {
 			return nil, err
@@ -125,7 +129,7 @@ func (t *tun) open(it *plug.Item, c host.Config) (*line, error) {
 	if t.settings.Lacking != nil {
 		return nil, t.settings.Lacking
 	}
-	c.MaxSuper = maxSuper
+	c.MaxSuper = maxSuper - packet.HeaderLen - 1
 	dev, err := t.make(c)
 	if err != nil {
 		return nil, err
@@ -323,6 +327,9 @@ func (l *line) write(b []byte) {
 
 // opened takes the packet service of a core.
 func (l *line) opened(p *plug.Packets) plug.PacketHandler {
+	if l.attached != nil {
+		l.attached()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.packets = p

@@ -10,6 +10,7 @@ package proxytun
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/proxy-tun/internal/host"
@@ -23,7 +24,7 @@ type Settings struct {
 
 // New describes the plug.
 func New(s *Settings) *plug.Plug {
-	t := &tun{settings: s, make: func(c host.Config) (device, error) {
+	t := &tun{settings: s, grace: graceTime, make: func(c host.Config) (device, error) {
 		i, err := host.Open(c)
 		if err != nil {
 			return nil, err // and not a device that is nil
@@ -36,6 +37,7 @@ func New(s *Settings) *plug.Plug {
 // tun is the plug, and what it makes interfaces with.
 type tun struct {
 	settings *Settings
+	grace    time.Duration // see graceTime
 	make     func(host.Config) (device, error)
 }
 

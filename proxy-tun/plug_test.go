@@ -30,8 +30,14 @@ type stand struct {
 // newStand starts the plug with interfaces that take super-packets, or not.
 func newStand(t *testing.T, offload bool, s Settings) *stand {
 	t.Helper()
+	return newStandFor(t, offload, s, time.Hour)
+}
+
+// newStandFor is newStand with a graceTime.
+func newStandFor(t *testing.T, offload bool, s Settings, grace time.Duration) *stand {
+	t.Helper()
 	st := &stand{t: t, core: plugtest.NewCore(t), devices: make(chan *fakeDevice, 16)}
-	p := &tun{settings: &s, make: func(c host.Config) (device, error) {
+	p := &tun{settings: &s, grace: grace, make: func(c host.Config) (device, error) {
 		d := newFakeDevice(c, offload)
 		st.devices <- d
 		return d, nil
@@ -412,12 +418,15 @@ func TestTooBig(t *testing.T) {
 	if b := d.wantICMP(t, "10.1.0.2", 3, 4); binary.BigEndian.Uint16(b[6:]) != 1350 {
 		t.Errorf("mtu %d", binary.BigEndian.Uint16(b[6:]))
 	}
+	gone := farEnd
+	gone.Cost = -1
+	s.peers(gone)
+	s.wantState(it, wire.StateDegraded, "")
 	s.peers(farEnd) // whose interface takes 1300
-	for {
-		d.send(t, plain(udp("fd01::1", "fd02::1", 1400, true)))
-		if b := d.wantICMP(t, "fd01::2", 2, 0); binary.BigEndian.Uint32(b[4:]) == 1300 {
-			break
-		}
+	s.wantState(it, wire.StateUp, "")
+	d.send(t, plain(udp("fd01::1", "fd02::1", 1400, true)))
+	if b := d.wantICMP(t, "fd01::2", 2, 0); binary.BigEndian.Uint32(b[4:]) != 1300 {
+		t.Errorf("mtu %d", binary.BigEndian.Uint32(b[4:]))
 	}
 	d.send(t, plain(udp("10.1.0.1", "10.2.0.1", 1400, false)))
 	for _, want := range []int{1300, 20 + 8 + 1400 - 1280} {
@@ -564,6 +573,30 @@ func TestRouter(t *testing.T) {
 	q := udp("10.9.0.1", "10.2.1.1", 10, false)
 	d.send(t, plain(q))
 	wantData(t, p, flows["dear"], q)
+}
+
+// Sites outlive the core, until the next one has had time to hear of them.
+func TestRouterKeepsSites(t *testing.T) {
+	t.Parallel()
+	for _, grace := range []time.Duration{time.Hour, time.Millisecond} {
+		s := newStandFor(t, true, Settings{}, grace)
+		it := routerItem(t)
+		d, _, _ := s.serve(it)
+		s.peers(site("one", 1, "route_0", "10.2.0.0/16"), site("other", 1, "route_0", "10.3.0.0/16"))
+		d.waitRoutes(t, "10.2.0.0/16", "10.3.0.0/16")
+		s.core.Kill()
+		s.core.Start()
+		s.session = s.core.Session()
+		s.session.Configure(it)
+		p, _ := s.bind()
+		s.ready(d, p)
+		s.peers(site("one", 1, "route_0", "10.4.0.0/16"))
+		if grace == time.Hour {
+			d.waitRoutes(t, "10.3.0.0/16", "10.4.0.0/16")
+		} else {
+			d.waitRoutes(t, "10.4.0.0/16")
+		}
+	}
 }
 
 // What another site tells of, and may not have, is refused and named; the rest is there.

@@ -1,6 +1,7 @@
 package proxytun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gaissmai/bart"
 
@@ -101,9 +103,17 @@ type router struct {
 	limits *Limits
 	routes *routes
 	config routerConfig
+	grace  time.Duration
 
-	known map[plug.Target]*peer // of the goroutine that calls peers
+	mu     sync.Mutex
+	latest []wire.PeerMatch // of this core
+	before []wire.PeerMatch // of the one before, which this one may not have heard of yet
+	known  map[plug.Target]*peer
 }
+
+// graceTime is how long sites are kept of which a core has heard nothing that has just
+// begun: advertisements come with the first links, and from behind others soon after.
+const graceTime = 15 * time.Second
 
 func (t *tun) runRouter(ctx context.Context, it *plug.Item, c routerConfig) error {
 	l, err := t.open(it, c.Config)
@@ -113,29 +123,73 @@ func (t *tun) runRouter(ctx context.Context, it *plug.Item, c routerConfig) erro
 	for _, a := range c.Addresses {
 		l.from = append(l.from, a.Prefix.Addr().Next()) // the gateway's
 	}
-	r := &router{line: l, limits: &t.settings.Limits, routes: newRoutes(l), config: c, known: map[plug.Target]*peer{}}
+	r := &router{line: l, limits: &t.settings.Limits, routes: newRoutes(l), config: c, grace: t.grace, known: map[plug.Target]*peer{}}
 	ctx, cancel := context.WithCancel(ctx)
-	var setting sync.WaitGroup
-	setting.Go(func() { r.routes.run(ctx) })
+	var running sync.WaitGroup
+	running.Go(func() { r.routes.run(ctx) })
+	l.attached = func() { running.Go(func() { r.settle(ctx) }) }
+	l.detached = r.keep
 	r.routes.set(nil, nil)
 	err = l.run(ctx, plug.PacketService{
 		Name: c.network, Advertise: true, Tags: c.tags,
 		Watch: map[string]string{tagType: typeRouter, tagNetwork: c.network}, Peers: r.peers,
 	})
 	cancel()
-	setting.Wait()
+	running.Wait()
 	return err
 }
 
-// peers takes what other sites there are: of those that have a network the cheapest to
-// reach gets its packets.
+// peers takes what other sites there are.
 func (r *router) peers(all []wire.PeerMatch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.latest = all
+	r.apply()
+}
+
+// keep keeps the sites of a core that has gone.
+func (r *router) keep() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.before, r.latest = r.sites(), nil
+}
+
+// settle gives up, after a while, sites of which only the core before has heard.
+func (r *router) settle(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(r.grace):
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.before != nil {
+		r.before = nil
+		r.apply()
+	}
+}
+
+// sites are those that there are, for all we know, the cheapest first. The caller
+// holds mu.
+func (r *router) sites() []wire.PeerMatch {
+	all := slices.Clone(r.latest)
+	for _, b := range r.before {
+		if !slices.ContainsFunc(r.latest, func(m wire.PeerMatch) bool { return m.Node == b.Node && m.Service == b.Service }) {
+			all = append(all, b)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b wire.PeerMatch) int { return cmp.Compare(a.Cost, b.Cost) })
+	return all
+}
+
+// apply makes it so: of the sites that have a network the cheapest to reach gets its
+// packets. The caller holds mu.
+func (r *router) apply() {
 	ways := new(bart.Table[*peer])
 	known := map[plug.Target]*peer{}
 	var want []netip.Prefix
 	var refused []error
-	slices.SortStableFunc(all, func(a, b wire.PeerMatch) int { return compareCost(a.Cost, b.Cost) })
-	for _, m := range all {
+	for _, m := range r.sites() {
 		if m.Cost < 0 {
 			continue
 		}
@@ -153,7 +207,7 @@ func (r *router) peers(all []wire.PeerMatch) {
 				continue
 			}
 			if len(want) == maxNetworks {
-				r.item.Count("routes_left_out", 1)
+				r.item.Count(countLeftOut, 1)
 				continue
 			}
 			ways.Insert(network, p)
@@ -165,16 +219,6 @@ func (r *router) peers(all []wire.PeerMatch) {
 	r.routes.set(want, errors.Join(refused...))
 }
 
-func compareCost(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 // peer is that of an advertisement, the one that was known if it was.
 func (r *router) peer(m wire.PeerMatch) *peer {
 	to := plug.Target{Node: m.Node, Service: m.Service}
@@ -182,8 +226,7 @@ func (r *router) peer(m wire.PeerMatch) *peer {
 	if p == nil {
 		p = &peer{to: to}
 	}
-	mtu, _ := strconv.Atoi(m.Tags[tagMTU]) // 0 if it is none
-	p.set(m.Tags[tagSuper] == "1", mtu)
+	p.set(m.Tags)
 	return p
 }
 

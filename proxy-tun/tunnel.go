@@ -116,8 +116,7 @@ func (n *tunnel) peers(all []wire.PeerMatch) {
 		if m.Node != n.peer.to.Node || m.Service != n.peer.to.Service {
 			continue
 		}
-		mtu, _ := strconv.Atoi(m.Tags[tagMTU]) // 0 if it is none
-		n.peer.set(m.Tags[tagSuper] == "1", mtu)
+		n.peer.set(m.Tags)
 		if m.Cost < 0 {
 			n.routes.set(nil, fmt.Errorf("there is no way to %s", n.peer.to))
 		} else {
@@ -126,7 +125,7 @@ func (n *tunnel) peers(all []wire.PeerMatch) {
 		n.heard.Store(true)
 		return
 	}
-	n.peer.set(false, 0)
+	n.peer.set(nil)
 	if n.heard.Load() {
 		n.routes.set(nil, fmt.Errorf("%s is not there any more", n.peer.to))
 	}

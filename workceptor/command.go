@@ -157,8 +157,8 @@ func untilReset(ctx context.Context, conn io.Reader) (context.Context, func()) {
 type verify func(key *rsa.PublicKey, node, token string) error
 
 // legacySignature is for requests in the legacy forms.
-func legacySignature(key *rsa.PublicKey, node, token string) error {
-	return signing.VerifyLegacy(key, node, token, time.Now())
+func (c *Command) legacySignature(key *rsa.PublicKey, node, token string) error {
+	return signing.VerifyLegacy(key, node, token, c.w.c.Now())
 }
 
 // signatureOf is for those in our own form: of this request and no other.
@@ -176,7 +176,7 @@ func (c *Command) authorize(s Session, secure bool, signature string, check veri
 	case !secure || s.Local():
 		return nil
 	case signature == "":
-		return &CommandError{CodeDenied, "could not verify signature: signature is empty"}
+		return errNoSignature
 	case c.w.c.VerifyingKey == nil:
 		return &CommandError{CodeDenied, "could not verify signature: verifying key not specified"}
 	}
@@ -185,6 +185,9 @@ func (c *Command) authorize(s Session, secure bool, signature string, check veri
 	}
 	return nil
 }
+
+// errNoSignature has the words of legacy nodes.
+var errNoSignature = &CommandError{CodeDenied, "could not verify signature: signature is empty"}
 
 // isSecure tells whether work of a type here must be signed.
 func (c *Command) isSecure(typ string) bool {

@@ -11,6 +11,9 @@ import (
 type Mesh interface {
 	// Dial opens a conversation with the control service of a node, by the TLS profile
 	// of that name; empty: none. The connection is reset by Reset where it has that.
+	// An error that another try at once would not mend says so by a method
+	// Unwilling() bool: the node is there, and there is no talking to it, as it has no
+	// control service, a firewall is in the way, or one side does not trust the other.
 	Dial(ctx context.Context, node, tlsClient string) (io.ReadWriteCloser, error)
 	// Profile tells whether there is a TLS profile of that name.
 	Profile(tlsClient string) bool
@@ -30,3 +33,9 @@ var (
 	// of legacy nodes.)
 	ErrUnknownTLS = errors.New("unknown TLS config")
 )
+
+// unwilling tells whether err is such that another try at once would not mend it.
+func unwilling(err error) bool {
+	var e interface{ Unwilling() bool }
+	return errors.As(err, &e) && e.Unwilling()
+}

@@ -104,12 +104,12 @@ type remoteUnit struct {
 	id     string
 	spec   state.Spec
 	begin  time.Time // until it must have begun; zero: no limit
-	remote string    // its ID there; empty: not known
+	made   string    // its ID there; empty: not known
+	remote string    // the same, once it has its payload there
 	given  bool      // it was handed over: the node may have it
 
 	ctx        context.Context // ends when it has ended here
 	cancel     context.CancelFunc
-	receiving  bool               // the node has it, but for its payload
 	submitting context.CancelFunc // nil: not now
 	fetching   bool
 	stopping   bool
@@ -122,6 +122,9 @@ type remoteUnit struct {
 	report Report // the last word
 }
 
+// errNotReached is why a node is away that nothing was tried with.
+var errNotReached = errors.New("it was not reached yet")
+
 // remoteFor returns the node for a unit, which is made if it is not there.
 func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	w.mu.Lock()
@@ -133,7 +136,7 @@ func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	}
 	n = &remoteNode{
 		w: w, node: spec.Remote.Node, tls: spec.Remote.TLSClient,
-		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errors.New("it was not reached yet"),
+		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: w.c.Now(), reason: errNotReached,
 		units: make(map[string]*remoteUnit), owed: make(map[string]struct{}),
 	}
 	n.client = client.Client{Dial: n.dial}
@@ -211,7 +214,7 @@ func (w *Workceptor) adopt(u store.Unit) *remoteNode {
 	ru.ctx, ru.cancel = context.WithCancel(w.ctx)
 	if ttl := u.Spec.Remote.TTL; ttl > 0 {
 		// Clocks may have been set since, but never does it get more time than it had.
-		ru.begin = time.Now().Add(ttl - min(max(0, time.Since(u.Spec.Created)), ttl))
+		ru.begin = w.c.Now().Add(ttl - min(max(0, w.c.Now().Sub(u.Spec.Created)), ttl))
 	}
 	ru.report = Report{Unit: u.ID, State: ReportStarting}
 	n.mu.Lock()
@@ -229,7 +232,7 @@ func (w *Workceptor) bringBackRemote(u store.Unit) {
 	switch {
 	case !u.State.Final():
 		w.adopt(u)
-	case time.Since(u.Ended) < wishPatience:
+	case w.c.Now().Sub(u.Ended) < wishPatience:
 		w.remoteFor(&u.Spec)
 	}
 }
@@ -253,7 +256,7 @@ func (w *Workceptor) disown(u store.Unit) {
 		ru.cancel()
 		if remote == "" {
 			n.mu.Lock()
-			remote = ru.remote
+			remote = cmp.Or(ru.remote, ru.made)
 			n.mu.Unlock()
 		}
 	}
@@ -302,22 +305,34 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 	c := client.Client{Patience: -1, Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return n.w.c.Mesh.Dial(ctx, n.node, n.tls)
 	}}
+	if n.w.c.SigningKey != nil { // or it does not tell of units that we have signed for
+		c.Sign = n.sign
+	}
 	o := client.WatchOptions{Submissions: n.w.submitter + "-", Begun: func() {
 		there = true
 		n.arrived()
 	}}
-	err := errors.New("it has stopped telling")
-	for e, ended := range c.Watch(ctx, o) {
-		if ended != nil {
-			err = ended
-			break
+	err := n.listen(ctx, &c, o)
+	if errors.Is(err, client.ErrDenied) {
+		n.w.log.Warn("a node does not take the signatures of this one: what is signed will fail there", "node", n.node, "error", err)
+		c.Sign = nil
+		err = n.listen(ctx, &c, o)
+	}
+	n.left(err)
+	return there
+}
+
+// listen takes what the node tells, until that ends.
+func (n *remoteNode) listen(ctx context.Context, c *client.Client, o client.WatchOptions) error {
+	for e, err := range c.Watch(ctx, o) {
+		if err != nil {
+			return err
 		}
 		for _, u := range e.Units {
 			n.told(u)
 		}
 	}
-	n.left(err)
-	return there
+	return errors.New("it has stopped telling")
 }
 
 // arrived is for a node that talks to us.
@@ -339,20 +354,36 @@ func (n *remoteNode) arrived() {
 func (n *remoteNode) left(err error) {
 	n.mu.Lock()
 	a := n.at
+	news := n.reason == nil || n.reason.Error() != err.Error()
+	first := a != nil || n.reason == errNotReached //nolint:errorlint // it is this one, or what has come after it
 	n.reason = err
 	if a != nil {
-		n.at, n.up, n.since = nil, make(chan struct{}), time.Now()
+		n.at, n.up, n.since = nil, make(chan struct{}), n.w.c.Now()
 	}
 	ids := slices.Collect(maps.Keys(n.units))
 	n.mu.Unlock()
 	if a != nil {
 		a.Detach()
+	}
+	if news {
 		n.w.store.Touch(ids)
-		if n.w.ctx.Err() == nil {
-			n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
-		}
+	}
+	if first && n.w.ctx.Err() == nil {
+		n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
+	}
+	if n.tls != "" && !n.w.c.Mesh.Profile(n.tls) {
+		n.giveUp(ids, fmt.Errorf("%w %s", ErrUnknownTLS, n.tls))
 	}
 	n.wakeTime()
+}
+
+// giveUp ends units that the node does not have, and never will.
+func (n *remoteNode) giveUp(ids []string, err error) {
+	for _, id := range ids {
+		if u, gone := n.w.store.Get(id); gone == nil && u.Phase == state.Queued {
+			n.w.happen(id, state.Event{Kind: state.Refused, Reason: err.Error()})
+		}
+	}
 }
 
 // dial opens a conversation once the node is there.
@@ -374,13 +405,15 @@ func (n *remoteNode) signed(sign bool) *client.Client {
 		return &n.client
 	}
 	c := n.client
-	c.Sign = func(nonce string, r client.Signed) (string, error) {
-		if n.w.c.SigningKey == nil {
-			return "", errNoSigningKey
-		}
-		return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
-	}
+	c.Sign = n.sign
 	return &c
+}
+
+func (n *remoteNode) sign(nonce string, r client.Signed) (string, error) {
+	if n.w.c.SigningKey == nil {
+		return "", errNoSigningKey
+	}
+	return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
 }
 
 // legacyToken signs a request to a legacy node, likewise.
@@ -391,7 +424,7 @@ func (n *remoteNode) legacyToken(sign bool, keys map[string]any) error {
 	if n.w.c.SigningKey == nil {
 		return errNoSigningKey
 	}
-	token, err := signing.Legacy(n.w.c.SigningKey, n.node, time.Now(), cmp.Or(n.w.c.TokenLife, defaultTokenLife))
+	token, err := signing.Legacy(n.w.c.SigningKey, n.node, n.w.c.Now(), cmp.Or(n.w.c.TokenLife, defaultTokenLife))
 	keys["signature"] = token
 	return err
 }
@@ -410,22 +443,29 @@ func (n *remoteNode) told(s client.Status) {
 	ru := n.units[id]
 	n.mu.Unlock()
 	switch {
-	case !wanted && !s.Released:
-		n.owe(s.ID, s.Secure)
 	case wanted && ru != nil:
 		n.heard(ru, s)
+	case !s.Released:
+		n.owe(s.ID, s.Secure)
 	}
 }
 
 // heard notes how a unit fares at the node.
 func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	n.mu.Lock()
+	ru.made = s.ID
+	if n.units[ru.id] != ru { // nobody wants it any more, since a moment
+		n.mu.Unlock()
+		n.owe(s.ID, s.Secure)
+		return
+	}
+	if s.Phase == state.Receiving { // it is still being submitted
+		n.mu.Unlock()
+		return
+	}
 	ru.remote, ru.given = s.ID, true
 	r := Report{Unit: ru.id, State: ReportStarting, Handle: state.RemoteHandle(s.ID), Detail: s.Detail}
 	fetch := false
-	// What was cut off by our own end, nobody else sends.
-	ru.receiving = s.Phase == state.Receiving
-	again := ru.receiving && ru.submitting == nil
 	switch {
 	case s.Released:
 		r.State, r.Reason = ReportLost, "it was released at node "+n.node
@@ -446,9 +486,6 @@ func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 	n.say(ru)
 	if fetch {
 		n.w.task(func() { n.fetch(ru) })
-	}
-	if again {
-		n.w.task(func() { n.again(ru) })
 	}
 }
 
@@ -481,7 +518,7 @@ func (n *remoteNode) Start(_ context.Context, s Start) (Report, error) {
 func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 	ctx, cancel := context.WithCancel(ru.ctx)
 	n.mu.Lock()
-	busy := ru.submitting != nil || ru.remote != "" && !ru.receiving
+	busy := ru.submitting != nil || ru.remote != ""
 	if !busy {
 		ru.submitting, ru.given = cancel, true
 	}
@@ -627,7 +664,7 @@ func (n *remoteNode) ask(ru *remoteUnit, remote string) {
 	if n.isLegacy() {
 		return // it is asked for all the time
 	}
-	s, err := n.client.Status(ru.ctx, remote)
+	s, err := n.signed(ru.spec.Remote.Sign).Status(ru.ctx, remote)
 	switch {
 	case err == nil:
 		n.heard(ru, s)
@@ -718,7 +755,7 @@ func (n *remoteNode) late() time.Duration {
 	for _, ru := range n.units {
 		all = append(all, ru)
 	}
-	since, now := n.since, time.Now()
+	since, now := n.since, n.w.c.Now()
 	n.mu.Unlock()
 	next := time.Duration(math.MaxInt64)
 	for _, ru := range all {

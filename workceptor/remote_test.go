@@ -34,7 +34,16 @@ type mesh struct {
 	open    bool           // beta is there
 	ended   chan struct{}  // a token when a conversation has ended; nil: nobody waits
 	legacy  func(net.Conn) // what beta says, if it is a legacy node
+	refusal error          // of beta, to talk to us
+	profile string         // the TLS profile that there is
 }
+
+// unwilling is an error of a node that does not talk to us.
+type unwilling struct{ error }
+
+func (unwilling) Unwilling() bool { return true }
+
+func (e unwilling) Error() string { return "cannot talk to its control service: " + e.error.Error() }
 
 func newMesh(t *testing.T, worker *workertest.Worker) *mesh {
 	t.Helper()
@@ -80,7 +89,11 @@ func (m *mesh) sever() { m.set(func() { m.down = true }) }
 func (m *mesh) mend()  { m.set(func() { m.down = false }) }
 
 // Profile implements workceptor.Mesh.
-func (m *mesh) Profile(string) bool { return false }
+func (m *mesh) Profile(tls string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return tls == m.profile
+}
 
 // Reach implements workceptor.Mesh.
 func (m *mesh) Reach(node string) (reached, ours bool) {
@@ -110,7 +123,10 @@ func (m *mesh) Await(ctx context.Context, node string, reachable bool) error {
 func (m *mesh) Dial(context.Context, string, string) (io.ReadWriteCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down || !m.open {
+	switch {
+	case m.refusal != nil:
+		return nil, unwilling{m.refusal}
+	case m.down || !m.open:
 		return nil, errors.New("no route to node")
 	}
 	ours, theirs := pipe(m.t)
@@ -293,6 +309,50 @@ func TestRemoteRefusals(t *testing.T) {
 	}
 }
 
+// unlucky submits a unit whose submission is cut off after the other node has begun with
+// it, and has told of that, and before it has the payload.
+func (m *mesh) unlucky() workceptor.Status {
+	m.t.Helper()
+	m.set(func() {
+		m.cut = func(request string) bool {
+			return strings.Contains(request, `"submit"`) && strings.Contains(request, "unlucky")
+		}
+	})
+	u := m.submit(workceptor.Request{Params: map[string]string{"params": "unlucky"}}, "payload")
+	after := m.submit(workceptor.Request{}, "")
+	m.alpha.results(after.ID, workceptor.From{}) // what was told before has been heard
+	if units := m.beta.List(); len(units) == 0 || units[0].Phase != "receiving" {
+		m.t.Fatalf("beta has %+v", units)
+	}
+	return u
+}
+
+// The next process goes on with a submission.
+func TestRemoteRestartWithinASubmission(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, &workertest.Worker{})
+	u := m.unlucky()
+	m.set(func() { m.cut = nil })
+	m.restart(m.alpha)
+	out, _, end := m.alpha.results(u.ID, workceptor.From{})
+	if out != "payload" || end.State != workceptor.Succeeded {
+		t.Errorf("%q, %+v", out, end)
+	}
+	m.forgotten()
+}
+
+// Nothing is left of a submission that somebody has canceled.
+func TestRemoteCancelWithinASubmission(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, &workertest.Worker{})
+	u := m.unlucky()
+	if _, err := m.alpha.Cancel(t.Context(), u.ID); err != nil {
+		t.Error(err)
+	}
+	m.alpha.untilState(u.ID, workceptor.Canceled)
+	m.forgotten()
+}
+
 // Requests arrive and their answers do not: it is one unit all the same.
 func TestRemoteCutBeforeTheReply(t *testing.T) {
 	t.Parallel()
@@ -396,27 +456,6 @@ func TestRemoteResumes(t *testing.T) {
 	over()
 	out, _, end := m.alpha.results(u.ID, workceptor.From{})
 	if out != want || end.State != workceptor.Succeeded || m.beta.worker.Total() != 1 {
-		t.Errorf("%q, %+v, %d runs", out, end, m.beta.worker.Total())
-	}
-	m.forgotten()
-}
-
-// The other node has a unit, and this one ends before the payload was sent: it is sent
-// when this one is back.
-func TestRemotePayloadAfterRestart(t *testing.T) {
-	t.Parallel()
-	m := newMesh(t, &workertest.Worker{})
-	m.set(func() { m.cut = func(request string) bool { return strings.Contains(request, `"submit"`) } })
-	u := m.submit(workceptor.Request{}, "payload")
-	u = m.alpha.until(u.ID, "beta tells of it", func(u workceptor.Status) bool { return u.RemoteUnit != "" })
-	m.alpha.close()
-	if far, err := m.beta.Get(u.RemoteUnit); err != nil || far.Phase != "receiving" {
-		t.Fatalf("%v: at beta: %+v", err, far)
-	}
-	m.set(func() { m.cut = nil })
-	m.alpha.open()
-	out, _, end := m.alpha.results(u.ID, workceptor.From{})
-	if out != "payload" || end.State != workceptor.Succeeded || m.beta.worker.Total() != 1 {
 		t.Errorf("%q, %+v, %d runs", out, end, m.beta.worker.Total())
 	}
 	m.forgotten()

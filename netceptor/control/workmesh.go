@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/project-receptor/receptor/netceptor"
@@ -20,8 +21,31 @@ type WorkMesh struct {
 
 // Dial opens a conversation with a node by the TLS profile of that name; empty: none.
 func (m WorkMesh) Dial(ctx context.Context, node, tlsClient string) (io.ReadWriteCloser, error) {
-	return ForNode(m.Node, m.TLS).Dial(ctx, node, workService, tlsClient)
+	conn, err := ForNode(m.Node, m.TLS).Dial(ctx, node, workService, tlsClient)
+	if err == nil {
+		return conn, nil
+	}
+	for _, lasting := range []error{netceptor.ErrServiceUnknown, netceptor.ErrUntrusted, netceptor.ErrBlocked, ErrTLSClient} {
+		if errors.Is(err, lasting) {
+			return nil, &unwillingError{err}
+		}
+	}
+	return nil, err
 }
+
+// unwillingError says that a node is there, and that there is no talking to it.
+type unwillingError struct{ error }
+
+// Unwilling tells package workceptor that another try at once would not mend it.
+func (*unwillingError) Unwilling() bool { return true }
+
+// Error implements error.
+func (e *unwillingError) Error() string {
+	return "cannot talk to its control service: " + e.error.Error()
+}
+
+// Unwrap returns the error of the dial.
+func (e *unwillingError) Unwrap() error { return e.error }
 
 // Profile tells whether there is a TLS profile of that name.
 func (m WorkMesh) Profile(tlsClient string) bool {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -147,23 +148,31 @@ func TestUnknownTargets(t *testing.T) {
 	}
 }
 
-// Every program answers --version and --help, and a plug that is run by hand
-// without a core says what it is and how to attach.
+// Every program answers --version, with the module whose version that is, and --help;
+// and a plug that is run by hand without a core says what it is and how to attach.
 func TestProgramsExplainThemselves(t *testing.T) {
-	for _, name := range []string{"receptor", "receptor-core", "receptorctl", "receptor-backend-tcp", "receptor-proxy-tcp"} {
-		l, ctx := newLab(t)
-		for _, flag := range []string{"--version", "--help"} {
+	l, ctx := newLab(t)
+	files, err := filepath.Glob(programs.Path("receptor*"))
+	must(t, err)
+	if len(files) < 10 {
+		t.Fatalf("programs: %v", files)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		for flag, want := range map[string]string{
+			"--version": "^" + name + ` v?[^ ].* \(github\.com/project-receptor/receptor/[a-z/-]+\)\n$`,
+			"--help":    name,
+		} {
 			p, err := l.Start(name, flag)
 			must(t, err)
 			code, err := p.ExitCode(ctx)
 			must(t, err)
-			if out := p.Output(); code != 0 || !strings.Contains(out, name) {
+			if out := p.Output(); code != 0 || !regexp.MustCompile(want).MatchString(out) {
 				t.Errorf("%s %s: exit status %d, output %q", name, flag, code, out)
 			}
 		}
 	}
 	for _, name := range []string{"receptor-backend-tcp", "receptor-proxy-tcp"} {
-		l, ctx := newLab(t)
 		p, err := l.Start(name)
 		must(t, err)
 		code, err := p.ExitCode(ctx)

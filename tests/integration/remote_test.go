@@ -77,33 +77,39 @@ func (r *remoteLine) submit(ctx context.Context, typ, payload string) string {
 
 // fromB is the client of a of somebody at b, over the mesh.
 func (r *remoteLine) fromB() *client.Client {
-	return &client.Client{Dial: func(ctx context.Context) (_ io.ReadWriteCloser, err error) {
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", r.Socket("b"))
-		if err != nil {
-			return nil, err
-		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, conn.Close())
-			}
-		}()
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		defer stop()
-		in := bufio.NewReader(conn)
-		if _, err := in.ReadString('\n'); err != nil {
-			return nil, err
-		}
-		if _, err := io.WriteString(conn, "connect a control\n"); err != nil {
-			return nil, err
-		}
-		if line, err := in.ReadString('\n'); err != nil || line != "Connecting\n" {
-			return nil, fmt.Errorf("connect: %q, %w", line, err)
-		}
-		return struct {
-			io.Reader
-			io.WriteCloser
-		}{in, conn}, nil
+	return &client.Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return connectFrom(ctx, r.Socket("b"), "a")
 	}}
+}
+
+// connectFrom connects to the control service of a node, over the control socket of
+// another.
+func connectFrom(ctx context.Context, socket, node string) (_ io.ReadWriteCloser, err error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, conn.Close())
+		}
+	}()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	in := bufio.NewReader(conn)
+	if _, err := in.ReadString('\n'); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(conn, "connect %s control\n", node); err != nil {
+		return nil, err
+	}
+	if line, err := in.ReadString('\n'); err != nil || line != "Connecting\n" {
+		return nil, fmt.Errorf("connect: %q, %w", line, err)
+	}
+	return struct {
+		io.Reader
+		io.WriteCloser
+	}{in, conn}, nil
 }
 
 // The cores of the executing node, the hop and the submitting node are killed in turn

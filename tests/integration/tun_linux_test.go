@@ -112,11 +112,17 @@ func (s *handSite) startCore() {
 func (s *handSite) startHelper(args ...string) {
 	s.t.Helper()
 	s.helper = s.start(func(c *exec.Cmd) {
-		unshare, err := exec.LookPath("unshare")
-		must(s.t, err)
-		c.Args = slices.Concat([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /dev/net/tun && exec "$@"`, s.tun}, []string{c.Path}, c.Args[1:])
-		c.Path = unshare
+		withDevice(s.t, c, s.tun)
 	}, "receptor-proxy-tun", append([]string{"--socket", s.socket(), "--user", fmt.Sprintf("%d:%d", proxyUser, plugGroup)}, args...)...)
+}
+
+// withDevice has a command find that device file where it looks for it.
+func withDevice(t *testing.T, c *exec.Cmd, tun string) {
+	t.Helper()
+	unshare, err := exec.LookPath("unshare")
+	must(t, err)
+	c.Args = slices.Concat([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /dev/net/tun && exec "$@"`, tun}, []string{c.Path}, c.Args[1:])
+	c.Path = unshare
 }
 
 func (s *handSite) waitItem(state, reason string) lab.Item {
@@ -393,14 +399,6 @@ func TestTunProxy(t *testing.T) {
 	}
 
 	b.helper.Kill()
-	asker, err := near.DialUDP("10.91.0.2:9")
-	must(t, err)
-	defer asker.Close()
-	must(t, waitFor(ctx, func() bool {
-		_, _ = asker.Write([]byte("is anybody there?")) // the system may know that nobody is
-		i, err := a.item()
-		return err == nil && i.State == "degraded" && strings.Contains(i.Err, "service unknown")
-	}))
 	b.startHelper()
 	must(t, ping(ctx, near, "10.91.0.2"))
 	a.waitItem("up", "")
@@ -468,4 +466,77 @@ func TestIPRouter(t *testing.T) {
 	waitRoute(t, ctx, east, "10.61.2.0/24", "receptor0", true)
 	must(t, ping(ctx, east, "10.61.2.1"))
 	must(t, ping(ctx, east, "fd61:2::1"))
+}
+
+// The helper keeps the rules of the plug protocol, as far as they can be looked at
+// without a UDP application.
+func TestTunPlugConforms(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	_ = tunDevice(t)
+	h, err := n.Host("check")
+	must(t, err)
+	for _, group := range []string{
+		"program", "session", "restart", "authorisation", "packet/bind", "skew/major", "skew/*-refused", "descriptors/probe",
+	} {
+		t.Run(group, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), programs.Path("receptor-plugcheck"), "packet", "--dial-kind", "tun-proxy", "--run", group,
+				"--parallel", "4", "--exec", programs.Path("receptor-proxy-tun"))
+			h.Run(cmd)
+			out, err := cmd.CombinedOutput()
+			if err != nil || strings.Contains(string(out), "skip ") || !strings.Contains(string(out), "ok ") {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// A helper whose file has the capability keeps that one only, too. It takes no limits
+// from whoever has started it.
+func TestTunCapabilityOfFile(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	setcap, err := exec.LookPath("setcap")
+	if err != nil {
+		t.Skip("skipped: needs the program setcap")
+	}
+	l, ctx := newLab(t)
+	h, err := n.Host("file")
+	must(t, err)
+	tun := tunDevice(t)
+	s := newHandSite(t, l, ctx, h, tun, "file", "- tun-proxy:\n    service: vpn\n    remotenode: other\n    remoteservice: vpn\n")
+	must(t, os.Chmod(l.Dir, 0o755))
+	program := filepath.Join(s.dir, "receptor-proxy-tun")
+	must(t, exec.CommandContext(ctx, "cp", programs.Path("receptor-proxy-tun"), program).Run())
+	must(t, os.Chmod(program, 0o755))
+	if out, err := exec.CommandContext(ctx, setcap, "cap_net_admin+ep", program).CombinedOutput(); err != nil {
+		t.Skipf("skipped: files have no capabilities here: %v: %s", err, out)
+	}
+	start := func(args ...string) *lab.Process {
+		t.Helper()
+		cmd := exec.Command("setpriv", append([]string{
+			"--reuid", strconv.Itoa(proxyUser), "--regid", strconv.Itoa(proxyUser), "--groups", strconv.Itoa(plugGroup), program, "--socket", s.socket(),
+		}, args...)...)
+		cmd.Env = l.Env()
+		h.Run(cmd)
+		withDevice(t, cmd, tun)
+		p, err := lab.Start("receptor-proxy-tun", cmd)
+		must(t, err)
+		t.Cleanup(p.Kill)
+		return p
+	}
+	refused := start("--allow-route", "0.0.0.0/0")
+	code, err := refused.ExitCode(ctx)
+	must(t, err)
+	if code != 2 || !strings.Contains(refused.Output(), "limits are not up to whoever starts it") {
+		t.Errorf("exit status %d: %s", code, refused.Output())
+	}
+	p := start()
+	s.waitItem("up", "")
+	r := rights(t, p)
+	if r["CapPrm"] != onlyNetAdmin || r["CapEff"] != onlyNetAdmin || r["NoNewPrivs"] != "1" || !strings.HasPrefix(r["Uid"], strconv.Itoa(proxyUser)+" ") {
+		t.Errorf("rights %v", r)
+	}
+	must(t, p.Stop())
 }

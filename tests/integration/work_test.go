@@ -38,7 +38,13 @@ func newWorkLab(t *testing.T, node string) *workLab {
 
 func newWorkLabFor(t *testing.T, node string, most time.Duration) *workLab {
 	t.Helper()
-	l, ctx := newLabFor(t, programs, most)
+	return newWorkLabOf(t, programs, node, most)
+}
+
+// newWorkLabOf is newWorkLabFor with other programs.
+func newWorkLabOf(t *testing.T, p lab.Programs, node string, most time.Duration) *workLab {
+	t.Helper()
+	l, ctx := newLabFor(t, p, most)
 	w := &workLab{Lab: l, t: t, ctx: ctx, node: node, mark: "WORK_TEST=" + l.Dir}
 	w.c = &client.Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", l.Socket(node))
@@ -59,10 +65,13 @@ func newWorkLabFor(t *testing.T, node string, most time.Duration) *workLab {
 // start starts a program whose units are marked.
 func (w *workLab) start(name string, args ...string) *lab.Process {
 	w.t.Helper()
-	p, err := w.StartAs(func(c *exec.Cmd) { c.Env = append(c.Env, w.mark) }, name, args...)
+	p, err := w.StartAs(w.marked, name, args...)
 	must(w.t, err)
 	return p
 }
+
+// marked marks the units of a program that is to be started.
+func (w *workLab) marked(c *exec.Cmd) { c.Env = append(c.Env, w.mark) }
 
 // units are the processes of units.
 func (w *workLab) units() (pids []int) {

@@ -27,8 +27,8 @@ type Client struct {
 	// long as its context lasts; negative: it does not try twice.
 	Patience time.Duration
 
-	// Sign, if it is not nil, signs each request to make, end or read a unit. The node
-	// has given out the nonce for that.
+	// Sign, if it is not nil, signs each request about units. The node has given out the
+	// nonce for that.
 	Sign func(nonce string, r Signed) (signature string, err error)
 
 	// Lost, if it is not nil, is told why a call tries again, by whichever goroutine
@@ -106,6 +106,7 @@ type args struct {
 // has given units.
 type Listing struct {
 	Units    []Status     `json:"units"`
+	Hidden   int          `json:"hidden"` // units that are shown only to who signs the question
 	Types    []TypeStatus `json:"types"`
 	Nodes    []NodeStatus `json:"nodes"`
 	Draining *Draining    `json:"draining"` // nil: it takes new work
@@ -115,6 +116,13 @@ type Listing struct {
 func (c *Client) List(ctx context.Context) (l Listing, err error) {
 	err = c.ask(ctx, args{Sub: "list"}, &l)
 	return l, err
+}
+
+// Type returns a type of work that the node runs: ErrUnknownType if there is none of
+// that name, which a node that has just started says after some seconds only.
+func (c *Client) Type(ctx context.Context, name string) (t TypeStatus, err error) {
+	err = c.ask(ctx, args{Sub: "type", Type: name}, &t)
+	return t, err
 }
 
 // Status returns a unit with its history: ErrNotFound, or ErrGone, if there is none.
@@ -162,14 +170,13 @@ type Signed struct {
 	Payload             string // SHA-256, hexadecimal
 	Submission          string
 	Merged              bool
+	Force               bool
+	Submissions         string
 }
 
 // sign signs a request, if that is wanted.
 func (c *Client) sign(ctx context.Context, a *args) error {
-	switch {
-	case c.Sign == nil:
-		return nil
-	case a.Sub != "submit" && a.Sub != "cancel" && a.Sub != "release" && a.Sub != "results":
+	if c.Sign == nil || a.Sub == "type" {
 		return nil
 	}
 	v, err := c.begin(ctx)
@@ -183,6 +190,7 @@ func (c *Client) sign(ctx context.Context, a *args) error {
 	}
 	a.Signature, err = c.Sign(answer.Nonce, Signed{
 		Command: a.Sub, Unit: a.Unit, Type: a.Type, Params: a.Params, Payload: a.Payload, Submission: a.Submission, Merged: a.Merged,
+		Force: a.Force, Submissions: a.Submissions,
 	})
 	return err
 }

@@ -164,8 +164,12 @@ func TestJobOfAnotherNodeRefused(t *testing.T) {
 	if u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "echo", SignWork: true}); !errors.Is(err, client.ErrDenied) {
 		t.Errorf("%+v, %v", u, err)
 	}
-	// The other node has no such work. That is the unit's end, and no error here.
-	u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "nope"})
+	// The other node has no such work. With time for it that is the unit's end, and no
+	// error here.
+	if u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "nope"}); !errors.Is(err, client.ErrUnknownType) {
+		t.Errorf("%v, %+v", err, u)
+	}
+	u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "nope", TTL: time.Hour})
 	if err == nil {
 		u, err = k.Results(ctx, u.ID, client.From{}, nil)
 	}
@@ -173,7 +177,10 @@ func TestJobOfAnotherNodeRefused(t *testing.T) {
 		t.Errorf("%v, %+v", err, u)
 	}
 	m.beta.work.Drain(0)
-	u, err = k.Submit(ctx, client.Job{Node: "beta", Type: "echo"})
+	if u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "echo"}); !errors.Is(err, client.ErrDraining) {
+		t.Errorf("%v, %+v", err, u)
+	}
+	u, err = k.Submit(ctx, client.Job{Node: "beta", Type: "echo", TTL: time.Hour})
 	if err == nil {
 		u, err = k.Results(ctx, u.ID, client.From{}, nil)
 	}

@@ -32,6 +32,7 @@ func (c *Core) openWork() {
 		SigningKey:   cfg.SigningKey,
 		TokenLife:    cfg.TokenLife,
 		VerifyingKey: cfg.VerifyingKey,
+		Unsigned:     cfg.Unsigned,
 
 		Retention: cfg.Retain,
 		Early:     workersIn,

@@ -223,7 +223,7 @@ func TestLookups(t *testing.T) {
 		t.Error("more is known than was said")
 	}
 	// Of a neighbour the link has said it, before its first update has come.
-	m.LinkUp(start, "legacy", 2, true)
+	m.LinkUp(start, "legacy", Link{Cost: 2, Legacy: true})
 	if !m.Ours("me") || !m.Ours("a") || m.Ours("b") || m.Ours("legacy") || m.Ours("nobody") {
 		t.Error("who is ours")
 	}

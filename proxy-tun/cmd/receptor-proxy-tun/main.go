@@ -63,7 +63,7 @@ func (o *options) start(log hclog.Logger, socket string) error {
 		return err
 	}
 	err = privilege.Narrow(privilege.Options{User: o.user, Socket: socket})
-	if errors.Is(err, privilege.ErrMissing) {
+	if errors.Is(err, privilege.ErrMissing) && os.Geteuid() != 0 { // root without it has others, to no avail
 		log.Error("no interface can be made", "error", err) // items say so, too
 		o.settings.Lacking = err
 		return nil
