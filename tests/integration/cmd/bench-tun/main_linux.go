@@ -1,5 +1,5 @@
 // Command bench-tun measures a TUN tunnel between two nodes that are linked over TCP,
-// without and with TLS, beside wireguard-go and the bare wire: between two hosts that it
+// without and with TLS, or over UDP, where super-packets are cut, beside wireguard-go and the bare wire: between two hosts that it
 // makes of network namespaces, with one wire between them. One TCP flow at a time, each
 // way; they take turns in one run, so that ratios mean something on a shared machine.
 // CPU is that of all processes of a tunnel, at both ends, for each GB that the

@@ -22,7 +22,14 @@ import (
 	"github.com/project-receptor/receptor/tests/integration/lab"
 )
 
-const wireguard = "wireguard-go"
+// The names of the tunnels.
+const (
+	bare      = "bare wire"
+	wireguard = "wireguard-go"
+	overTCP   = "receptor over TCP"
+	overTLS   = "receptor over TCP with TLS"
+	overUDP   = "receptor over UDP"
+)
 
 // tunnel is a way between the two hosts.
 type tunnel struct {
@@ -58,10 +65,11 @@ func (e *ends) tunnels(ctx context.Context, s sizes, wanted func(name string) bo
 		name string
 		make func() (*tunnel, error)
 	}{
-		{"bare wire", func() (*tunnel, error) { return newTunnel("bare wire", e.wire.B), nil }},
+		{bare, func() (*tunnel, error) { return newTunnel(bare, e.wire.B), nil }},
 		{wireguard, func() (*tunnel, error) { return e.wireguard(ctx, s.mtu) }},
-		{"receptor, TCP link", func() (*tunnel, error) { return e.receptor(ctx, "receptor, TCP link", 1, s.mtu, false) }},
-		{"receptor, TCP link with TLS", func() (*tunnel, error) { return e.receptor(ctx, "receptor, TCP link with TLS", 2, s.mtu, true) }},
+		{overTCP, func() (*tunnel, error) { return e.receptor(ctx, overTCP, 1, s.mtu, "tcp", false) }},
+		{overTLS, func() (*tunnel, error) { return e.receptor(ctx, overTLS, 2, s.mtu, "tcp", true) }},
+		{overUDP, func() (*tunnel, error) { return e.receptor(ctx, overUDP, 3, s.mtu, "udp", false) }},
 	} {
 		if !wanted(k.name) {
 			continue
@@ -75,15 +83,15 @@ func (e *ends) tunnels(ctx context.Context, s sizes, wanted func(name string) bo
 	return all, nil
 }
 
-// receptor makes a tunnel between two nodes, each with its core and plugs. number tells
-// it from others of this program.
-func (e *ends) receptor(ctx context.Context, name string, number, mtu int, tls bool) (*tunnel, error) {
+// receptor makes a tunnel between two nodes, each with its core and plugs, that are
+// linked over that medium. number tells it from others of this program.
+func (e *ends) receptor(ctx context.Context, name string, number, mtu int, medium string, tls bool) (*tunnel, error) {
 	addresses := [2]string{fmt.Sprintf("10.78.%d.1", number), fmt.Sprintf("10.78.%d.2", number)}
 	nodes := [2]string{fmt.Sprintf("near%d", number), fmt.Sprintf("far%d", number)}
 	port := strconv.Itoa(1000 + number)
 	links := [2][]string{
-		{"--tcp-listener", "bindaddr=" + e.wire.A, "port=" + port},
-		{"--tcp-peer", "address=" + e.wire.A + ":" + port},
+		{"--" + medium + "-listener", "bindaddr=" + e.wire.A, "port=" + port},
+		{"--" + medium + "-peer", "address=" + e.wire.A + ":" + port},
 	}
 	if tls {
 		cert, err := e.certificate()
@@ -104,7 +112,7 @@ func (e *ends) receptor(ctx context.Context, name string, number, mtu int, tls b
 			return nil, err
 		}
 		t.procs["cores"] = append(t.procs["cores"], core.PID())
-		for _, program := range []string{"receptor-backend-tcp", "receptor-proxy-tun"} {
+		for _, program := range []string{"receptor-backend-" + medium, "receptor-proxy-tun"} {
 			plug, err := e.start(host, program, "--socket", e.PlugSocket(nodes[i]))
 			if err != nil {
 				return nil, err
