@@ -101,7 +101,7 @@ type promise struct {
 	pkg    string
 	medium string // of the links that the traffic takes
 	ends   bool   // streams that run are reset, and new ones until all is there again
-	away   bool   // links go for a moment: new streams that have no other way are reset
+	away   bool   // links go for a moment: a core of the older version resets new streams that have no other way
 	resets bool   // new streams may be reset when the process of the older version goes
 }
 
@@ -264,7 +264,7 @@ func (u *upgrading) replace(p promise, from string) string {
 	if err := l.End(); err != nil {
 		u.t.Errorf("%s: of %d connections: %v", p.pkg, l.Count.Load(), err)
 	}
-	if l.Resets > 0 && !p.ends && !p.away && (!p.resets || !old) {
+	if l.Resets > 0 && !p.ends && (!p.away && !p.resets || !old) {
 		u.t.Errorf("%s: %d of %d connections were reset", p.pkg, l.Resets, l.Count.Load())
 	}
 	ended := "goes on"

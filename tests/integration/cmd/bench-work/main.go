@@ -28,6 +28,10 @@ func main() {
 		ticker(os.Args[2], os.Args[3])
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == "output" {
+		output(os.Args[2])
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := bench(ctx); err != nil {
@@ -44,6 +48,13 @@ func ticker(times, pause string) {
 		time.Sleep(d)
 		fmt.Println(time.Now().UnixNano())
 	}
+}
+
+// output is a unit that writes so many bytes, in the pieces in which the server of the
+// stream does it.
+func output(bytes string) {
+	n, _ := strconv.ParseInt(bytes, 10, 64)
+	_, _ = io.CopyN(os.Stdout, zeros{}, n) // what is missing the reader counts
 }
 
 // sizes say how much is measured.
@@ -132,7 +143,7 @@ func measured(self string, s sizes) []string {
 	return []string{
 		"--work-command", "worktype=true", "command=true",
 		"--work-command", "worktype=ticker", "command=" + self, fmt.Sprintf("params=ticker %d 10ms", s.lines),
-		"--work-command", "worktype=large", "command=head", fmt.Sprintf("params=-c %d /dev/zero", s.result),
+		"--work-command", "worktype=large", "command=" + self, fmt.Sprintf("params=output %d", s.result),
 	}
 }
 
