@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,37 +73,6 @@ func (r *remoteLine) submit(ctx context.Context, typ, payload string) string {
 	return u.ID
 }
 
-// fromB is the client of a of somebody at b, over the mesh.
-func (r *remoteLine) fromB() *client.Client {
-	return &client.Client{Dial: func(ctx context.Context) (_ io.ReadWriteCloser, err error) {
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", r.Socket("b"))
-		if err != nil {
-			return nil, err
-		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, conn.Close())
-			}
-		}()
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		defer stop()
-		in := bufio.NewReader(conn)
-		if _, err := in.ReadString('\n'); err != nil {
-			return nil, err
-		}
-		if _, err := io.WriteString(conn, "connect a control\n"); err != nil {
-			return nil, err
-		}
-		if line, err := in.ReadString('\n'); err != nil || line != "Connecting\n" {
-			return nil, fmt.Errorf("connect: %q, %w", line, err)
-		}
-		return struct {
-			io.Reader
-			io.WriteCloser
-		}{in, conn}, nil
-	}}
-}
-
 // The cores of the executing node, the hop and the submitting node are killed in turn
 // while output flows (T2): the job runs once, and whoever follows it, and whoever asks
 // later, has every byte.
@@ -150,7 +117,7 @@ func TestRemoteOutputThroughKills(t *testing.T) {
 		})
 	}
 	follow("a", r.c, at)
-	follow("b", r.fromB(), nil)
+	follow("b", r.via("b"), nil)
 	run := func(verb string) (end func()) {
 		c := exec.CommandContext(r.ctx, r.Programs.Path("receptorctl"), "--socket", r.Socket("a"), "work", verb, unit)
 		var said strings.Builder
@@ -256,19 +223,6 @@ func TestRemoteSubmissionsThroughKills(t *testing.T) {
 		t.Errorf("%d units are listed at a, %v", len(l.Units), err)
 	}
 	r.forgotten()
-}
-
-// persist submits, again and again while there is no way to the node.
-func (r *remoteLine) persist(job client.Job) (client.Status, error) {
-	for {
-		u, err := r.c.Submit(r.ctx, job)
-		if err == nil || !strings.Contains(err.Error(), "no way to node") {
-			return u, err
-		}
-		if err := lab.Pause(r.ctx, pause); err != nil {
-			return u, err
-		}
-	}
 }
 
 // Cancel and release of units whose node is gone return at once (T4). When it is back

@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,6 +149,50 @@ func (w *workLab) await(unit string, ok func(client.Status) bool) client.Status 
 	}
 	w.t.Fatal("nobody tells of the unit any more")
 	return client.Status{}
+}
+
+// via is the client of somebody at another node, over the mesh.
+func (w *workLab) via(hop string) *client.Client {
+	return &client.Client{Dial: func(ctx context.Context) (_ io.ReadWriteCloser, err error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", w.Socket(hop))
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, conn.Close())
+			}
+		}()
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		defer stop()
+		in := bufio.NewReader(conn)
+		if _, err := in.ReadString('\n'); err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(conn, "connect "+w.node+" control\n"); err != nil {
+			return nil, err
+		}
+		if line, err := in.ReadString('\n'); err != nil || line != "Connecting\n" {
+			return nil, fmt.Errorf("connect: %q, %w", line, err)
+		}
+		return struct {
+			io.Reader
+			io.WriteCloser
+		}{in, conn}, nil
+	}}
+}
+
+// persist submits, again and again while there is no way to the node.
+func (w *workLab) persist(job client.Job) (client.Status, error) {
+	for {
+		u, err := w.c.Submit(w.ctx, job)
+		if err == nil || !strings.Contains(err.Error(), "no way to node") {
+			return u, err
+		}
+		if err := lab.Pause(w.ctx, pause); err != nil {
+			return u, err
+		}
+	}
 }
 
 func running(u client.Status) bool { return u.State == client.Running }

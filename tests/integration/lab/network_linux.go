@@ -214,6 +214,18 @@ func (w *Wire) rule(rule string) error {
 	return errors.Join(errs...)
 }
 
+// Unplug takes one end of the wire, 0 or 1, out of its host, which knows of no way there then; the
+// other end only hears nothing more.
+func (w *Wire) Unplug(end int) error { return w.link(end, "down") }
+
+// Plug puts it in again.
+func (w *Wire) Plug(end int) error { return w.link(end, "up") }
+
+func (w *Wire) link(end int, state string) error {
+	e := w.ends[end]
+	return command("", "ip", "-n", e.host.Name, "link", "set", "dev", e.device, state)
+}
+
 // Slow bounds what the wire carries, each way, such as "10mbit".
 func (w *Wire) Slow(rate string) error {
 	var errs []error
