@@ -7,9 +7,14 @@
 #   make lint           formatting, vet, golangci-lint, tidy module files
 #   make cross          compiles for other systems
 #   make release-check  installs every program from a module proxy made of this tree
+#   make release        prepares a release of modules (MODULE="plug netceptor"; DRYRUN=1 writes nothing)
+#   make who-needs      lists what to release again after a fix in a module (MODULE=plug)
+#   make tested-together  lists the module versions that the system tests run together
+#   make packages       .deb and .rpm of every program into .packages/
 #   make soak           an hour of a mixed ring, watched for flaps and leaks
 #   make bench-stream   streams beside raw quic-go and bare loopback
 #   make bench-work     units of work on one node: submit to result, followed lines, rates
+#   make bench-tun      a TUN tunnel beside wireguard-go, in network namespaces; needs root
 #   make bench-storm    500 leaves come back to a hub that restarts
 #   make tidy           the only way to change requirements
 
@@ -19,10 +24,11 @@ TOOLS   := $(CURDIR)/.tools
 MODULES := $(shell sed -n 's|^[[:space:]]\./||p' go.work)
 ROOT    := github.com/project-receptor/receptor
 MODTOOL := $(GO) run ./tests/tools/cmd/modules
+comma   := ,
 # Main packages that are installed: neither tests nor examples.
 COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
-.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check soak bench-stream bench-work bench-storm tidy clean
+.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check release who-needs tested-together packages soak bench-stream bench-work bench-tun bench-storm tidy clean
 
 # Without cgo: nothing of the system's is linked, and a supervisor starts in 3 ms less.
 build:
@@ -39,7 +45,7 @@ test-unit:
 
 # The race detector allocates: what must not allocate is tested apart from it.
 test-allocs:
-	$(GO) test -run Allocs -timeout 5m ./netceptor/... ./plug/...
+	$(GO) test -run Allocs -timeout 5m ./netceptor/... ./plug/... ./proxy-tun/...
 
 test-integration:
 	$(GO) test -race -timeout 30m ./tests/integration/...
@@ -58,6 +64,11 @@ $(TOOLS)/%: tests/tools/tools.mod
 	@mkdir -p $(TOOLS)
 	cd tests/tools && GOWORK=off $(GO) build -modfile=tools.mod -o $(TOOLS)/ tool
 
+# Apart from the others, so that make lint does not wait for it.
+$(TOOLS)/nfpm: tests/tools/packages.mod
+	@mkdir -p $(TOOLS)
+	cd tests/tools && GOWORK=off $(GO) build -modfile=packages.mod -o $(TOOLS)/ tool
+
 PLATFORMS = linux/arm64 darwin/arm64 windows/amd64
 cross:
 	@set -e; for p in $(PLATFORMS); do echo "cross $$p"; \
@@ -66,6 +77,22 @@ cross:
 
 release-check:
 	$(MODTOOL) release-check
+
+release:
+	@$(MODTOOL) release $(if $(DRYRUN),-dry-run) $(MODULE)
+
+who-needs:
+	@$(MODTOOL) who-needs $(MODULE)
+
+tested-together:
+	$(MODTOOL) tested-together
+
+# For whom, and as what; the tests build amd64 .deb files alone.
+ARCHES  ?= amd64,arm64
+FORMATS ?= deb,rpm
+packages: $(TOOLS)/nfpm
+	$(MODTOOL) programs -out .packages/programs -platforms linux/$(subst $(comma),$(comma)linux/,$(ARCHES))
+	$(GO) run ./tests/tools/cmd/packages -arch $(ARCHES) -format $(FORMATS)
 
 soak:
 	$(GO) test -timeout 90m -v -run TestLegacySoak ./tests/integration -soak 1h
@@ -76,6 +103,9 @@ bench-stream: build
 bench-work: build
 	$(GO) run ./tests/integration/cmd/bench-work -bin $(BIN)
 
+bench-tun: build
+	$(GO) run ./tests/integration/cmd/bench-tun -bin $(BIN)
+
 bench-storm:
 	$(GO) test -v -count 1 -run TestHubRestart ./netceptor -leaves 500
 	$(GO) test -v -count 1 -run TestHubRestart ./netceptor -leaves 100 -signing
@@ -84,4 +114,4 @@ tidy:
 	$(MODTOOL) tidy
 
 clean:
-	rm -rf $(BIN) $(TOOLS) .release
+	rm -rf $(BIN) $(TOOLS) .release .packages

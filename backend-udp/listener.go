@@ -2,6 +2,7 @@ package backendudp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"
@@ -36,9 +37,18 @@ type listener struct {
 	flows map[netip.AddrPort]*flow
 }
 
+// errNoGreeting is what an item tells that would be up, and answer nobody.
+var errNoGreeting = errors.New("this core is too old to introduce its node to whoever dials over UDP, so that no link could begin; udp-peer does not need that")
+
 // listen accepts links until ctx is done. What comes while there is no core is
 // dropped.
 func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
+	if err := it.Attached(ctx); err != nil {
+		return err
+	}
+	if it.Greeting() == nil {
+		return errNoGreeting
+	}
 	conn, err := it.ListenUDP(ctx, "udp", net.JoinHostPort(p.BindAddr, strconv.Itoa(p.Port)))
 	if err != nil {
 		return err

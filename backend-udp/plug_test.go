@@ -78,6 +78,27 @@ func listening(t *testing.T, core *plugtest.FakeCore) (*plugtest.CoreSession, wi
 	return s, it, s.WaitItem(it.Item, wire.StateUp).Addr
 }
 
+// A core that gives no greeting is too old: an item that would answer nobody says so,
+// also when such a core follows a newer one, and is up with the next one that can.
+func TestListenerAtAnOldCore(t *testing.T) {
+	core := plugtest.NewCore(t)
+	start(t, core)
+	s := core.Session()
+	it := configured(t, kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
+	old := it
+	old.Greeting = nil
+	for range 2 {
+		s.Configure(old)
+		if st := s.WaitItem(it.Item, wire.StateFailed); st.Err != errNoGreeting.Error() {
+			t.Errorf("at an old core: %+v", st)
+		}
+		s.Configure(it)
+		from := newSource(t, s.WaitItem(it.Item, wire.StateUp).Addr)
+		from.send(hello)
+		from.wantHeard(greeting)
+	}
+}
+
 // source is another node's socket.
 type source struct {
 	*net.UDPConn

@@ -46,6 +46,10 @@ type Config struct {
 	// takes: the first rule that matches does. Without one they pass.
 	Firewall []FirewallRule
 
+	// Now is the time as this node's clock has it. Nothing depends on that being right
+	// but what the mesh is told: it runs as fast as others'. nil: time.Now.
+	Now func() time.Time
+
 	// noStreams makes a node without streams: their socket cannot live in the
 	// bubble of a test with its own time.
 	noStreams bool

@@ -100,7 +100,8 @@ type DialOptions struct {
 }
 
 // Dial opens a stream to a service. It fails at once with ErrNoRoute, ErrBlocked,
-// ErrExpired or ErrServiceUnknown where that is known, else by ctx or after 15 s.
+// ErrExpired or ErrServiceUnknown where that is known, else by ctx or after 15 s. A way
+// to the node that was lost less than 2 s ago is waited for, that long.
 func (n *Node) Dial(ctx context.Context, node, service string) (*Conn, error) {
 	return n.DialWith(ctx, node, service, DialOptions{})
 }
@@ -130,11 +131,11 @@ func (n *Node) dial(ctx context.Context, addr Addr, o DialOptions) (*streams.Str
 	if !n.isRunning() || n.carrier == nil {
 		return nil, errNotRunning
 	}
-	to, err := n.reach(addr.Node)
-	if err != nil {
+	if err := n.mayDial(addr); err != nil {
 		return nil, err
 	}
-	if err := n.mayDial(addr); err != nil {
+	to, err := n.reachAgain(ctx, addr.Node)
+	if err != nil {
 		return nil, err
 	}
 	if to == n.self && n.services.listener(service) == nil {

@@ -95,13 +95,13 @@ func (n *Node) explainMesh(e *Explanation) (known bool) {
 			e.Link = &s
 		}
 	}
-	for _, a := range m.adverts.Known(time.Now()) {
+	for _, a := range m.adverts.Known(n.now()) {
 		if a.NodeID == e.To.Node && a.Service == e.To.Service {
 			ad := advertisement(a)
 			e.Advertisement = &ad
 		}
 	}
-	e.Ours = e.To.Node == e.Node || m.routing.Ext(e.To.Node) != nil
+	e.Ours = e.To.Node == e.Node || m.routing.Ours(e.To.Node)
 	_, known = m.routing.Epoch(e.To.Node)
 	return known
 }

@@ -43,6 +43,17 @@ type LinkConfig struct {
 	MediumTLS *MediumTLS // of the medium itself, below conn; nil: none
 }
 
+// whole tells whether the medium carries a frame of any size in one piece. Of media
+// that are not known to it is not taken for granted.
+func (c *LinkConfig) whole() bool {
+	switch c.Medium {
+	case "tcp", "unix", "ws":
+		return true
+	default:
+		return false
+	}
+}
+
 // MediumTLS is what somebody else, who speaks TLS below the bytes of a link, says
 // of it.
 type MediumTLS struct {
@@ -297,7 +308,7 @@ func (l *Link) handle(msg []byte) *forward.Link {
 
 // forged notes a message whose source cannot be, by the table.
 func (l *Link) forged(table *forward.Table) {
-	if time.Since(table.Made) > routesSettle {
+	if l.node.now().Sub(table.Made) > routesSettle {
 		l.node.alarm(alarmSource, l.peer, "")
 	}
 }

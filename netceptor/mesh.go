@@ -130,7 +130,7 @@ func (m *mesh) add(l *Link) error {
 	if m.phase != phaseRunning {
 		return errNotRunning
 	}
-	l.since = time.Now()
+	l.since = m.node.now()
 	m.links[l] = struct{}{}
 	if oldest := m.waiting.add(l); oldest != nil {
 		m.node.counters.add(countWaited)
@@ -150,7 +150,7 @@ func (m *mesh) begin(l *Link) bool {
 	if _, ok := m.links[l]; !ok {
 		return false
 	}
-	now := time.Now()
+	now := m.node.now()
 	m.link(now, l, l.proto.Start(now, now.Sub(l.since)))
 	return true
 }
@@ -169,7 +169,7 @@ func (m *mesh) receive(l *Link, msg []byte) {
 	if _, ok := m.links[l]; !ok {
 		return // ended meanwhile
 	}
-	now := time.Now()
+	now := m.node.now()
 	m.link(now, l, l.proto.Receive(now, msg))
 }
 
@@ -192,7 +192,7 @@ func (m *mesh) clock() {
 		}
 		timer.Stop()
 		if !next.IsZero() {
-			timer.Reset(time.Until(next))
+			timer.Reset(next.Sub(m.node.now()))
 		}
 	}
 }
@@ -202,7 +202,7 @@ func (m *mesh) clock() {
 func (m *mesh) tick() (next time.Time, restarted []uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
+	now := m.node.now()
 	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	if due(m.routing.Next()) {
 		m.routed("", m.routing.Tick(now))
@@ -213,7 +213,7 @@ func (m *mesh) tick() (next time.Time, restarted []uint64) {
 	for l := range m.links {
 		if due(l.proto.Next()) {
 			l.path.Rest()
-			m.link(now, l, l.proto.Tick(now, l.path.LastReceived()))
+			m.link(now, l, l.proto.Tick(now, now.Add(-time.Since(l.path.LastReceived()))))
 		}
 	}
 	m.planned = earlier(m.routing.Next(), m.adverts.Next())
@@ -291,7 +291,7 @@ func (m *mesh) admit(l *Link, peer string, u *wire.RoutingUpdate) error {
 		m.node.alarm(alarmHashTaken, peer, "")
 		return errHashTaken
 	}
-	if reason := m.routing.Admit(time.Now(), u, l.proven(peer)); reason != "" {
+	if reason := m.routing.Admit(m.node.now(), u, l.proven(peer)); reason != "" {
 		m.ignore(peer, reason)
 		return fmt.Errorf("%w: %s", errKey, reason)
 	}
@@ -327,7 +327,7 @@ func (m *mesh) up(now time.Time, l *Link) {
 	l.legacy = l.proto.Ext() == nil
 	m.peers[l.peer] = l
 	m.learn(l.peer)
-	m.routed("", m.routing.LinkUp(now, l.peer, l.proto.Cost(), l.legacy))
+	m.routed("", m.routing.LinkUp(now, l.peer, route.Link{Cost: l.proto.Cost(), Legacy: l.legacy, Whole: l.config.whole()}))
 	m.advertised("", m.adverts.LinkUp(now, l.peer))
 	m.rebuild()
 	m.notify()
@@ -357,11 +357,11 @@ func (m *mesh) drop(l *Link, reason error, flushed bool) {
 	if l.peer == "" { // anybody can make those, as many as they like
 		m.node.log.Debug("link ended before its peer was known", "item", l.config.Item, "remote", l.config.Remote, "reason", reason)
 	} else {
-		m.node.log.Log(m.chat(time.Now()), "link ended", "peer", shown(l.peer), "item", l.config.Item, "reason", reason)
+		m.node.log.Log(m.chat(m.node.now()), "link ended", "peer", shown(l.peer), "item", l.config.Item, "reason", reason)
 	}
 	if l.peer != "" && m.peers[l.peer] == l {
 		delete(m.peers, l.peer)
-		m.routed("", m.routing.LinkDown(time.Now(), l.peer))
+		m.routed("", m.routing.LinkDown(m.node.now(), l.peer))
 		m.rebuild()
 	}
 	m.notify()
@@ -468,16 +468,23 @@ func (m *mesh) rebuild() {
 			numbers[part] = uint32(len(numbers) + 1)
 		}
 	}
-	t := &forward.Table{Self: m.node.self, Nodes: make(map[uint64]forward.Entry, len(m.names)), Made: time.Now()}
+	t := &forward.Table{Self: m.node.self, Nodes: make(map[uint64]forward.Entry, len(m.names)), Made: m.node.now()}
+	before := m.node.table.Load()
+	if before == nil { // the node starts
+		before = new(forward.Table)
+	}
 	for hash, name := range m.names {
-		if _, known := m.routing.Epoch(name); !known && m.peers[name] == nil && hash != m.node.self {
+		old, was := before.Nodes[hash]
+		entry := forward.Entry{Name: name, Part: numbers[parts[name]], Lost: old.Lost}
+		if l := m.peers[routes[name]]; l != nil {
+			entry.Next = l.path
+		} else if !was || old.Next != nil {
+			entry.Lost = t.Made
+		}
+		if _, known := m.routing.Epoch(name); !known && m.peers[name] == nil && hash != m.node.self && t.Made.Sub(entry.Lost) >= routePatience {
 			delete(m.names, hash) // routing has forgotten it
 			m.node.firewall.Forget()
 			continue
-		}
-		entry := forward.Entry{Name: name, Part: numbers[parts[name]]}
-		if l := m.peers[routes[name]]; l != nil {
-			entry.Next = l.path
 		}
 		t.Nodes[hash] = entry
 	}
@@ -490,19 +497,15 @@ func (n *Node) modern(node uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name, ok := m.names[node]
-	return ok && (node == n.self || m.routing.Ext(name) != nil)
+	return ok && (node == n.self || m.routing.Ours(name))
 }
-
-// Modern tells whether a node is one of ours, of the present kind, with only such nodes
-// on the way.
-func (n *Node) Modern(node string) bool { return n.modern(wire.NodeHash(node)) }
 
 // publish advertises one of our services to the mesh.
 func (n *Node) publish(service string, kind int, tags map[string]string) {
 	m := &n.mesh
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
+	now := m.node.now()
 	ad := wire.Advert{NodeID: n.config.NodeID, Service: service, Time: now, ConnType: kind, Tags: tags}
 	if isControl(ad) {
 		ad.WorkCommands = m.work
@@ -515,7 +518,7 @@ func (n *Node) withdraw(service string) {
 	m := &n.mesh
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.advertised("", m.adverts.Withdraw(time.Now(), service))
+	m.advertised("", m.adverts.Withdraw(m.node.now(), service))
 }
 
 // newName is a random name for an update or an ephemeral service: 8 of [0-9a-zA-Z].

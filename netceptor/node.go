@@ -1,6 +1,7 @@
 package netceptor
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -52,8 +53,11 @@ func New(c Config) (*Node, error) {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Epoch == 0 {
-		c.Epoch = NextEpoch(time.Now(), 0)
+		c.Epoch = NextEpoch(c.Now(), 0)
 	}
 	if c.StatelessResetKey == [32]byte{} {
 		rand.Read(c.StatelessResetKey[:])
@@ -126,6 +130,8 @@ func (n *Node) Close() error {
 	return err
 }
 
+func (n *Node) now() time.Time { return n.config.Now() }
+
 // NodeID returns the node's ID.
 func (n *Node) NodeID() string { return n.config.NodeID }
 
@@ -147,4 +153,34 @@ func (n *Node) reach(node string) (uint64, error) {
 		return 0, ErrNoRoute
 	}
 	return hash, nil
+}
+
+// routePatience is how long a dial waits for a way to a node that has just been lost:
+// longer than a link takes to be made again when a backend or the next node is
+// restarted, and no longer than whoever dials is willing to wait for "no route".
+const routePatience = 2 * time.Second
+
+// reachAgain is reach, but a way that was lost a moment ago may come back.
+func (n *Node) reachAgain(ctx context.Context, node string) (uint64, error) {
+	for {
+		changed := n.Changed()
+		hash, err := n.reach(node)
+		if err == nil {
+			return hash, nil
+		}
+		left := routePatience - n.now().Sub(n.table.Load().Nodes[wire.NodeHash(node)].Lost)
+		if left <= 0 {
+			return 0, err
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return 0, err
+		}
+	}
 }

@@ -3,15 +3,20 @@ package netceptor
 import (
 	"cmp"
 	"slices"
-	"time"
 )
+
+// Way is how a node is to be reached.
+type Way struct {
+	Reached bool    // there is a way
+	Cost    float64 // of it
+	Modern  bool    // the node is one of ours, of the present kind, with only such nodes on some way
+	Whole   bool    // datagrams of any size go there in one piece
+}
 
 // Offer is an advertised service, and how it is to be reached.
 type Offer struct {
 	Advertisement
-	Reached bool    // there is a way to its node
-	Cost    float64 // of that
-	Modern  bool    // the node is one of ours, with only such nodes on the way
+	Way
 }
 
 // Offers returns the services that other nodes advertise with all of these tags,
@@ -21,16 +26,11 @@ func (n *Node) Offers(tags map[string]string) []Offer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var offers []Offer
-	for _, a := range m.adverts.Known(time.Now()) {
+	for _, a := range m.adverts.Known(n.now()) {
 		if a.NodeID == n.config.NodeID || !hasTags(a.Tags, tags) {
 			continue
 		}
-		o := Offer{Advertisement: advertisement(a), Modern: m.routing.Ext(a.NodeID) != nil}
-		for _, hop := range m.routing.Path(a.NodeID) {
-			o.Reached = true
-			o.Cost += hop.Cost
-		}
-		offers = append(offers, o)
+		offers = append(offers, Offer{Advertisement: advertisement(a), Way: m.way(a.NodeID)})
 	}
 	slices.SortFunc(offers, func(a, b Offer) int {
 		return cmp.Or(cmp.Compare(a.NodeID, b.NodeID), cmp.Compare(a.Service, b.Service))
@@ -38,8 +38,21 @@ func (n *Node) Offers(tags map[string]string) []Offer {
 	return offers
 }
 
-// Changed returns a channel that is closed at the next change of what Status and
-// Offers tell. Changes may be many: whoever asks again waits a little.
+// Way returns how another node is to be reached. Changed tells when to ask again.
+func (n *Node) Way(node string) Way {
+	n.mesh.mu.Lock()
+	defer n.mesh.mu.Unlock()
+	return n.mesh.way(node)
+}
+
+// way is likewise. The caller holds mu.
+func (m *mesh) way(node string) Way {
+	w, ok := m.routing.Way(node)
+	return Way{Reached: ok, Cost: w.Cost, Modern: m.routing.Ours(node), Whole: w.Whole}
+}
+
+// Changed returns a channel that is closed at the next change of what Status, Way
+// and Offers tell. Changes may be many: whoever asks again waits a little.
 func (n *Node) Changed() <-chan struct{} {
 	n.mesh.mu.Lock()
 	defer n.mesh.mu.Unlock()

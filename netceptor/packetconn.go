@@ -1,7 +1,6 @@
 package netceptor
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -25,12 +24,6 @@ const (
 	// maxPayload is the largest datagram.
 	maxPayload = wire.MaxMessage - wire.HeaderSize
 )
-
-// packet is a datagram that arrived.
-type packet struct {
-	from Addr
-	data []byte
-}
 
 // Notice is what a node on the way, or the last one, said of a datagram of ours.
 type Notice struct {
@@ -99,10 +92,11 @@ func (c *PacketConn) receive(p packet) {
 		c.node.counters.add(countPacketQueue)
 		return
 	}
-	p.data = bytes.Clone(p.data)
+	p = p.keep()
 	select {
 	case c.packets <- p:
 	default:
+		p.release()
 		c.queued.Add(-size)
 		c.node.counters.add(countPacketQueue)
 	}
@@ -119,8 +113,8 @@ func (c *PacketConn) notice(n Notice) {
 // Done is closed when the PacketConn is.
 func (c *PacketConn) Done() <-chan struct{} { return c.closed }
 
-// Serve calls for each datagram that arrives, whose bytes are the callee's from then
-// on, and for each notice, until the PacketConn is closed. It takes the place of
+// Serve calls for each datagram that arrives, whose bytes are valid until the callee
+// returns, and for each notice, until the PacketConn is closed. It takes the place of
 // ReadFrom and Unreachable.
 func (c *PacketConn) Serve(arrived func(b []byte, from Addr), notice func(Notice)) {
 	for {
@@ -128,6 +122,7 @@ func (c *PacketConn) Serve(arrived func(b []byte, from Addr), notice func(Notice
 		case p := <-c.packets:
 			c.queued.Add(-int64(len(p.data)))
 			arrived(p.data, p.from)
+			p.release()
 		case n := <-c.notices:
 			notice(n)
 		case <-c.closed:
@@ -147,6 +142,7 @@ func (c *PacketConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	if err != nil {
 		return 0, nil, opError("read", c.addr, err)
 	}
+	defer p.release()
 	return copy(b, p.data), p.from, nil
 }
 

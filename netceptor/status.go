@@ -143,7 +143,7 @@ func (n *Node) Status() Status {
 	}
 	slices.SortFunc(s.Connections, func(a, b Connection) int { return cmp.Compare(a.NodeID, b.NodeID) })
 
-	now := time.Now()
+	now := n.now()
 	for _, a := range m.adverts.Known(now) {
 		s.Advertisements = append(s.Advertisements, advertisement(a))
 	}

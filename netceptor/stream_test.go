@@ -359,6 +359,48 @@ func TestStreamSurvivesLinkLoss(t *testing.T) {
 	exchange("after")
 }
 
+// Whoever dials while a link is made anew waits for it; where none comes, not for long.
+func TestDialWhileTheWayIsLost(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, "a", "b")
+	l, _ := joinTCP(t, nodes[0], nodes[1])
+	waitRoutes(t, nodes...)
+	serve(t, nodes[1], "echo", func(c *Conn) {
+		io.Copy(c, c)
+		c.Close()
+	})
+	lose := func() {
+		t.Helper()
+		l.Close()
+		for _, n := range nodes {
+			waitFor(t, n, "the loss of the link", func(s Status) bool { return len(s.RoutingTable) == 0 })
+		}
+	}
+	lose()
+	dialled := make(chan error, 1)
+	go func() {
+		c, err := nodes[0].Dial(t.Context(), "b", "echo")
+		if err == nil {
+			c.Reset()
+		}
+		dialled <- err
+	}()
+	l, _ = joinTCP(t, nodes[0], nodes[1])
+	if err := <-dialled; err != nil {
+		t.Fatalf("the way is back: %v", err)
+	}
+	waitRoutes(t, nodes...)
+	began := time.Now()
+	lose()
+	if _, err := nodes[0].Dial(t.Context(), "b", "echo"); !errors.Is(err, ErrNoRoute) || time.Since(began) < routePatience {
+		t.Errorf("the way has just been lost: %v after %v", err, time.Since(began))
+	}
+	began = time.Now()
+	if _, err := nodes[0].Dial(t.Context(), "b", "echo"); !errors.Is(err, ErrNoRoute) || time.Since(began) > routePatience {
+		t.Errorf("the way was lost long ago: %v after %v", err, time.Since(began))
+	}
+}
+
 // A node that restarts has forgotten its streams: they end as resets at once.
 func TestStreamToRestartedNode(t *testing.T) {
 	t.Parallel()

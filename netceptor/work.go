@@ -2,7 +2,6 @@ package netceptor
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/project-receptor/receptor/netceptor/internal/advert"
 	"github.com/project-receptor/receptor/netceptor/internal/wire"
@@ -30,7 +29,7 @@ func (n *Node) SetWorkCommands(all []WorkCommand) error {
 	m := &n.mesh
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
+	now := n.now()
 	var ads []wire.Advert
 	for _, ad := range m.adverts.Known(now) {
 		if ad.NodeID == n.config.NodeID && isControl(ad) {

@@ -22,7 +22,8 @@ func idlePlug() (*plug.Plug, <-chan *plug.Item) {
 	}), items
 }
 
-// The last greeting counts, also for an item that goes on, and none without a core.
+// The last greeting counts, also for an item that goes on, and none without a core. At a
+// core that has none the item begins anew.
 func TestGreeting(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
@@ -48,6 +49,7 @@ func TestGreeting(t *testing.T) {
 	core.Start()
 	a.Greeting = nil
 	core.Session().Configure(a)
+	it = receive(t, items, "the item, anew")
 	if it.Attached(t.Context()) != nil || it.Greeting() != nil {
 		t.Errorf("greeting %q of a core that tells none", it.Greeting())
 	}

@@ -85,7 +85,8 @@ func (it *Item) Count(name string, n uint64) { it.runner.count(name, n) }
 
 // Greeting returns a message that introduces the node to whoever dials it, for an
 // item that accepts links over a medium without connections: who answers it is
-// really there. It is nil while there is no core, and with one that is too old.
+// really there. It is nil while there is no core, and with one that is too old; the
+// item is run anew when a core of the one sort follows one of the other.
 func (it *Item) Greeting() []byte {
 	if _, err := it.runner.attached(); err != nil {
 		return nil
@@ -154,9 +155,13 @@ func (it *Item) run() {
 	}
 }
 
-// same reports whether the configuration still says what the item is.
+// same reports whether the configuration still says what the item is, and comes from a
+// core that gives it the same means.
 func (it *Item) same(c wire.ConfigItem, params json.RawMessage) bool {
-	return it.Kind == c.Kind && string(it.params) == string(params) && it.accept.Err() == nil
+	it.mu.Lock()
+	greeted := it.greeting != nil
+	it.mu.Unlock()
+	return greeted == (c.Greeting != nil) && it.Kind == c.Kind && string(it.params) == string(params) && it.accept.Err() == nil
 }
 
 // normalise brings a JSON object into a form that can be compared.

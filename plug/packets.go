@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-receptor/receptor/plug/packetconn"
@@ -59,6 +61,14 @@ type Flow struct {
 
 	packets *Packets
 	handle  uint32
+	caps    atomic.Pointer[[]string] // as the core last said; nil: not yet
+}
+
+// Has tells whether a capability (wire.CapModern...) may be used on the way of the flow
+// now. The core says so soon after the flow was made, and again when that changes.
+func (f *Flow) Has(capability string) bool {
+	caps := f.caps.Load()
+	return caps != nil && slices.Contains(*caps, capability)
 }
 
 // retryPackets is the pause before a packet service that has ended, though the core has
@@ -143,10 +153,15 @@ func (p *Packets) record(h wire.RecordHeader, b []byte) error {
 			return fmt.Errorf("PEER of the core: %w", err)
 		}
 		p.mu.Lock()
-		if p.flows[h.Peer] == nil && h.Peer%2 == 0 {
-			p.flows[h.Peer] = &Flow{Remote: Target{Node: peer.Node, Service: peer.Service}, packets: p, handle: h.Peer}
+		f := p.flows[h.Peer]
+		if f == nil && h.Peer%2 == 0 {
+			f = &Flow{Remote: Target{Node: peer.Node, Service: peer.Service}, packets: p, handle: h.Peer}
+			p.flows[h.Peer] = f
 		}
 		p.mu.Unlock()
+		if f != nil { // else it was just closed here
+			f.caps.Store(&peer.Caps)
+		}
 	default: // GONE, as CheckPacket has looked
 		p.mu.Lock()
 		f := p.flows[h.Peer]
@@ -177,7 +192,17 @@ func (p *Packets) flow(handle uint32) *Flow {
 // Open makes a flow to a service elsewhere: from a fresh service of its own, so that
 // what comes back for it is told from all else. value is the flow's Value.
 func (p *Packets) Open(to Target, value any) (*Flow, error) {
-	b, err := json.Marshal(wire.Peer{Local: wire.LocalFresh, Node: to.Node, Service: to.Service})
+	return p.open(wire.LocalFresh, to, value)
+}
+
+// OpenBound likewise makes a flow from the service itself: what comes from there for it
+// is of that flow.
+func (p *Packets) OpenBound(to Target, value any) (*Flow, error) {
+	return p.open("", to, value)
+}
+
+func (p *Packets) open(local string, to Target, value any) (*Flow, error) {
+	b, err := json.Marshal(wire.Peer{Local: local, Node: to.Node, Service: to.Service})
 	if err != nil {
 		return nil, err
 	}
@@ -200,6 +225,12 @@ func (p *Packets) Open(to Target, value any) (*Flow, error) {
 // already, and it was dropped.
 func (f *Flow) Send(b []byte) bool {
 	return len(b) <= f.packets.MTU && f.packets.conn.Send(f.handle, 0, b)
+}
+
+// SendWait is Send that waits for room, at most that long: for who can hold in turn
+// whoever sends to it, such as a network interface that is not read meanwhile.
+func (f *Flow) SendWait(b []byte, wait time.Duration) bool {
+	return len(b) <= f.packets.MTU && f.packets.conn.SendWait(f.handle, 0, b, wait)
 }
 
 // Close forgets the flow, here and at the core. Its handler is not told.

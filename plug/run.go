@@ -152,6 +152,13 @@ func (r *runner) close() {
 	}
 }
 
+// stops tells whether the plug takes on nothing new, and ends.
+func (r *runner) stops() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closing
+}
+
 // attachLoop keeps a session with the core: it dials until ctx is done, and
 // keeps what it has until attached is.
 func (r *runner) attachLoop(ctx, attached context.Context) {
@@ -298,7 +305,7 @@ func (r *runner) handle(ctx context.Context, a *attachment, q *session.Request) 
 		if err := q.Decode(&c); err != nil {
 			return nil, err
 		}
-		return r.accepted(ctx, a, c)
+		return r.accepted(ctx, a, q, c)
 	case wire.TypePeers:
 		var c wire.Peers
 		if err := q.Decode(&c); err != nil {

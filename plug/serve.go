@@ -44,7 +44,8 @@ type binding struct {
 // handed over, or relayed. The item is up, with the service as its address, once
 // bound. Serve returns when ctx is done (nil, after UNBIND and the end of the
 // streams that it relays) or the service cannot be bound; a lost
-// core is waited for, and the service bound again.
+// core is waited for, and the service bound again. A plug that stops leaves the
+// service bound: what arrives then waits for its next process.
 func (it *Item) Serve(ctx context.Context, s Service, target TargetFunc) error {
 	r := it.runner
 	id := it.ID + " service=" + s.Name // the same after a restart
@@ -87,7 +88,9 @@ func (it *Item) bind(ctx context.Context, body wire.Bind) error {
 		}
 		select {
 		case <-ctx.Done():
-			it.unbind(ctx, core, body.Bind)
+			if !it.runner.stops() {
+				it.unbind(ctx, core, body.Bind)
+			}
 			return nil
 		case <-core.session.Done():
 		}
@@ -104,13 +107,17 @@ func (it *Item) unbind(ctx context.Context, core *attachment, id string) {
 
 // accepted answers ACCEPT: it opens the target, and hands that over, or carries
 // the stream in a goroutine of its own.
-func (r *runner) accepted(ctx context.Context, core *attachment, a wire.Accept) (any, error) {
+func (r *runner) accepted(ctx context.Context, core *attachment, q *session.Request, a wire.Accept) (any, error) {
 	r.mu.Lock()
-	b := r.binds[a.Bind]
+	b, stops := r.binds[a.Bind], r.closing
 	if b != nil {
 		b.streams.Add(1)
 	}
 	r.mu.Unlock()
+	if b == nil && stops {
+		q.Later(func() {}) // the end of the session is the answer: the core offers the stream to the next process
+		return nil, nil
+	}
 	if b == nil {
 		return nil, wire.NewError(wire.CodeNotFound, "nothing is bound as %s", a.Bind)
 	}

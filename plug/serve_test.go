@@ -8,6 +8,7 @@ import (
 
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
+	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -78,6 +79,43 @@ func TestServe(t *testing.T) {
 
 	s.Configure()
 	s.WaitUnbind("web")
+}
+
+// A plug that stops leaves its services bound, and a stream that it will not serve any
+// more to the next process: the core hears of that by the end of the session.
+func TestStopKeepsServices(t *testing.T) {
+	t.Parallel()
+	core := plugtest.NewCore(t)
+	left, hold := make(chan struct{}), make(chan struct{})
+	stop := start(t, core, testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+		err := it.Serve(ctx, plug.Service{Name: "web"}, nil)
+		close(left)
+		<-hold // as what it carries may
+		return err
+	}))
+	s := core.Session()
+	s.Configure(item(t, "a", "1"))
+	b := s.WaitBind("web")
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); stop() }()
+	<-left
+	accepted := make(chan error, 1)
+	go func() { accepted <- s.Accept(t.Context(), b.Bind, "s1", wire.RemoteAddr{Node: "far", Service: "x"}) }()
+	// Whatever it says to something else, it has had time to refuse that.
+	if err := s.Call(t.Context(), wire.TypePing, struct{}{}, nil); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-accepted:
+		t.Errorf("ACCEPT of a plug that stops was answered: %v", err)
+	default:
+	}
+	close(hold)
+	if err := <-accepted; !errors.Is(err, session.ErrClosed) {
+		t.Errorf("ACCEPT ended with %v, expected %v", err, session.ErrClosed)
+	}
+	<-stopped
+	s.WaitBind("web") // it is still there
 }
 
 // A stream that the core will not let attach is a reset at the application.

@@ -180,7 +180,7 @@ func (w *Workceptor) report(a *Attachment, r Report) error {
 	case ReportExited, ReportLost, reportWithdrawn:
 		w.end(u, r)
 	case ReportRefused:
-		w.happen(u.ID, state.Event{Kind: state.Refused, Reason: r.Reason})
+		w.happen(u.ID, state.Event{Kind: state.Refused, Reason: r.Reason, Refusal: r.refusal})
 	default:
 		return fmt.Errorf("unit %s: unknown state %q", r.Unit, r.State)
 	}
@@ -228,7 +228,9 @@ func (w *Workceptor) end(u store.Unit, r Report) {
 		default: // it has exited
 		}
 		var err error
-		if e.Stdout, err = w.store.Measure(u.ID, store.Stdout); err == nil && !u.Spec.Merged {
+		if r.measured != nil {
+			e.Stdout, e.Stderr = r.measured[0], r.measured[1]
+		} else if e.Stdout, err = w.store.Measure(u.ID, store.Stdout); err == nil && !u.Spec.Merged {
 			e.Stderr, err = w.store.Measure(u.ID, store.Stderr)
 		}
 		if err != nil && !gone(err) {

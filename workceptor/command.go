@@ -14,8 +14,9 @@ import (
 )
 
 // Session is what the command work needs of the control conversation that it is
-// called in (package netceptor/control has such).
-type Session interface {
+// called in. It is the type of that name in package netceptor/control, too, so that
+// the functions of a Command can be registered there as they are.
+type Session = interface {
 	// Local tells whether the client is on a Unix socket of this node.
 	Local() bool
 	// Hijack gives the connection to the command, after line has been sent. It has
@@ -32,14 +33,16 @@ func (w *Workceptor) Command() *Command { return &Command{w: w} }
 
 // Codes of CommandError, beside those that the conversation has.
 const (
-	CodeInvalid  = "invalid"
-	CodeNotFound = "not_found"
-	CodeGone     = "gone"     // released, or nobody has it any more
-	CodeNoRoom   = "no_room"  // try again later, or elsewhere
-	CodeDraining = "draining" // likewise
-	CodeDenied   = "denied"
-	CodeCanceled = "canceled" // the node is stopping
-	CodeInternal = "internal"
+	CodeInvalid     = "invalid"
+	CodeNotFound    = "not_found"    // there is no such unit
+	CodeGone        = "gone"         // released, or nobody has it any more
+	CodeUnknownType = "unknown_type" // nobody offers such work here
+	CodeUnreachable = "unreachable"  // there is no way to the other node now
+	CodeNoRoom      = "no_room"      // try again later, or elsewhere
+	CodeDraining    = "draining"     // likewise
+	CodeDenied      = "denied"
+	CodeCanceled    = "canceled" // the node is stopping
+	CodeInternal    = "internal"
 )
 
 // CommandError is an error of our own form.
@@ -51,6 +54,9 @@ type CommandError struct {
 // Error implements error.
 func (e *CommandError) Error() string { return e.Msg }
 
+// ErrorCode returns the code, for the control conversation.
+func (e *CommandError) ErrorCode() string { return e.Code }
+
 // commandError is err with the code for it.
 func commandError(err error) *CommandError {
 	var e *CommandError
@@ -59,16 +65,22 @@ func commandError(err error) *CommandError {
 	}
 	code := CodeInternal
 	switch {
-	case errors.Is(err, ErrUnknownUnit), errors.Is(err, ErrUnknownType), errors.Is(err, ErrUnknownNode):
+	case errors.Is(err, ErrUnknownUnit):
 		code = CodeNotFound
+	case errors.Is(err, ErrUnknownType):
+		code = CodeUnknownType
+	case errors.Is(err, ErrUnknownNode):
+		code = CodeUnreachable
 	case errors.Is(err, ErrReleased):
 		code = CodeGone
 	case errors.Is(err, ErrNoRoom):
 		code = CodeNoRoom
 	case errors.Is(err, ErrDraining):
 		code = CodeDraining
-	case errors.Is(err, ErrInvalid):
+	case errors.Is(err, ErrInvalid), errors.Is(err, ErrUnknownTLS):
 		code = CodeInvalid
+	case errors.Is(err, errNoSigningKey):
+		code = CodeDenied
 	case errors.Is(err, context.Canceled):
 		code = CodeCanceled
 	}
@@ -145,8 +157,8 @@ func untilReset(ctx context.Context, conn io.Reader) (context.Context, func()) {
 type verify func(key *rsa.PublicKey, node, token string) error
 
 // legacySignature is for requests in the legacy forms.
-func legacySignature(key *rsa.PublicKey, node, token string) error {
-	return signing.VerifyLegacy(key, node, token, time.Now())
+func (c *Command) legacySignature(key *rsa.PublicKey, node, token string) error {
+	return signing.VerifyLegacy(key, node, token, c.w.c.Now())
 }
 
 // signatureOf is for those in our own form: of this request and no other.
@@ -164,7 +176,7 @@ func (c *Command) authorize(s Session, secure bool, signature string, check veri
 	case !secure || s.Local():
 		return nil
 	case signature == "":
-		return &CommandError{CodeDenied, "could not verify signature: signature is empty"}
+		return errNoSignature
 	case c.w.c.VerifyingKey == nil:
 		return &CommandError{CodeDenied, "could not verify signature: verifying key not specified"}
 	}
@@ -173,6 +185,9 @@ func (c *Command) authorize(s Session, secure bool, signature string, check veri
 	}
 	return nil
 }
+
+// errNoSignature has the words of legacy nodes.
+var errNoSignature = &CommandError{CodeDenied, "could not verify signature: signature is empty"}
 
 // isSecure tells whether work of a type here must be signed.
 func (c *Command) isSecure(typ string) bool {

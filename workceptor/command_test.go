@@ -462,7 +462,7 @@ func TestOwnForm(t *testing.T) {
 	c.ask(`{"v":1,"args":{"subcommand":"cancel","unit":"`+id+`"}}`, `{"ended":true,"unit":"`+id+`"}`)
 	c.ask(`{"v":1,"args":{"subcommand":"release","unit":"`+id+`"}}`, `{"released":true,"unit":"`+id+`"}`)
 	c.ask(`{"v":1,"args":{"subcommand":"status","unit":"`+id+`"}}`, `ERROR: the unit has been released `+id)
-	c.ask(`{"v":1,"args":{"subcommand":"eat"}}`, `ERROR: invalid request: subcommand is "eat", not submit, list, status, results, watch, cancel, release, drain or undrain`)
+	c.ask(`{"v":1,"args":{"subcommand":"eat"}}`, `ERROR: invalid request: subcommand is "eat", not submit, list, status, results, watch, cancel, release, type, nonce, drain or undrain`)
 	c.ask(`{"v":1,"args":{"subcommand":"list","sort":1}}`, `ERROR: invalid request: args: json: unknown field "sort"`)
 	c.ask(`{"v":1,"args":{"subcommand":"submit","type":"echo","submission":"c0ffee"}}`, `ERROR: the unit has been released`)
 }

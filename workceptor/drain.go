@@ -27,13 +27,13 @@ type drained struct {
 // units that are left are canceled. Another call changes the deadline.
 func (w *Workceptor) Drain(deadline time.Duration) {
 	w.mu.Lock()
-	d := &drained{Draining: Draining{Since: time.Now()}, cancel: func() {}}
+	d := &drained{Draining: Draining{Since: w.c.Now()}, cancel: func() {}}
 	if w.drain != nil {
 		w.drain.cancel()
 		d.Since = w.drain.Since
 	}
 	if deadline > 0 {
-		d.Deadline = time.Now().Add(deadline)
+		d.Deadline = w.c.Now().Add(deadline)
 		var ctx context.Context
 		ctx, d.cancel = context.WithTimeout(w.ctx, deadline)
 		w.task(func() {

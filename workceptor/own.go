@@ -50,56 +50,50 @@ type ownArgs struct {
 
 // Own answers our own form.
 func (c *Command) Own(ctx context.Context, s Session, raw json.RawMessage, emit func(any) error) (any, error) {
-	result, err := c.own(ctx, s, raw, emit)
+	var a ownArgs
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&a); err != nil {
+		return nil, commandError(fmt.Errorf("%w: args: %w", ErrInvalid, err))
+	}
+	result, err := c.own(ctx, s, a, emit)
 	if err != nil {
+		c.w.noteDenied(a.Sub, a.Unit, a.Type, err)
 		return nil, commandError(err)
 	}
 	return result, nil
 }
 
-func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit func(any) error) (any, error) {
-	var a ownArgs
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&a); err != nil {
-		return nil, fmt.Errorf("%w: args: %w", ErrInvalid, err)
-	}
+func (c *Command) own(ctx context.Context, s Session, a ownArgs, emit func(any) error) (any, error) {
 	switch a.Sub {
 	case "submit":
 		return nil, c.ownSubmit(ctx, s, a)
+	case "type":
+		return c.ownType(ctx, a)
 	case "nonce":
 		return map[string]any{"nonce": c.w.nonces.New()}, nil
 	case "drain", "undrain":
 		return c.ownDrain(s, a)
 	case "list":
-		units := c.w.List()
-		for i := range units {
-			units[i].History = nil // most of what there is to say of thousands
-		}
-		all := map[string]any{"units": units, "types": c.w.WorkTypes(), "nodes": c.w.Nodes()}
-		if d := c.w.Draining(); d != nil {
-			all["draining"] = d
-		}
-		return all, nil
+		return c.ownList(s, a)
 	case "watch":
-		return nil, c.ownWatch(ctx, a, emit)
+		return nil, c.ownWatch(ctx, s, a, emit)
 	case "status", "results", "cancel", "release":
 	default:
-		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel, release, drain or undrain", ErrInvalid, a.Sub)
+		return nil, fmt.Errorf("%w: subcommand is %.40q, not submit, list, status, results, watch, cancel, release, type, nonce, drain or undrain", ErrInvalid, a.Sub)
 	}
-	if a.Sub == "status" {
+	if u, err := c.w.store.Get(a.Unit); err != nil {
+		return nil, fmt.Errorf("%w %.100s", err, a.Unit)
+	} else if err := c.authorize(s, u.Spec.Secure, a.Signature, c.signatureOf(signing.Request{Command: a.Sub, Unit: a.Unit, Force: a.Force})); err != nil {
+		return nil, err
+	}
+	switch a.Sub {
+	case "status":
 		u, err := c.w.Get(a.Unit)
 		if err != nil {
 			return nil, fmt.Errorf("%w %.100s", err, a.Unit)
 		}
 		return u, nil
-	}
-	if u, err := c.w.store.Get(a.Unit); err != nil {
-		return nil, fmt.Errorf("%w %.100s", err, a.Unit)
-	} else if err := c.authorize(s, u.Spec.Secure, a.Signature, c.signatureOf(signing.Request{Command: a.Sub, Unit: a.Unit})); err != nil {
-		return nil, err
-	}
-	switch a.Sub {
 	case "results":
 		return nil, c.ownResults(ctx, s, a)
 	case "cancel":
@@ -111,23 +105,79 @@ func (c *Command) own(ctx context.Context, s Session, raw json.RawMessage, emit 
 	}
 }
 
+// seesAll tells whether a client is shown units whose types want signatures: if it is
+// at the node, or has signed the request.
+func (c *Command) seesAll(s Session, a ownArgs) (bool, error) {
+	if s.Local() || a.Signature == "" || c.w.c.VerifyingKey == nil {
+		return s.Local(), nil
+	}
+	err := c.authorize(s, true, a.Signature, c.signatureOf(signing.Request{Command: a.Sub, Unit: a.Unit, Submissions: a.Submissions}))
+	return err == nil, err
+}
+
+// ownList shows what the client may see, and tells how much that it may not.
+func (c *Command) ownList(s Session, a ownArgs) (any, error) {
+	seesAll, err := c.seesAll(s, a)
+	if err != nil {
+		return nil, err
+	}
+	units := c.w.List()
+	n := len(units)
+	units = slices.DeleteFunc(units, func(u Status) bool { return u.Secure && !seesAll })
+	for i := range units {
+		units[i].History = nil // most of what there is to say of thousands
+	}
+	all := map[string]any{"units": units, "types": c.w.WorkTypes(), "nodes": c.w.Nodes()}
+	if hidden := n - len(units); hidden > 0 {
+		all["hidden"] = hidden
+	}
+	if d := c.w.Draining(); d != nil {
+		all["draining"] = d
+	}
+	return all, nil
+}
+
+// ownType is a type of work that this node takes.
+func (c *Command) ownType(ctx context.Context, a ownArgs) (any, error) {
+	c.w.awaitOffer(ctx, a.Type)
+	if c.w.Draining() != nil {
+		return nil, ErrDraining
+	}
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	t := c.w.types[a.Type]
+	if t == nil || !t.offered {
+		return nil, fmt.Errorf("%w %.100s", ErrUnknownType, a.Type)
+	}
+	return TypeStatus{Name: t.Name, Secure: t.Secure}, nil
+}
+
 // ownSubmit takes a payload in frames: one that is cut off never looks whole.
 func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	r, err := c.ownRequest(a)
-	if err == nil && r.Node == "" {
-		c.w.awaitOffer(ctx, a.Type)
-	}
 	if err != nil {
 		return err
 	}
+	if r.Node == "" {
+		c.w.awaitOffer(ctx, a.Type)
+	}
+	secure := r.Node == "" && c.isSecure(a.Type)
+	if u, err := c.w.store.BySubmission(a.Submission); err == nil {
+		secure = secure || u.Spec.Secure // whatever is said of it now
+	}
+	r.unsigned = !secure && !s.Local()
 	signed := signing.Request{Command: a.Sub, Type: a.Type, Params: a.Params, Payload: a.Payload, Submission: a.Submission, Merged: a.Merged}
 	switch {
-	case r.Node == "" && c.isSecure(a.Type) && !s.Local() && a.Payload == "":
+	case secure && !s.Local() && a.Signature != "" && a.Payload == "":
 		err = &CommandError{CodeDenied, "the signature must cover the payload"}
-	case r.Node == "":
-		err = c.authorize(s, c.isSecure(a.Type), a.Signature, c.signatureOf(signed))
-	case a.SignWork:
+	case secure || r.Node == "":
+		err = c.authorize(s, secure, a.Signature, c.signatureOf(signed))
+	}
+	if err == nil && r.Node != "" && a.SignWork {
 		r.Sign, err = true, c.maySign(s)
+	}
+	if err == nil {
+		err = c.w.askNode(ctx, r)
 	}
 	if err != nil {
 		return err
@@ -148,6 +198,7 @@ func (c *Command) ownSubmit(ctx context.Context, s Session, a ownArgs) error {
 	err = receiveFrames(unit, newIdleReader(s, conn))
 	if got := unit.payload.Digest(); err == nil && a.Payload != "" && unit.Unit.Phase == state.Receiving && got != a.Payload {
 		err = &CommandError{CodeDenied, fmt.Sprintf("the payload's digest is %s, not the one that was announced", got)}
+		c.w.noteDenied(a.Sub, unit.Unit.ID, a.Type, err)
 	}
 	if err != nil {
 		err = errors.Join(err, unit.Abort("the payload did not arrive whole: "+err.Error()))
@@ -276,7 +327,11 @@ func sendEnd(conn io.Writer, v any) {
 const watchHeartbeat = 30 * time.Second
 
 // ownWatch sends events {"seq":n,"units":[...]} until the client is gone.
-func (c *Command) ownWatch(ctx context.Context, a ownArgs, emit func(any) error) error {
+func (c *Command) ownWatch(ctx context.Context, s Session, a ownArgs, emit func(any) error) error {
+	seesAll, err := c.seesAll(s, a)
+	if err != nil {
+		return err
+	}
 	type event struct {
 		Seq   uint64   `json:"seq"`
 		Units []Status `json:"units"`
@@ -292,7 +347,7 @@ func (c *Command) ownWatch(ctx context.Context, a ownArgs, emit func(any) error)
 		err := c.w.Watch(beat, seq, func(changed []Status, next uint64) error {
 			seq = next
 			changed = slices.DeleteFunc(changed, func(u Status) bool {
-				return a.Unit != "" && u.ID != a.Unit || !strings.HasPrefix(u.Submission, a.Submissions)
+				return u.Secure && !seesAll || a.Unit != "" && u.ID != a.Unit || !strings.HasPrefix(u.Submission, a.Submissions)
 			})
 			if len(changed) == 0 {
 				return nil

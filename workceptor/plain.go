@@ -40,21 +40,27 @@ func (c *Command) Plain(ctx context.Context, s Session, args *string, params map
 	if err != nil {
 		return nil, err
 	}
+	result, err := c.plain(ctx, s, r)
+	c.w.noteDenied(r.sub, r.unit, r.typ, err)
+	return result, err
+}
+
+func (c *Command) plain(ctx context.Context, s Session, r plainRequest) (any, error) {
 	switch r.sub {
 	case "submit":
 		return nil, c.plainSubmit(ctx, s, r)
 	case "list":
-		return c.plainList(r.unit)
+		return c.plainList(s, r)
 	case "status":
 		u, err := c.w.store.Get(r.unit)
 		if err != nil {
 			return nil, unknownUnit(r.unit, err)
 		}
-		return c.plainStatus(u), nil
+		return c.plainStatusFor(s, r, u)
 	}
 	if u, err := c.w.store.Get(r.unit); err != nil {
 		return nil, unknownUnit(r.unit, err)
-	} else if err := c.authorize(s, u.Spec.Secure, r.signature, legacySignature); err != nil {
+	} else if err := c.authorize(s, u.Spec.Secure, r.signature, c.legacySignature); err != nil {
 		return nil, err
 	}
 	switch r.sub {
@@ -132,6 +138,9 @@ func parseLegacyJSON(keys map[string]json.RawMessage) (r plainRequest, err error
 	case "list":
 		if _, ok := keys["unitid"]; ok {
 			r.unit, err = field(keys, "unitid")
+		}
+		if s, ok := jsonString(keys["signature"]); ok { // existing nodes do not look at it
+			r.signature = s
 		}
 		return r, err
 	case "status", "results", "cancel", "release", "force-release":
@@ -229,14 +238,20 @@ func (c *Command) plainSubmit(ctx context.Context, s Session, r plainRequest) er
 	if request.Node == "" {
 		c.w.awaitOffer(ctx, r.typ)
 	}
-	if err := c.authorize(s, c.isSecure(r.typ), r.signature, legacySignature); err != nil { // of a type here, whichever node is meant
+	secure := c.isSecure(r.typ) // a type here, whichever node is meant
+	if err := c.authorize(s, secure, r.signature, c.legacySignature); err != nil {
 		return err
 	}
+	request.unsigned = !secure && !s.Local()
 	if request.Node != "" && r.sign {
 		request.Sign = true
 		if err := c.maySign(s); err != nil {
 			return err
 		}
+	}
+	err := c.w.askNode(ctx, request)
+	if err != nil {
+		return plainText(err)
 	}
 	unit, err := c.w.Submit(request)
 	if err != nil {
@@ -320,6 +335,7 @@ func (c *Command) plainStatus(u store.Unit) plainStatus {
 	stdout := u.Stdout.Size
 	if !u.State.Final() {
 		c.w.mu.Lock()
+		u.Detail = c.w.detail(u)
 		if l := c.w.live[u.ID]; l != nil {
 			stdout = l.stdout
 		}
@@ -330,19 +346,49 @@ func (c *Command) plainStatus(u store.Unit) plainStatus {
 	return plainStatus{Detail: l.Detail, ExtraData: l.ExtraData, State: l.State, StateName: name, StdoutSize: l.StdoutSize, WorkType: l.WorkType}
 }
 
-// plainList is all units, or one of them, by ID.
-func (c *Command) plainList(only string) (any, error) {
-	units := c.w.store.List()
-	if only != "" {
-		u, err := c.w.store.Get(only)
-		if err != nil {
-			return nil, unknownUnit(only, err)
-		}
-		units = []store.Unit{u}
+// plainStatusFor is a unit as the client may see it.
+func (c *Command) plainStatusFor(s Session, r plainRequest, u store.Unit) (any, error) {
+	p := c.plainStatus(u)
+	if u.Spec.Secure && !s.Local() && r.signature == "" && c.w.c.Unsigned == UnsignedStatus {
+		p.ExtraData = nil // it has the parameters
+		return p, nil
 	}
-	all := make(map[string]plainStatus, len(units))
-	for _, u := range units {
-		all[u.ID] = c.plainStatus(u)
+	if err := c.mayRead(s, u.Spec.Secure, r.signature); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// mayRead tells whether a client may have all that there is to say of a unit.
+func (c *Command) mayRead(s Session, secure bool, signature string) error {
+	if !secure || signature == "" && c.w.c.Unsigned == UnsignedList {
+		return nil
+	}
+	return c.authorize(s, secure, signature, c.legacySignature)
+}
+
+// plainList is all units that the client may see, or one of them, by ID.
+func (c *Command) plainList(s Session, r plainRequest) (any, error) {
+	all := make(map[string]any)
+	if r.unit != "" {
+		u, err := c.w.store.Get(r.unit)
+		if err != nil {
+			return nil, unknownUnit(r.unit, err)
+		}
+		all[u.ID], err = c.plainStatusFor(s, r, u)
+		if err != nil {
+			return nil, err
+		}
+		return all, nil
+	}
+	hidden := c.mayRead(s, true, r.signature)
+	if hidden != nil && r.signature != "" {
+		return nil, hidden
+	}
+	for _, u := range c.w.store.List() {
+		if !u.Spec.Secure || hidden == nil {
+			all[u.ID] = c.plainStatus(u)
+		}
 	}
 	return all, nil
 }

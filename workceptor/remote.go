@@ -122,6 +122,9 @@ type remoteUnit struct {
 	report Report // the last word
 }
 
+// errNotReached is why a node is away that nothing was tried with.
+var errNotReached = errors.New("it was not reached yet")
+
 // remoteFor returns the node for a unit, which is made if it is not there.
 func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	w.mu.Lock()
@@ -133,7 +136,7 @@ func (w *Workceptor) remoteFor(spec *state.Spec) *remoteNode {
 	}
 	n = &remoteNode{
 		w: w, node: spec.Remote.Node, tls: spec.Remote.TLSClient,
-		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: time.Now(), reason: errors.New("it was not reached yet"),
+		poke: make(chan struct{}, 1), news: make(chan struct{}, 1), up: make(chan struct{}), since: w.c.Now(), reason: errNotReached,
 		units: make(map[string]*remoteUnit), owed: make(map[string]struct{}),
 	}
 	n.client = client.Client{Dial: n.dial}
@@ -157,8 +160,11 @@ func (w *Workceptor) specifyRemote(r Request, spec *state.Spec) error {
 			}
 		}
 	}
-	if err := w.c.Mesh.Check(r.Node, r.TLSClient); err != nil && (r.TTL == 0 || !errors.Is(err, ErrUnknownNode)) {
-		return err
+	if r.TLSClient != "" && !w.c.Mesh.Profile(r.TLSClient) {
+		return fmt.Errorf("%w %s", ErrUnknownTLS, r.TLSClient)
+	}
+	if reached, _ := w.c.Mesh.Reach(r.Node); !reached && r.TTL == 0 {
+		return fmt.Errorf("%w %s", ErrUnknownNode, r.Node)
 	}
 	spec.Secure = r.Sign // or anybody could have us sign
 	spec.Remote = &state.Remote{
@@ -208,7 +214,7 @@ func (w *Workceptor) adopt(u store.Unit) *remoteNode {
 	ru.ctx, ru.cancel = context.WithCancel(w.ctx)
 	if ttl := u.Spec.Remote.TTL; ttl > 0 {
 		// Clocks may have been set since, but never does it get more time than it had.
-		ru.begin = time.Now().Add(ttl - min(max(0, time.Since(u.Spec.Created)), ttl))
+		ru.begin = w.c.Now().Add(ttl - min(max(0, w.c.Now().Sub(u.Spec.Created)), ttl))
 	}
 	ru.report = Report{Unit: u.ID, State: ReportStarting}
 	n.mu.Lock()
@@ -226,7 +232,7 @@ func (w *Workceptor) bringBackRemote(u store.Unit) {
 	switch {
 	case !u.State.Final():
 		w.adopt(u)
-	case time.Since(u.Ended) < wishPatience:
+	case w.c.Now().Sub(u.Ended) < wishPatience:
 		w.remoteFor(&u.Spec)
 	}
 }
@@ -286,8 +292,9 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 			cancel(fmt.Errorf("%w %s", ErrUnknownNode, n.node))
 		}
 	})
+	_, ours := n.w.c.Mesh.Reach(n.node)
 	n.mu.Lock()
-	n.legacy = !n.w.c.Mesh.Ours(n.node)
+	n.legacy = !ours
 	legacy := n.legacy
 	n.mu.Unlock()
 	if legacy {
@@ -298,22 +305,34 @@ func (n *remoteNode) watch(ctx context.Context) (there bool) {
 	c := client.Client{Patience: -1, Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return n.w.c.Mesh.Dial(ctx, n.node, n.tls)
 	}}
+	if n.w.c.SigningKey != nil { // or it does not tell of units that we have signed for
+		c.Sign = n.sign
+	}
 	o := client.WatchOptions{Submissions: n.w.submitter + "-", Begun: func() {
 		there = true
 		n.arrived()
 	}}
-	err := errors.New("it has stopped telling")
-	for e, ended := range c.Watch(ctx, o) {
-		if ended != nil {
-			err = ended
-			break
+	err := n.listen(ctx, &c, o)
+	if errors.Is(err, client.ErrDenied) {
+		n.w.log.Warn("a node does not take the signatures of this one: what is signed will fail there", "node", n.node, "error", err)
+		c.Sign = nil
+		err = n.listen(ctx, &c, o)
+	}
+	n.left(err)
+	return there
+}
+
+// listen takes what the node tells, until that ends.
+func (n *remoteNode) listen(ctx context.Context, c *client.Client, o client.WatchOptions) error {
+	for e, err := range c.Watch(ctx, o) {
+		if err != nil {
+			return err
 		}
 		for _, u := range e.Units {
 			n.told(u)
 		}
 	}
-	n.left(err)
-	return there
+	return errors.New("it has stopped telling")
 }
 
 // arrived is for a node that talks to us.
@@ -335,20 +354,36 @@ func (n *remoteNode) arrived() {
 func (n *remoteNode) left(err error) {
 	n.mu.Lock()
 	a := n.at
+	news := n.reason == nil || n.reason.Error() != err.Error()
+	first := a != nil || n.reason == errNotReached //nolint:errorlint // it is this one, or what has come after it
 	n.reason = err
 	if a != nil {
-		n.at, n.up, n.since = nil, make(chan struct{}), time.Now()
+		n.at, n.up, n.since = nil, make(chan struct{}), n.w.c.Now()
 	}
 	ids := slices.Collect(maps.Keys(n.units))
 	n.mu.Unlock()
 	if a != nil {
 		a.Detach()
+	}
+	if news {
 		n.w.store.Touch(ids)
-		if n.w.ctx.Err() == nil {
-			n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
-		}
+	}
+	if first && n.w.ctx.Err() == nil {
+		n.w.log.Warn("a node that runs units of ours is away", "node", n.node, "error", err)
+	}
+	if n.tls != "" && !n.w.c.Mesh.Profile(n.tls) {
+		n.giveUp(ids, fmt.Errorf("%w %s", ErrUnknownTLS, n.tls))
 	}
 	n.wakeTime()
+}
+
+// giveUp ends units that the node does not have, and never will.
+func (n *remoteNode) giveUp(ids []string, err error) {
+	for _, id := range ids {
+		if u, gone := n.w.store.Get(id); gone == nil && u.Phase == state.Queued {
+			n.w.happen(id, state.Event{Kind: state.Refused, Reason: err.Error()})
+		}
+	}
 }
 
 // dial opens a conversation once the node is there.
@@ -370,13 +405,15 @@ func (n *remoteNode) signed(sign bool) *client.Client {
 		return &n.client
 	}
 	c := n.client
-	c.Sign = func(nonce string, r client.Signed) (string, error) {
-		if n.w.c.SigningKey == nil {
-			return "", errNoSigningKey
-		}
-		return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
-	}
+	c.Sign = n.sign
 	return &c
+}
+
+func (n *remoteNode) sign(nonce string, r client.Signed) (string, error) {
+	if n.w.c.SigningKey == nil {
+		return "", errNoSigningKey
+	}
+	return signing.Sign(n.w.c.SigningKey, n.node, nonce, signing.Request(r))
 }
 
 // legacyToken signs a request to a legacy node, likewise.
@@ -387,7 +424,7 @@ func (n *remoteNode) legacyToken(sign bool, keys map[string]any) error {
 	if n.w.c.SigningKey == nil {
 		return errNoSigningKey
 	}
-	token, err := signing.Legacy(n.w.c.SigningKey, n.node, time.Now(), cmp.Or(n.w.c.TokenLife, defaultTokenLife))
+	token, err := signing.Legacy(n.w.c.SigningKey, n.node, n.w.c.Now(), cmp.Or(n.w.c.TokenLife, defaultTokenLife))
 	keys["signature"] = token
 	return err
 }
@@ -524,6 +561,9 @@ func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 // refused is for a submission that another try would not mend.
 func (n *remoteNode) refused(ru *remoteUnit, err error) {
 	r := Report{Unit: ru.id, State: ReportRefused, Reason: fmt.Sprintf("node %s: %v", n.node, err)}
+	if e := (*client.Error)(nil); errors.As(err, &e) {
+		r.refusal = e.Code
+	}
 	if errors.Is(err, client.ErrGone) {
 		r.State, r.Reason = ReportLost, "it was released at node "+n.node
 	}
@@ -599,7 +639,7 @@ func (n *remoteNode) Recover(_ context.Context, known []Known) ([]Report, error)
 	return all, nil
 }
 
-// again submits a unit of which it is not known whether the node has it.
+// again submits a unit of which it is not known whether the node has it, or all of it.
 func (n *remoteNode) again(ru *remoteUnit) {
 	if n.isLegacy() {
 		n.mu.Lock()
@@ -624,7 +664,7 @@ func (n *remoteNode) ask(ru *remoteUnit, remote string) {
 	if n.isLegacy() {
 		return // it is asked for all the time
 	}
-	s, err := n.client.Status(ru.ctx, remote)
+	s, err := n.signed(ru.spec.Remote.Sign).Status(ru.ctx, remote)
 	switch {
 	case err == nil:
 		n.heard(ru, s)
@@ -664,122 +704,6 @@ func (n *remoteNode) owe(remote string, sign bool) {
 	})
 }
 
-// fetch brings what a unit writes, to its end, and then ends it.
-func (n *remoteNode) fetch(ru *remoteUnit) {
-	for fresh := false; ru.ctx.Err() == nil; {
-		end, err := n.fetchFrom(ru, fresh)
-		switch {
-		case err == nil:
-			n.ended(ru, end)
-			return
-		case ru.ctx.Err() != nil:
-			return
-		case errors.Is(err, client.ErrGone), errors.Is(err, client.ErrNotFound):
-			n.mu.Lock()
-			ru.report = Report{Unit: ru.id, State: ReportLost, Reason: fmt.Sprintf("node %s does not know it any more", n.node)}
-			n.mu.Unlock()
-			n.say(ru)
-			return
-		case errors.Is(err, errDamaged) && !fresh:
-			n.w.log.Error("what is here of a unit's results is not what it has written, fetching all anew", "unit", ru.id, "error", err)
-			fresh = true
-			continue
-		}
-		n.w.log.Error("cannot fetch the results of a unit, trying on", "unit", ru.id, "node", n.node, "error", err)
-		select {
-		case <-ru.ctx.Done():
-		case <-time.After(retryPause):
-		}
-	}
-}
-
-var errDamaged = errors.New("results are not those that were measured")
-
-// fetchFrom fetches what is not here yet; all of it if that is to be fresh.
-func (n *remoteNode) fetchFrom(ru *remoteUnit, fresh bool) (client.Status, error) {
-	type sink struct {
-		name string
-		file fsys.File
-		at   int64
-	}
-	names := []string{store.Stdout, store.Stderr}
-	if ru.spec.Merged {
-		names = names[:1]
-	}
-	var sinks []*sink
-	defer func() {
-		for _, s := range sinks {
-			s.file.Close() // who measures syncs
-		}
-	}()
-	from := client.From{Stderr: client.Skip}
-	for _, name := range names {
-		f, err := n.w.store.OpenFile(ru.id, name, os.O_WRONLY|os.O_CREATE)
-		if err != nil {
-			return client.Status{}, err
-		}
-		s := &sink{name: name, file: f}
-		sinks = append(sinks, s)
-		if fresh {
-			if err := f.Truncate(0); err != nil {
-				return client.Status{}, err
-			}
-		}
-		info, err := f.Stat()
-		if err != nil {
-			return client.Status{}, err
-		}
-		s.at = info.Size()
-		if name == store.Stdout {
-			from.Stdout = s.at
-		} else {
-			from.Stderr = s.at
-		}
-	}
-	grown := func() {
-		n.mu.Lock()
-		ru.report.Stdout = sinks[0].at
-		if len(sinks) > 1 {
-			ru.report.Stderr = sinks[1].at
-		}
-		running := ru.report.State == ReportRunning
-		n.mu.Unlock()
-		if u, err := n.w.store.Get(ru.id); running && err == nil && u.State == Running {
-			n.w.grow(Report{Unit: ru.id, Stdout: sinks[0].at, Stderr: sinks[len(sinks)-1].at})
-		}
-	}
-	grown()
-	remote := n.remoteID(ru)
-	end, err := n.signed(ru.spec.Remote.Sign).Results(ru.ctx, remote, from, func(c client.Chunk) error {
-		s := sinks[0]
-		if c.Stream == client.Stderr {
-			s = sinks[len(sinks)-1]
-		}
-		if _, err := s.file.WriteAt(c.Data, c.Offset); err != nil {
-			return err
-		}
-		s.at = c.Offset + int64(len(c.Data))
-		grown()
-		return nil
-	})
-	if errors.Is(err, client.ErrDamaged) {
-		return end, fmt.Errorf("%w: %w", errDamaged, err)
-	}
-	if err != nil {
-		return end, err
-	}
-	for i, want := range []Output{end.Stdout, end.Stderr}[:len(sinks)] {
-		got, err := n.w.store.Measure(ru.id, sinks[i].name)
-		if err != nil {
-			return end, err
-		}
-		if got.Size != want.Size || want.SHA256 != "" && got.SHA256 != want.SHA256 {
-			return end, fmt.Errorf("%w: %s has %d bytes of %d, digest %s, not %s", errDamaged, sinks[i].name, got.Size, want.Size, got.SHA256, want.SHA256)
-		}
-	}
-	return end, nil
-}
-
 func (n *remoteNode) isLegacy() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -790,28 +714,6 @@ func (n *remoteNode) remoteID(ru *remoteUnit) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return ru.remote
-}
-
-// ended is for a unit whose results are here, as they were there.
-func (n *remoteNode) ended(ru *remoteUnit, s client.Status) {
-	r := Report{Unit: ru.id, Handle: state.RemoteHandle(s.ID), Reason: s.Reason}
-	switch {
-	case s.State == Canceled:
-		r.State = reportWithdrawn
-	case s.State == Lost:
-		r.State = ReportLost
-	case s.Exit != nil:
-		r.State, r.Exit = ReportExited, *s.Exit
-	default:
-		r.State = ReportRefused
-		if r.Reason == "" {
-			r.Reason = s.Detail
-		}
-	}
-	n.mu.Lock()
-	ru.report = r
-	n.mu.Unlock()
-	n.say(ru)
 }
 
 // keepTime ends units that have waited too long.
@@ -853,7 +755,7 @@ func (n *remoteNode) late() time.Duration {
 	for _, ru := range n.units {
 		all = append(all, ru)
 	}
-	since, now := n.since, time.Now()
+	since, now := n.since, n.w.c.Now()
 	n.mu.Unlock()
 	next := time.Duration(math.MaxInt64)
 	for _, ru := range all {

@@ -338,7 +338,7 @@ func (n *remoteNode) fetchLegacy(ru *remoteUnit) {
 		n.mu.Unlock()
 		if have {
 			if ended {
-				n.ended(ru, s.status(n.remoteID(ru)))
+				n.ended(ru, s.status(n.remoteID(ru)), nil)
 			}
 			return
 		}

@@ -34,7 +34,16 @@ type mesh struct {
 	open    bool           // beta is there
 	ended   chan struct{}  // a token when a conversation has ended; nil: nobody waits
 	legacy  func(net.Conn) // what beta says, if it is a legacy node
+	refusal error          // of beta, to talk to us
+	profile string         // the TLS profile that there is
 }
+
+// unwilling is an error of a node that does not talk to us.
+type unwilling struct{ error }
+
+func (unwilling) Unwilling() bool { return true }
+
+func (e unwilling) Error() string { return "cannot talk to its control service: " + e.error.Error() }
 
 func newMesh(t *testing.T, worker *workertest.Worker) *mesh {
 	t.Helper()
@@ -79,24 +88,18 @@ func (m *mesh) set(f func()) {
 func (m *mesh) sever() { m.set(func() { m.down = true }) }
 func (m *mesh) mend()  { m.set(func() { m.down = false }) }
 
-// Check implements workceptor.Mesh.
-func (m *mesh) Check(node, tls string) error {
+// Profile implements workceptor.Mesh.
+func (m *mesh) Profile(tls string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case tls != "":
-		return errors.New("unknown TLS config " + tls)
-	case node != "beta" || m.down:
-		return fmt.Errorf("%w %s", workceptor.ErrUnknownNode, node)
-	}
-	return nil
+	return tls == m.profile
 }
 
-// Ours implements workceptor.Mesh.
-func (m *mesh) Ours(string) bool {
+// Reach implements workceptor.Mesh.
+func (m *mesh) Reach(node string) (reached, ours bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.legacy == nil
+	return node == "beta" && !m.down, m.legacy == nil
 }
 
 // Await implements workceptor.Mesh.
@@ -120,7 +123,10 @@ func (m *mesh) Await(ctx context.Context, node string, reachable bool) error {
 func (m *mesh) Dial(context.Context, string, string) (io.ReadWriteCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down || !m.open {
+	switch {
+	case m.refusal != nil:
+		return nil, unwilling{m.refusal}
+	case m.down || !m.open:
 		return nil, errors.New("no route to node")
 	}
 	ours, theirs := pipe(m.t)
@@ -308,7 +314,9 @@ func TestRemoteRefusals(t *testing.T) {
 func (m *mesh) unlucky() workceptor.Status {
 	m.t.Helper()
 	m.set(func() {
-		m.cut = func(request string) bool { return strings.Contains(request, `"submit"`) && strings.Contains(request, "unlucky") }
+		m.cut = func(request string) bool {
+			return strings.Contains(request, `"submit"`) && strings.Contains(request, "unlucky")
+		}
 	})
 	u := m.submit(workceptor.Request{Params: map[string]string{"params": "unlucky"}}, "payload")
 	after := m.submit(workceptor.Request{}, "")

@@ -2,6 +2,7 @@ package workceptor
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -114,6 +115,20 @@ func (w *Workceptor) status(u store.Unit) Status {
 	return w.statusAt(u, position)
 }
 
+// detail is what there is to say of a unit: of one that waits for its node, why. The
+// caller holds w.mu.
+func (w *Workceptor) detail(u store.Unit) string {
+	n := w.remotes[u.Spec.Place()]
+	if n == nil || u.Phase != state.Queued && u.Phase != state.Starting {
+		return u.Detail
+	}
+	s := n.status()
+	if s.Alive || s.Reason == "" {
+		return u.Detail
+	}
+	return fmt.Sprintf("Waiting for node %s: %s", s.Node, s.Reason)
+}
+
 // statusAt is a unit at a place in the queue. The caller holds w.mu.
 func (w *Workceptor) statusAt(u store.Unit, position int) Status {
 	if u.Released {
@@ -122,7 +137,7 @@ func (w *Workceptor) statusAt(u store.Unit, position int) Status {
 	s := Status{
 		ID: u.ID, State: u.State, Phase: u.Phase, Position: position, Detail: u.Detail, Type: u.Spec.WorkType,
 		Params: u.Spec.WithoutSecrets().Params, Submission: u.Spec.Submission, Merged: u.Spec.Merged, Secure: u.Spec.Secure,
-		CancelAsked: u.CancelAsked, PID: u.PID, Exit: u.Exit, Reason: u.Reason,
+		CancelAsked: u.CancelAsked, PID: u.PID, Exit: u.Exit, Reason: u.Reason, Refusal: u.Refusal,
 		Created: u.Spec.Created, Started: u.Started, Ended: u.Ended,
 		Stdin: u.Stdin, Stdout: u.Stdout, Stderr: u.Stderr, History: u.History,
 	}
@@ -131,6 +146,7 @@ func (w *Workceptor) statusAt(u store.Unit, position int) Status {
 		if n := w.remotes[u.Spec.Place()]; n != nil && !u.State.Final() {
 			s.NodeUnknownSince = n.status().UnknownSince
 		}
+		s.Detail = w.detail(u)
 	}
 	if u.Phase == state.Starting || u.State == state.Running {
 		if t := w.types[u.Spec.Place()]; t != nil && t.worker != nil {

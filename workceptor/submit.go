@@ -31,6 +31,8 @@ type Request struct {
 	Disconnect time.Duration
 	// Sign has this node sign what it asks the other one for.
 	Sign bool
+
+	unsigned bool // who asks may not have work of types that want signatures
 }
 
 const maxSubmission = 128 // bytes; 128 random bits are 32 in hexadecimal
@@ -102,6 +104,8 @@ func (w *Workceptor) specifyLocal(r Request, spec *state.Spec) error {
 		return fmt.Errorf("%w %s", ErrUnknownType, r.Type)
 	case r.Params["params"] != "" && !offer.Params:
 		return fmt.Errorf("%w: extra params provided but not allowed", ErrInvalid)
+	case offer.Secure && r.unsigned:
+		return errNoSignature // the type has been offered just now
 	}
 	spec.Secure = offer.Secure
 	return nil

@@ -1,6 +1,7 @@
 package workceptor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"errors"
@@ -32,6 +33,8 @@ type Config struct {
 	SigningKey   *rsa.PrivateKey
 	TokenLife    time.Duration
 	VerifyingKey *rsa.PublicKey
+	// Unsigned is what needs no signature all the same; empty: UnsignedStatus.
+	Unsigned Unsigned
 
 	// Offers is told, one call after the other, which types of work are to be had here,
 	// whenever that changes: none while the node drains. nil: nobody wants to know.
@@ -46,6 +49,10 @@ type Config struct {
 	// Reserve is what must be free on the disk for new work to be taken, in bytes.
 	// 0: 5 % of the disk, 1 GiB at most.
 	Reserve uint64
+
+	// Now is the time as this node's clock has it: for what people and legacy tokens are
+	// told. It runs as fast as others'. nil: time.Now.
+	Now func() time.Time
 }
 
 // Retention bounds the ended units that are kept.
@@ -92,6 +99,7 @@ type Workceptor struct {
 	tasks  sync.WaitGroup
 
 	nonces    *signing.Nonces
+	denials   denials
 	submitter string        // names us to other nodes
 	offers    chan struct{} // a token when they have changed
 
@@ -129,11 +137,15 @@ func New(c Config) (*Workceptor, error) {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
+	c.Unsigned = cmp.Or(c.Unsigned, UnsignedStatus)
 	dir, err := fsys.OpenOS(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the units' directory: %w", err)
 	}
-	s, err := store.Open(store.Options{FS: dir, Logger: c.Logger, Reserve: c.Reserve})
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s, err := store.Open(store.Options{FS: dir, Logger: c.Logger, Reserve: c.Reserve, Now: c.Now})
 	if err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
@@ -260,7 +272,7 @@ func (w *Workceptor) expire() {
 	tick := time.NewTicker(retentionPause)
 	defer tick.Stop()
 	for {
-		for _, id := range w.c.Retention.Expired(w.store.List(), time.Now()) {
+		for _, id := range w.c.Retention.Expired(w.store.List(), w.c.Now()) {
 			if err := w.release(id); err != nil && !gone(err) {
 				w.log.Warn("cannot release a unit that is kept too long", "unit", id, "error", err)
 			}

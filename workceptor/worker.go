@@ -64,9 +64,15 @@ type Report struct {
 	Exit   Exit            // if it has exited
 	Reason string          // if it was lost, or refused
 
+	refusal string // the code of another node's answer, if it was refused by that
+
 	// Stdout and Stderr are how much has been written so far. Whoever follows the
 	// unit hears of output when this grows.
 	Stdout, Stderr int64
+
+	// measured is what another node has measured of both, and is here, durably; nil:
+	// that is still to be found out.
+	measured *[2]Output
 }
 
 // ReportState is how a unit fares at its worker.

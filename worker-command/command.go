@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/project-receptor/receptor/plug/program"
 	"github.com/project-receptor/receptor/worker-command/internal/unit"
 )
 
@@ -32,7 +32,7 @@ type command struct {
 func newCommand(p params) (*command, error) {
 	c := &command{params: p}
 	var err error
-	if c.fixed, err = split(p.Params); err != nil {
+	if c.fixed, err = program.Split(p.Params); err != nil {
 		return nil, fmt.Errorf("params: %w", err)
 	}
 	c.fixed = append(c.fixed, p.Args...)
@@ -70,7 +70,7 @@ func (c *command) arguments(runtime map[string]string) ([]string, error) {
 	if !c.AllowRuntimeParams {
 		return nil, fmt.Errorf("work type %s takes no parameters of a submitter", c.WorkType)
 	}
-	added, err := split(text)
+	added, err := program.Split(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", paramParams, err)
 	}
@@ -89,7 +89,7 @@ func (c *command) arguments(runtime map[string]string) ([]string, error) {
 }
 
 // spec is what the supervisor of a unit is told, but for what the ledger knows.
-func (c *command) spec(id string, runtime map[string]string, as *identity) (unit.Spec, error) {
+func (c *command) spec(id string, runtime map[string]string, as *program.User) (unit.Spec, error) {
 	args, err := c.arguments(runtime)
 	if err != nil {
 		return unit.Spec{}, err
@@ -104,7 +104,7 @@ func (c *command) spec(id string, runtime map[string]string, as *identity) (unit
 	} else if !info.IsDir() {
 		return unit.Spec{}, fmt.Errorf("directory: %s is none", dir)
 	}
-	path, err := find(c.Command, dir, env)
+	path, err := program.Find(c.Command, dir, env)
 	if err != nil {
 		return unit.Spec{}, err
 	}
@@ -117,7 +117,7 @@ func (c *command) spec(id string, runtime map[string]string, as *identity) (unit
 		s.Grace = defaultGrace
 	}
 	if as != nil {
-		s.User = &as.User
+		s.User = &unit.User{UID: as.UID, GID: as.GID, Groups: as.Groups}
 	}
 	return s, nil
 }
@@ -129,15 +129,15 @@ var own = []string{
 }
 
 // environment is that of a unit, of that of this program.
-func (c *command) environment(inherited []string, as *identity) []string {
+func (c *command) environment(inherited []string, as *program.User) []string {
 	env := map[string]string{}
 	for _, v := range inherited {
 		if name, value, ok := strings.Cut(v, "="); ok && !slices.Contains(own, name) {
 			env[name] = value
 		}
 	}
-	if as != nil && as.name != "" {
-		env["USER"], env["LOGNAME"], env["HOME"] = as.name, as.name, as.home
+	if as != nil && as.Name != "" {
+		env["USER"], env["LOGNAME"], env["HOME"] = as.Name, as.Name, as.Home
 	}
 	for name, value := range c.Environment {
 		env[name] = fmt.Sprint(value)
@@ -147,38 +147,4 @@ func (c *command) environment(inherited []string, as *identity) []string {
 		list = append(list, name+"="+env[name])
 	}
 	return list
-}
-
-// find is the path of a program: as it is if there is a slash in it, else in PATH.
-func find(name, dir string, env []string) (string, error) {
-	if strings.Contains(name, "/") {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		return name, executable(name)
-	}
-	for _, v := range env {
-		list, ok := strings.CutPrefix(v, "PATH=")
-		if !ok {
-			continue
-		}
-		for _, d := range filepath.SplitList(list) {
-			// A relative one would have whoever can write there choose what runs.
-			if path := filepath.Join(d, name); filepath.IsAbs(d) && executable(path) == nil {
-				return path, nil
-			}
-		}
-	}
-	return "", fmt.Errorf("command %s: %w in PATH", name, fs.ErrNotExist)
-}
-
-func executable(path string) error {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
-		return &fs.PathError{Op: "execute", Path: path, Err: fs.ErrPermission}
-	}
-	return nil
 }

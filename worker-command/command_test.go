@@ -1,16 +1,13 @@
 package workercommand
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/project-receptor/receptor/plug/program"
 )
 
 func newTestCommand(t *testing.T, p params) *command {
@@ -95,36 +92,9 @@ func TestEnvironment(t *testing.T) {
 	if got, want := c.environment(inherited, nil), []string{"A=b=c", "HOME=/root", "N=7", "PATH=/opt/bin"}; !slices.Equal(got, want) {
 		t.Errorf("%q, expected %q", got, want)
 	}
-	if got := c.environment(inherited, &identity{name: "jobs", home: "/home/jobs"}); !slices.Contains(got, "HOME=/home/jobs") || !slices.Contains(got, "USER=jobs") {
+	if got := c.environment(inherited, &program.User{Name: "jobs", Home: "/home/jobs"}); !slices.Contains(got, "HOME=/home/jobs") || !slices.Contains(got, "USER=jobs") {
 		t.Errorf("of another user: %q", got)
 	}
-}
-
-func TestFind(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for name, mode := range map[string]fs.FileMode{"program": 0o755, "text": 0o644} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	path := filepath.Join(dir, "program")
-	for name, env := range map[string]string{path: "", "./program": "", "program": "PATH=:/nowhere:" + dir} {
-		if got, err := find(name, dir, []string{env}); err != nil || got != path {
-			t.Errorf("%s: %s, %v", name, got, err)
-		}
-	}
-	for name, want := range map[string]error{"text": fs.ErrNotExist, "./text": fs.ErrPermission, "./none": fs.ErrNotExist, dir: fs.ErrPermission} {
-		if got, err := find(name, dir, []string{"PATH=" + dir}); !errors.Is(err, want) {
-			t.Errorf("%s: %s, %v; expected %v", name, got, err, want)
-		}
-	}
-	t.Run("never where it is relative", func(t *testing.T) {
-		t.Parallel()
-		if got, err := find("command_test.go", dir, []string{"PATH=.:"}); err == nil {
-			t.Errorf("found %s", got)
-		}
-	})
 }
 
 func TestSpec(t *testing.T) {
@@ -140,33 +110,5 @@ func TestSpec(t *testing.T) {
 		if _, err := newTestCommand(t, p).spec("u", nil, nil); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
 		}
-	}
-}
-
-func TestIdentity(t *testing.T) {
-	t.Parallel()
-	if id, err := newTestCommand(t, params{}).identify(); id != nil || err != nil {
-		t.Errorf("nobody named: %+v, %v", id, err)
-	}
-	if _, err := newTestCommand(t, params{User: "no such user"}).identify(); err == nil {
-		t.Error("a user that does not exist was found")
-	}
-	if _, err := newTestCommand(t, params{Group: "no such group"}).identify(); err == nil {
-		t.Error("a group that does not exist was found")
-	}
-	if os.Geteuid() != 0 {
-		if _, err := newTestCommand(t, params{User: "0"}).identify(); err == nil || !strings.Contains(err.Error(), "only root") {
-			t.Errorf("root, for somebody else: %v", err)
-		}
-		t.Skip("the rest is for root")
-	}
-	for name, want := range map[string]string{"root": "0 0 root", "0": "0 0 root", "54321": "54321 54321 "} {
-		id, err := newTestCommand(t, params{User: name}).identify()
-		if err != nil || fmt.Sprint(id.UID, " ", id.GID, " ", id.name) != want {
-			t.Errorf("%s: %+v, %v", name, id, err)
-		}
-	}
-	if id, err := newTestCommand(t, params{User: "root", Group: "54321"}).identify(); err != nil || id.GID != 54321 {
-		t.Errorf("a group of its own: %+v, %v", id, err)
 	}
 }

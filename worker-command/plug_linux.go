@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/plug"
+	"github.com/project-receptor/receptor/plug/program"
 	"github.com/project-receptor/receptor/plug/wire"
 	"github.com/project-receptor/receptor/worker-command/internal/cgroup"
 	"github.com/project-receptor/receptor/worker-command/internal/ledger"
@@ -31,7 +32,7 @@ func run(ctx context.Context, it *plug.Item) error {
 // worker runs the units of an item. It implements plug.Worker.
 type worker struct {
 	command *command
-	as      *identity
+	as      *program.User // nil: whoever runs this program
 	limits  cgroup.Limits
 	rlimits []unit.RLimit
 	detail  string // of every unit
@@ -44,7 +45,7 @@ func newWorker(ctx context.Context, it *plug.Item) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{command: c}
-	if w.as, err = c.identify(); err != nil {
+	if w.as, err = program.Identify(c.User, c.Group); err != nil {
 		return nil, err
 	}
 	supervisor, err := c.supervisor()
@@ -95,7 +96,7 @@ func (c *command) supervisor() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return path, executable(path)
+	return path, program.Executable(path)
 }
 
 // cgroups is the tree that units get cgroups in; nil: there is none.

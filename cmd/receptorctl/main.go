@@ -16,6 +16,6 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second one ends the process at once
 	os.Exit(ctl.Run(ctx, ctl.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Getenv: os.Getenv, Version: buildinfo.Version(),
+		Getenv: os.Getenv, Version: buildinfo.Version(), Module: buildinfo.Module(),
 	}, os.Args[1:]))
 }

@@ -39,13 +39,14 @@ type Command struct {
 
 	// Own answers our own form; args is a JSON object, {} if none were given. emit
 	// sends an event and must not be called concurrently; its error means that the
-	// client is gone. The result is marshalled, nil as {}. An *Error carries a
-	// code; of other errors the code is found by CodeOf.
+	// client is gone. The result is marshalled, nil as {}. CodeOf finds the code of
+	// an error.
 	Own func(ctx context.Context, s Session, args json.RawMessage, emit func(any) error) (any, error)
 }
 
-// Session is what a command may know and do of the conversation it is called in.
-type Session interface {
+// Session is what a command may know and do of the conversation it is called in. It
+// has no name of its own, so that others can have commands without this package.
+type Session = interface {
 	// Local tells whether the client is on a Unix socket of this node.
 	Local() bool
 	// Hijack gives the connection to the command, with what was read ahead, after

@@ -33,12 +33,15 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.Msg }
 
-// CodeOf finds the code for err: that of the *Error in it, or one for the errors
-// of the mesh.
+// ErrorCode returns the code.
+func (e *Error) ErrorCode() string { return e.Code }
+
+// CodeOf finds the code for err: that of what in it has an ErrorCode, as an *Error, or
+// one for the errors of the mesh.
 func CodeOf(err error) string {
-	var e *Error
+	var e interface{ ErrorCode() string }
 	if errors.As(err, &e) {
-		return e.Code
+		return e.ErrorCode()
 	}
 	switch {
 	case errors.Is(err, netceptor.ErrNoRoute):

@@ -35,12 +35,10 @@ func (h *Host) servePackets(ctx context.Context, conn net.Conn, cred socket.Cred
 	}
 	stop := context.AfterFunc(ctx, func() { _ = p.conn.Close() })
 	defer stop()
-	if len(req.Watch) > 0 {
-		p.carried.Go(func() {
-			defer h.recovered("peers", "service", p.service)
-			p.watch(req.Watch)
-		})
-	}
+	p.carried.Go(func() {
+		defer h.recovered("peers", "service", p.service)
+		p.watch(req.Watch)
+	})
 	p.serve()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/project-receptor/receptor/netceptor"
@@ -309,6 +310,13 @@ func TestHostilePackets(t *testing.T) {
 // linkedNode is another node, linked to that of a host.
 func linkedNode(t *testing.T, r *rig, id string) *netceptor.Node {
 	t.Helper()
+	n := newNode(t, id)
+	link(t, n, r.node, "")
+	return n
+}
+
+func newNode(t *testing.T, id string) *netceptor.Node {
+	t.Helper()
 	n, err := netceptor.New(netceptor.Config{NodeID: id})
 	if err != nil {
 		t.Fatal(err)
@@ -317,13 +325,43 @@ func linkedNode(t *testing.T, r *rig, id string) *netceptor.Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = n.Close() })
+	return n
+}
+
+// link links two nodes, as over a medium.
+func link(t *testing.T, n, o *netceptor.Node, medium string) {
+	t.Helper()
 	a, b := net.Pipe()
-	for node, conn := range map[*netceptor.Node]net.Conn{n: a, r.node: b} {
-		if _, err := node.AddLink(conn, netceptor.LinkConfig{Cost: 1}); err != nil {
+	for node, conn := range map[*netceptor.Node]net.Conn{n: a, o: b} {
+		if _, err := node.AddLink(conn, netceptor.LinkConfig{Cost: 1, Medium: medium}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return n
+}
+
+// A plug hears whether large datagrams go the way of a flow in one piece, and again
+// when a medium that fragments them may have come between.
+func TestPeerTellsOfTheWayAgain(t *testing.T) {
+	t.Parallel()
+	r, p := packetRig(t, Config{})
+	beta, gamma, delta := newNode(t, "beta"), newNode(t, "gamma"), newNode(t, "delta")
+	link(t, r.node, beta, "tcp")
+	link(t, beta, gamma, "ws")
+	e := mustBind(t, r, wire.PBind{Session: p.Welcome.Session, Item: "pack n=1", Service: "net"})
+	e.peer(7, wire.Peer{Node: "gamma", Service: "far"})
+	told := func(want ...string) {
+		t.Helper()
+		for { // what was true for a while may be told, too
+			peer := e.wantPeer(7)
+			if slices.Equal(peer.Caps, want) {
+				return
+			}
+		}
+	}
+	told("modern", "whole")
+	link(t, beta, delta, "udp")
+	link(t, gamma, delta, "udp")
+	told("modern")
 }
 
 // PEERS tells of the services that match, with the way there, as they come and go.

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/plug/packetconn"
@@ -38,8 +41,9 @@ type flow struct {
 	handle uint32
 	remote netceptor.Addr
 	local  *netceptor.PacketConn
-	fresh  bool   // local is of this flow alone
-	used   uint64 // by packets.uses: the smallest is the one that was idle longest
+	fresh  bool          // local is of this flow alone
+	way    netceptor.Way // as the plug was told
+	used   uint64        // by packets.uses: the smallest is the one that was idle longest
 }
 
 func newPackets(h *Host, g *guest, item, object string, main *netceptor.PacketConn, conn *packetconn.Conn) *packets {
@@ -180,11 +184,41 @@ func (p *packets) refuse(handle uint32, code, msg string) error {
 
 // tell tells the plug of a flow.
 func (p *packets) tell(f *flow) error {
-	peer := wire.Peer{Local: serviceOf(f.local), Node: f.remote.Node, Service: f.remote.Service, MTU: maxDatagram}
-	if p.host.node.Modern(f.remote.Node) {
-		peer.Caps = []string{wire.CapModern}
+	way := p.host.node.Way(f.remote.Node)
+	p.mu.Lock()
+	f.way = way
+	p.mu.Unlock()
+	return p.control(wire.RecordPeer, f.handle, wire.Peer{
+		Local: serviceOf(f.local), Node: f.remote.Node, Service: f.remote.Service, MTU: maxDatagram, Caps: caps(way),
+	})
+}
+
+// caps are what may be used on a way.
+func caps(w netceptor.Way) []string {
+	var caps []string
+	if w.Modern {
+		caps = append(caps, wire.CapModern)
 	}
-	return p.control(wire.RecordPeer, f.handle, peer)
+	if w.Whole {
+		caps = append(caps, wire.CapWhole)
+	}
+	return caps
+}
+
+// retell tells the plug of the flows on whose way something else may be used now.
+func (p *packets) retell() {
+	p.mu.Lock()
+	flows := slices.Collect(maps.Values(p.flows))
+	p.mu.Unlock()
+	for _, f := range flows {
+		now := p.host.node.Way(f.remote.Node)
+		p.mu.Lock()
+		changed := p.flows[f.handle] == f && (f.way.Modern != now.Modern || f.way.Whole != now.Whole)
+		p.mu.Unlock()
+		if changed {
+			_ = p.tell(f) // fails with the connection
+		}
+	}
 }
 
 func (p *packets) control(t wire.RecordType, handle uint32, body any) error {
@@ -267,6 +301,11 @@ func (p *packets) read(from *netceptor.PacketConn, only *flow) {
 	})
 }
 
+// deliverWait is how long a datagram waits for a plug that does not read. What comes
+// for its service meanwhile waits in the queue of that, which is larger, and nobody
+// else's does.
+const deliverWait = 20 * time.Millisecond
+
 // deliver sends a datagram to the plug.
 func (p *packets) deliver(remote netceptor.Addr, only *flow, b []byte) {
 	f := only
@@ -279,7 +318,7 @@ func (p *packets) deliver(remote netceptor.Addr, only *flow, b []byte) {
 		p.host.count("packets_of_others")
 		return
 	}
-	if !p.conn.Send(f.handle, 0, b) {
+	if !p.conn.SendWait(f.handle, 0, b, deliverWait) {
 		p.host.count("packets_dropped")
 	}
 }

@@ -10,7 +10,7 @@ var programs = map[string][]string{
 	"receptor-backend-ws":      {"ws-listener", "ws-peer"},
 	"receptor-command-service": {"command-service"},
 	"receptor-proxy-tcp":       {"tcp-server", "tcp-client", "tcp-inbound-proxy", "tcp-outbound-proxy", "unix-socket-server", "unix-socket-client"},
-	"receptor-proxy-tun":       {"ip-router"},
+	"receptor-proxy-tun":       {"ip-router", "tun-proxy", "ip-tunnel"},
 	"receptor-proxy-udp":       {"udp-server", "udp-client", "udp-inbound-proxy", "udp-outbound-proxy"},
 	"receptor-worker-command":  {"work-command"},
 }

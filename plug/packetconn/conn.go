@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/wire"
 )
@@ -40,7 +41,8 @@ type Conn struct {
 
 	mu    sync.Mutex
 	queue []byte
-	err   error // why nothing more is sent
+	room  chan struct{} // closed when the queue is taken; nil: nobody waits for that
+	err   error         // why nothing more is sent
 }
 
 // New makes a Conn of a connection, which it owns.
@@ -88,18 +90,58 @@ func (c *Conn) Read(each func(h wire.RecordHeader, payload []byte) error) error 
 
 // Send queues a datagram of a flow, which it copies. False: it was dropped, as too
 // much waits already, and counted; or the connection has ended.
-func (c *Conn) Send(flow uint32, flags uint8, b []byte) bool {
+func (c *Conn) Send(flow uint32, flags uint8, b []byte) bool { return c.SendWait(flow, flags, b, 0) }
+
+// SendWait is Send that waits for room, at most that long. Whoever can be held, and
+// holds in turn who sends to it, does better than one that loses.
+func (c *Conn) SendWait(flow uint32, flags uint8, b []byte, wait time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if wait > 0 && c.full(len(b)) {
+		c.await(len(b), wait)
+	}
 	if c.err != nil {
 		return false
 	}
-	if len(c.queue)+wire.RecordSize+len(b) > queueSize || len(b) > wire.MaxRecord {
+	if c.full(len(b)) || len(b) > wire.MaxRecord {
 		c.dropped.Add(1)
 		return false
 	}
 	c.put(wire.RecordHeader{Length: uint16(len(b)), Type: wire.RecordData, Flags: flags, Peer: flow}, b)
 	return true
+}
+
+// full tells whether there is no room for a datagram of n bytes. The caller holds mu.
+func (c *Conn) full(n int) bool {
+	return c.err == nil && len(c.queue)+wire.RecordSize+n > queueSize
+}
+
+// await waits for room, the connection's end, or that long. The caller holds mu, which
+// is released meanwhile.
+func (c *Conn) await(n int, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for expired := false; !expired && c.full(n); {
+		if c.room == nil {
+			c.room = make(chan struct{})
+		}
+		room := c.room
+		c.mu.Unlock()
+		select {
+		case <-room:
+		case <-timer.C:
+			expired = true
+		}
+		c.mu.Lock()
+	}
+}
+
+// wake lets those go on who wait for room. The caller holds mu.
+func (c *Conn) wake() {
+	if c.room != nil {
+		close(c.room)
+		c.room = nil
+	}
 }
 
 // Control queues PEER or GONE of a flow.
@@ -136,6 +178,7 @@ func (c *Conn) Write() error {
 		c.mu.Lock()
 		b, err := c.queue, c.err
 		c.queue = spare[:0]
+		c.wake()
 		c.mu.Unlock()
 		if err != nil {
 			return err
@@ -173,6 +216,7 @@ func (c *Conn) fail(why error) {
 		return
 	}
 	c.err, c.queue = why, nil
+	c.wake()
 	_ = c.conn.Close() // nothing is owed
 	select {
 	case c.kick <- struct{}{}:

@@ -8,6 +8,7 @@ import (
 	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/packetconn"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -113,6 +114,55 @@ func TestSlowSide(t *testing.T) {
 			t.Error("sent after the end")
 		}
 		_ = b
+	})
+}
+
+// Who waits for room goes on when there is some, when the time is over, or at the end.
+func TestSendWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t)
+		written := make(chan error, 1)
+		go func() { written <- a.Write() }()
+		datagram := make([]byte, 60000)
+		fill := func() {
+			for a.Send(1, 0, datagram) {
+				synctest.Wait()
+			}
+		}
+		fill()
+		start := time.Now()
+		if a.SendWait(1, 0, datagram, time.Minute) || time.Since(start) != time.Minute {
+			t.Errorf("no room was waited for %v", time.Since(start))
+		}
+		sent := make(chan bool)
+		go func() { sent <- a.SendWait(1, 0, datagram, time.Minute) }()
+		synctest.Wait()
+		start = time.Now()
+		got := make(chan record, 100)
+		go func() { _ = readAll(b, got) }()
+		if !<-sent || time.Since(start) != 0 {
+			t.Errorf("room that came was waited for %v", time.Since(start))
+		}
+		synctest.Wait()
+		if n := len(got); n < 2 {
+			t.Errorf("%d datagrams have come", n)
+		}
+		for len(got) < cap(got) { // until b's reader takes no more
+			_ = a.SendWait(1, 0, datagram, time.Second)
+			synctest.Wait()
+		}
+		fill()
+		go func() { sent <- a.SendWait(1, 0, datagram, time.Minute) }()
+		synctest.Wait()
+		start = time.Now()
+		_ = a.Close()
+		if <-sent || time.Since(start) != 0 {
+			t.Errorf("a connection that has ended was waited for %v", time.Since(start))
+		}
+		for range got { // whose reader goes
+		}
+		<-written
 	})
 }
 

@@ -11,6 +11,14 @@ import (
 // help prints the usage, and the kinds and parameters as they are described.
 func (c *command) help() {
 	p := c.plug.Program
+	var own strings.Builder
+	for _, o := range c.extra.Options {
+		flag := "--" + o.Name + " " + o.Value
+		if len(flag) > 17 {
+			flag += "\n" + strings.Repeat(" ", 19)
+		}
+		c.printf(&own, "  %-17s  %s\n", flag, o.Help)
+	}
 	c.printf(c.stdout, `Usage: %[1]s [options]
        %[1]s describe
 
@@ -25,10 +33,10 @@ Options:
   --log-level LEVEL  trace, debug, info, warn, error or off; default info
   --log-json         log in JSON
   --version          print the version
-  --help             print this
+%[4]s  --help             print this
 
 Kinds:
-`, p, wire.SocketEnv, strings.TrimPrefix(p, "receptor-"))
+`, p, wire.SocketEnv, strings.TrimPrefix(p, "receptor-"), own.String())
 	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	for i := range c.plug.Kinds {
 		k := &c.plug.Kinds[i]

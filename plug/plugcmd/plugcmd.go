@@ -34,18 +34,39 @@ const (
 // status: 0 after an orderly stop, 1 on failure, 2 for a bad command line or
 // when there is no core to attach to. An empty p.Version is taken from the
 // build.
-func Main(p *plug.Plug) int {
+func Main(p *plug.Plug) int { return MainWith(p, Extra{}) }
+
+// Extra is what a program has beyond what all plugs share.
+type Extra struct {
+	Options []Option
+
+	// Start, if set, is called before the plug attaches, with the path of its core's
+	// socket. An error ends the program, with status 2.
+	Start func(log hclog.Logger, socket string) error
+}
+
+// Option is one of a program's own. It takes a value and may be repeated.
+type Option struct {
+	Name  string // without dashes
+	Value string // what the help calls its value
+	Help  string
+	Set   func(value string) error
+}
+
+// MainWith is Main for a program that has more.
+func MainWith(p *plug.Plug, extra Extra) int {
 	ignorePipes()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills
-	c := command{plug: p, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, find: socket.Find}
+	c := command{plug: p, extra: extra, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, find: socket.Find}
 	return c.run(ctx, os.Args[1:])
 }
 
 // command is one run of a plug's program.
 type command struct {
 	plug           *plug.Plug
+	extra          Extra
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	find           func(name string) []string
@@ -104,6 +125,9 @@ func (c *command) parse(args []string) (options, error) {
 		}
 		return nil
 	})
+	for _, own := range c.extra.Options {
+		f.Func(own.Name, "", own.Set)
+	}
 	err := f.Parse(args)
 	if err == nil && f.Arg(0) == "describe" { // flags may stand on either side
 		o.describe = true
@@ -176,6 +200,12 @@ func (c *command) serve(ctx context.Context, o options, path string) int {
 		Output:     c.stderr,
 		JSONFormat: o.json,
 	})
+	if c.extra.Start != nil {
+		if err := c.extra.Start(log, path); err != nil {
+			log.Error("cannot run", "error", err)
+			return exitUsage
+		}
+	}
 	say := func(state string) {
 		if err := notify(c.getenv("NOTIFY_SOCKET"), state); err != nil {
 			log.Warn("cannot tell the service manager", "error", err)

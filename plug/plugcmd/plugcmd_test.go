@@ -6,11 +6,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -28,6 +31,34 @@ func testPlug() *plug.Plug {
 			},
 		}},
 		Run: func(context.Context, *plug.Item) error { return nil },
+	}
+}
+
+func testExtra() Extra {
+	set := func(v string) error {
+		if v == "bad" {
+			return errors.New("bad is not good")
+		}
+		return nil
+	}
+	return Extra{Options: []Option{
+		{Name: "own", Value: "VALUE", Help: "an option of this program", Set: set},
+		{Name: "option-with-a-long-name", Value: "VALUE", Help: "another", Set: set},
+	}}
+}
+
+// What a program does before it attaches is told the socket, and ends it if it fails.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	c := command{plug: testPlug(), stderr: &stderr, getenv: func(string) string { return "" }, extra: Extra{
+		Start: func(_ hclog.Logger, path string) error { return errors.New("no rights for " + path) },
+	}}
+	if status := c.run(t.Context(), []string{"--socket", "/there"}); status != exitUsage {
+		t.Errorf("status %d", status)
+	}
+	if !strings.Contains(stderr.String(), "no rights for /there") {
+		t.Errorf("stderr %q", stderr.String())
 	}
 }
 
@@ -50,13 +81,16 @@ func TestCommandLine(t *testing.T) {
 		"unknown argument":   {args: []string{"nope"}, status: exitUsage, stderr: `unknown argument "nope"`},
 		"more than describe": {args: []string{"describe", "nope"}, status: exitUsage, stderr: `unknown argument "nope"`},
 		"unknown log level":  {args: []string{"--log-level", "loud"}, status: exitUsage, stderr: "expected trace, debug, info, warn, error or off"},
+		"own option":         {args: []string{"-h"}, stdout: "  --own VALUE        an option of this program\n  --option"},
+		"long own option":    {args: []string{"-h"}, stdout: "  --option-with-a-long-name VALUE\n                     another\n  --help "},
+		"bad own option":     {args: []string{"--own", "bad"}, status: exitUsage, stderr: "bad is not good"},
 		"no core":            {status: exitUsage, stderr: "it gives it test-peer.\nNo core's socket"},
 		"several cores":      {found: []string{"/run/a", "/run/b"}, status: exitUsage, stderr: "\n  /run/a\n  /run/b\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var stdout, stderr bytes.Buffer
-			c := command{plug: testPlug(), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }, find: func(string) []string { return tc.found }}
+			c := command{plug: testPlug(), extra: testExtra(), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }, find: func(string) []string { return tc.found }}
 			if got := c.run(t.Context(), tc.args); got != tc.status {
 				t.Errorf("status %d, want %d", got, tc.status)
 			}

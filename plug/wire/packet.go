@@ -39,8 +39,11 @@ type Peer struct {
 // LocalFresh is the Local of a flow that is to have a service of its own.
 const LocalFresh = "*"
 
-// CapModern says of a flow that its way and its end speak all that this core does.
-const CapModern = "modern"
+// What caps say of a flow.
+const (
+	CapModern = "modern" // its way and its end speak all that this core does
+	CapWhole  = "whole"  // a datagram of any size goes there in one piece: no medium on the way fragments it
+)
 
 // Gone is the payload of a GONE record: the flow is no more, and its handle free.
 type Gone struct {

@@ -58,7 +58,7 @@ func TestFirewallStopsOneService(t *testing.T) {
 		t.Cleanup(func() { c.Close() })
 		deadline, _ := ctx.Deadline()
 		c.SetDeadline(deadline)
-		must(t, exchange(c, "open"))
+		must(t, lab.Exchange(c, "open"))
 		return c
 	}
 	web, ssh := open("web"), open("ssh")
@@ -78,7 +78,7 @@ func TestFirewallStopsOneService(t *testing.T) {
 		defer c.Close()
 		deadline, _ := ctx.Deadline()
 		c.SetDeadline(deadline)
-		if err := exchange(c, "x"); err == nil {
+		if err := lab.Exchange(c, "x"); err == nil {
 			t.Errorf("%s goes through", service)
 		}
 	}
@@ -87,14 +87,14 @@ func TestFirewallStopsOneService(t *testing.T) {
 	must(t, middle.Stop())
 	middleWith(`[{"action":"reject","toservice":"web"}]`)
 	must(t, l.WaitRoute(ctx, "middle", "first", "last"))
-	must(t, exchange(ssh, "still there"))
+	must(t, lab.Exchange(ssh, "still there"))
 	refusedBy("middle", "web")
-	must(t, exchange(ssh, "and still"))
+	must(t, lab.Exchange(ssh, "and still"))
 	must(t, lab.RoundTrip(ctx, entries["ssh"]))
 
 	// Nothing of the open stream gets through, before it ends in the end.
 	web.SetDeadline(time.Now().Add(time.Second))
-	if err := exchange(web, "x"); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := lab.Exchange(web, "x"); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the open stream of the service: %v", err)
 	}
 	out, err := l.Ctl(ctx, "first", "explain", "--from", "middle", "last", "web")

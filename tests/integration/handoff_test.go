@@ -1,12 +1,15 @@
 package integration
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"io"
 	"net"
+	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -123,10 +126,20 @@ func killPlugsInTransfer(t *testing.T, p lab.Programs, size int64) {
 // pair is two nodes, near and far, whose programs are started by hand.
 type pair struct {
 	way
+	parts
 	t     *testing.T
 	link  string                  // where the near node takes links
 	procs map[string]*lab.Process // "near receptor-proxy-tcp"
-	args  []string                // of every plug
+}
+
+// parts is what a pair is made of.
+type parts struct {
+	of     map[string]lab.Programs // programs by node
+	medium string                  // of the link
+	items  map[string][]string     // by node, beside those of the link and the stream
+	plugs  []string                // of both nodes, beside those of the link and the stream
+	args   []string                // of every plug
+	change func(*exec.Cmd)         // of every command, or nil
 }
 
 // The plugs of a pair.
@@ -152,24 +165,53 @@ func startPairOf(t *testing.T, programs lab.Programs, target string, plugArgs ..
 func startPairOver(t *testing.T, programs lab.Programs, target, medium string, link int, plugArgs ...string) *pair {
 	t.Helper()
 	l, ctx := newLabOf(t, programs)
+	return startParts(t, l, ctx, target, link, parts{
+		of: map[string]lab.Programs{"near": programs, "far": programs}, medium: medium, args: plugArgs,
+	})
+}
+
+// startParts starts a pair of these parts in a lab.
+func startParts(t *testing.T, l *lab.Lab, ctx context.Context, target string, link int, of parts) *pair {
+	t.Helper()
 	entry := freePort(t)
-	p := &pair{way: way{l, ctx, lab.Local(entry)}, t: t, link: lab.Local(link), procs: map[string]*lab.Process{}, args: plugArgs}
-	for node, items := range map[string][]string{
+	p := &pair{way: way{l, ctx, lab.Local(entry)}, parts: of, t: t, link: lab.Local(link), procs: map[string]*lab.Process{}}
+	address := p.link
+	if p.medium == "ws" {
+		address = "ws://" + address
+	}
+	items := map[string][]string{
 		"near": {
-			"--" + medium + "-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link),
+			"--" + p.medium + "-listener", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(link),
 			"--tcp-server", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(entry), "remotenode=far", "remoteservice=app",
 		},
-		"far": {"--" + medium + "-peer", "address=" + p.link, "--tcp-client", "service=app", "address=" + target},
-	} {
-		_, err := l.Start("receptor-core", append([]string{"--node", "id=" + node}, items...)...)
-		must(t, err)
-		p.plug(node, "receptor-backend-"+medium)
-		p.plug(node, "receptor-proxy-tcp")
+		"far": {"--" + p.medium + "-peer", "address=" + address, "--tcp-client", "service=app", "address=" + target},
+	}
+	p.items = map[string][]string{}
+	for node, link := range items {
+		p.items[node] = slices.Concat([]string{"--node", "id=" + node}, link, of.items[node])
+		p.core(node)
+		for _, plug := range append([]string{"receptor-backend-" + p.medium, "receptor-proxy-tcp"}, p.plugs...) {
+			p.plug(node, plug)
+		}
 	}
 	must(t, l.WaitRoute(ctx, "near", "far"))
 	must(t, l.WaitRoute(ctx, "far", "near"))
 	p.waitUp()
 	return p
+}
+
+// core starts the core of a node, in place of the one before.
+func (p *pair) core(node string) {
+	p.t.Helper()
+	p.start(node, "receptor-core", p.items[node]...)
+}
+
+// start starts a program of a node, in place of the one before.
+func (p *pair) start(node, program string, args ...string) {
+	p.t.Helper()
+	proc, err := p.StartOf(p.of[node], p.change, program, args...)
+	must(p.t, err)
+	p.procs[node+" "+program] = proc
 }
 
 // waitUp waits until the proxies of both nodes are there.
@@ -183,10 +225,7 @@ func (p *pair) waitUp() {
 // plug starts a plug of a node, in place of the one before.
 func (p *pair) plug(node, program string, more ...string) {
 	p.t.Helper()
-	args := append([]string{"--socket", p.PlugSocket(node)}, p.args...)
-	proc, err := p.Start(program, append(args, more...)...)
-	must(p.t, err)
-	p.procs[node+" "+program] = proc
+	p.start(node, program, slices.Concat([]string{"--socket", p.PlugSocket(node)}, p.args, more)...)
 }
 
 // A relayed stream cannot outlive its plug: a proxy that is killed, at either

@@ -33,10 +33,10 @@ func TestLauncherKilledUnderTraffic(t *testing.T) {
 		})
 	}
 	ln.procs[0].Kill()
-	must(t, l.more(ln.ctx, 10))
+	must(t, l.More(ln.ctx, 10))
 	next := ln.starts[0]()
 	must(t, next.WaitOutput(ln.ctx, "node runs already; attached to it"))
-	must(t, l.more(ln.ctx, 10))
+	must(t, l.More(ln.ctx, 10))
 	l.end(t, 0)
 	for _, c := range before {
 		if !alive(c.PID) {

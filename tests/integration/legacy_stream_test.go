@@ -164,7 +164,7 @@ func TestLegacyAborts(t *testing.T) {
 
 	t.Log("a model closes its connection")
 	c := s.dialApp()
-	must(t, exchange(c, "some"))
+	must(t, lab.Exchange(c, "some"))
 	must(t, c.Close())
 	select {
 	case err := <-reset:

@@ -152,7 +152,7 @@ func TestLineManyStreams(t *testing.T) {
 	}()
 	must(t, errors.Join(errs...))
 	for i, c := range conns {
-		if err := exchange(c, fmt.Sprintf("still open %d", i)); err != nil {
+		if err := lab.Exchange(c, fmt.Sprintf("still open %d", i)); err != nil {
 			t.Fatalf("stream %d: %v", i, err)
 		}
 	}
@@ -166,22 +166,7 @@ func openStream(ln *line, text string) (*net.TCPConn, error) {
 	}
 	deadline, _ := ln.ctx.Deadline()
 	c.SetDeadline(deadline)
-	return c, exchange(c, text)
-}
-
-// exchange sends text through an echo and expects it back.
-func exchange(c net.Conn, text string) error {
-	if _, err := io.WriteString(c, text); err != nil {
-		return err
-	}
-	got := make([]byte, len(text))
-	if _, err := io.ReadFull(c, got); err != nil {
-		return err
-	}
-	if string(got) != text {
-		return fmt.Errorf("echo of %q is %q", text, got)
-	}
-	return nil
+	return c, lab.Exchange(c, text)
 }
 
 func TestLineResetIsAReset(t *testing.T) { farReset(t, overLine(programs)) }
@@ -243,7 +228,7 @@ func nearReset(t *testing.T, start wayTo) {
 	must(t, err)
 	defer app.Close()
 	c := start(t, app.Addr()).dial(t)
-	must(t, exchange(c, "hello"))
+	must(t, lab.Exchange(c, "hello"))
 	must(t, c.SetLinger(0))
 	must(t, c.Close())
 	select {

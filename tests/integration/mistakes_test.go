@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,7 +35,8 @@ func TestMistakesInParameters(t *testing.T) {
 		{[]string{"--tcp-server", "port=1", "remotenode=x"}, []string{"tcp-server", "remoteservice", "required"}},
 		{[]string{"--tcp-client", "service=muchtoolong", "address=localhost:1"}, []string{"tcp-client", "service", "muchtoolong", "8"}},
 		{[]string{"--tcp-lisener", "port=1"}, []string{"tcp-lisener", "tcp-listener"}},
-		{[]string{"--ip-router", "networkname=n", "localnet=10.0.0.0/30"}, []string{"ip-router", "receptor-proxy-tun"}},
+		{[]string{"--ip-router", "networkname=n"}, []string{"ip-router", "localnet", "required"}},
+		{[]string{"--ip-tunnel", "service=s", "remotenode=n", "remoteservice=s", "mtu=large"}, []string{"ip-tunnel", "mtu", "large", "number"}},
 		{[]string{"--log-level", "loud"}, []string{"log-level", "loud", "debug"}},
 		{[]string{"--node", "id=localhost"}, []string{"node", "id", "localhost"}},
 		{[]string{"--config", file}, []string{"node.yml", "tcp-peer", "adress", "address"}},
@@ -41,27 +44,46 @@ func TestMistakesInParameters(t *testing.T) {
 	} {
 		t.Run(strings.Join(m.args, " "), func(t *testing.T) {
 			l, ctx := newLab(t)
-			args := m.args
-			if args[0] != "--node" && args[0] != "--config" {
-				args = append([]string{"--node", "id=x"}, args...)
-			}
-			p, err := l.Start("receptor", args...)
-			must(t, err)
-			code, err := p.ExitCode(ctx)
-			must(t, err)
-			out := strings.TrimSpace(p.Output())
-			if code != 2 {
-				t.Errorf("exit status %d, expected 2: %s", code, out)
-			}
-			if strings.Contains(out, "\n") {
-				t.Errorf("more than one line:\n%s", out)
-			}
-			for _, w := range m.want {
-				if !strings.Contains(out, w) {
-					t.Errorf("%q does not name %q", out, w)
-				}
-			}
+			expectMistake(t, ctx, l, m.args, m.want)
 		})
+	}
+}
+
+// expectMistake starts a node, and expects one line with all these words and status 2.
+func expectMistake(t *testing.T, ctx context.Context, l *lab.Lab, args, want []string) {
+	t.Helper()
+	if args[0] != "--node" && args[0] != "--config" {
+		args = append([]string{"--node", "id=x"}, args...)
+	}
+	p, err := l.Start("receptor", args...)
+	must(t, err)
+	code, err := p.ExitCode(ctx)
+	must(t, err)
+	out := strings.TrimSpace(p.Output())
+	if code != 2 {
+		t.Errorf("exit status %d, expected 2: %s", code, out)
+	}
+	if strings.Contains(out, "\n") {
+		t.Errorf("more than one line:\n%s", out)
+	}
+	for _, w := range want {
+		if !strings.Contains(out, w) {
+			t.Errorf("%q does not name %q", out, w)
+		}
+	}
+}
+
+// An item whose program is not installed names it.
+func TestProgramNotInstalled(t *testing.T) {
+	t.Parallel()
+	few := lab.Programs{Dir: filepath.Join(programs.Dir, "few")}
+	must(t, os.Mkdir(few.Dir, 0o755))
+	for _, name := range []string{"receptor", "receptor-core"} {
+		must(t, os.Link(programs.Path(name), few.Path(name)))
+	}
+	for kind, program := range map[string]string{"ip-router": "receptor-proxy-tun", "tun-proxy": "receptor-proxy-tun", "udp-client": "receptor-proxy-udp"} {
+		l, ctx := newLabOf(t, few)
+		expectMistake(t, ctx, l, []string{"--" + kind, "service=s"}, []string{kind, program})
 	}
 }
 
@@ -126,23 +148,31 @@ func TestUnknownTargets(t *testing.T) {
 	}
 }
 
-// Every program answers --version and --help, and a plug that is run by hand
-// without a core says what it is and how to attach.
+// Every program answers --version, with the module whose version that is, and --help;
+// and a plug that is run by hand without a core says what it is and how to attach.
 func TestProgramsExplainThemselves(t *testing.T) {
-	for _, name := range []string{"receptor", "receptor-core", "receptorctl", "receptor-backend-tcp", "receptor-proxy-tcp"} {
-		l, ctx := newLab(t)
-		for _, flag := range []string{"--version", "--help"} {
+	l, ctx := newLab(t)
+	files, err := filepath.Glob(programs.Path("receptor*"))
+	must(t, err)
+	if len(files) < 10 {
+		t.Fatalf("programs: %v", files)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		for flag, want := range map[string]string{
+			"--version": "^" + name + ` v?[^ ].* \(github\.com/project-receptor/receptor/[a-z/-]+\)\n$`,
+			"--help":    name,
+		} {
 			p, err := l.Start(name, flag)
 			must(t, err)
 			code, err := p.ExitCode(ctx)
 			must(t, err)
-			if out := p.Output(); code != 0 || !strings.Contains(out, name) {
+			if out := p.Output(); code != 0 || !regexp.MustCompile(want).MatchString(out) {
 				t.Errorf("%s %s: exit status %d, output %q", name, flag, code, out)
 			}
 		}
 	}
 	for _, name := range []string{"receptor-backend-tcp", "receptor-proxy-tcp"} {
-		l, ctx := newLab(t)
 		p, err := l.Start(name)
 		must(t, err)
 		code, err := p.ExitCode(ctx)

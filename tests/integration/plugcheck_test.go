@@ -77,6 +77,39 @@ func TestOurPlugsConform(t *testing.T) {
 	}
 }
 
+// A command service is checked as far as it has what is checked: there is a terminal behind
+// it, which has one end only and translates what passes, and nothing that connects or listens.
+func TestCommandServiceConforms(t *testing.T) {
+	t.Parallel()
+	const noListener = "the plug has no kind of role stream and direction in"
+	for _, pattern := range []string{
+		"program", "session", "skew", "authorisation", "restart/wait", "restart/attach",
+		"stream/bind", "stream/unbind", "stream/accept-unknown",
+	} {
+		t.Run(pattern, func(t *testing.T) {
+			t.Parallel()
+			status, out, log := plugcheck(t, "stream", "--parallel", "8", "--json", "--verbose", "--run", pattern,
+				"--exec", programs.Path("receptor-command-service"), "--dial-param", "command=sh")
+			if status != 0 || strings.Contains(log, "DATA RACE") {
+				t.Errorf("exit status %d\n%s\n%s", status, out, log)
+			}
+			good := 0
+			for line := range strings.Lines(out) {
+				var r check.Result
+				switch err := json.Unmarshal([]byte(line), &r); {
+				case err == nil && r.Outcome == check.OK:
+					good++
+				case err != nil || r.Outcome != check.Skip || !strings.Contains(line, noListener):
+					t.Errorf("%s, %v", line, err)
+				}
+			}
+			if good == 0 {
+				t.Errorf("nothing was checked: %s", out)
+			}
+		})
+	}
+}
+
 func TestPlugcheckCommandLine(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -26,7 +26,9 @@ func TestReplacedProxyRefusesNothing(t *testing.T) {
 	p := startPair(t, echo.Addr())
 	for _, r := range []replacement{
 		{"stop and start", 1, 0, func() { p.restart(nearProxy) }},
+		{"stop and start at the far end", kills, 0, func() { p.restart(farProxy) }},
 		{"takeover", 1, 0, func() { p.takeOver(nearProxy, "tcp-server") }},
+		{"takeover at the far end", 1, 0, func() { p.takeOver(farProxy, "tcp-client service=app") }},
 		{"kill", kills, kills, func() { p.kill(nearProxy) }},
 		{"kill at the far end", kills, 0, func() { p.kill(farProxy) }},
 	} {
@@ -48,10 +50,10 @@ func (r *replacement) underTraffic(t *testing.T, w *way) {
 	b := startBulk(w.ctx, t, w.entry)
 	l := startLoop(w.ctx, w.entry)
 	for range r.times {
-		must(t, l.more(w.ctx, 10))
+		must(t, l.More(w.ctx, 10))
 		r.do()
 	}
-	must(t, l.more(w.ctx, 10))
+	must(t, l.More(w.ctx, 10))
 	l.end(t, r.resets)
 	b.end(t)
 }
@@ -67,10 +69,10 @@ func TestKilledBackendKeepsItsLinks(t *testing.T) {
 	b := startBulk(p.ctx, t, p.entry)
 	l := startLoop(p.ctx, p.entry)
 	for range kills {
-		must(t, l.more(p.ctx, 5))
+		must(t, l.More(p.ctx, 5))
 		p.procs[nearBackend].Kill()
 		p.procs[farBackend].Kill()
-		must(t, l.more(p.ctx, 5)) // without backends
+		must(t, l.More(p.ctx, 5)) // without backends
 		waits, err := net.Dial("tcp", p.link)
 		must(t, err) // nobody accepts it, and it is not refused
 		p.again(nearBackend)

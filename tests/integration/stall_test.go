@@ -120,24 +120,24 @@ func (f flows) rate(ctx context.Context, t *testing.T) float64 {
 	t.Helper()
 	first := make([]int64, len(f))
 	for i, b := range f {
-		first[i] = b.bytes.Load()
+		first[i] = b.Bytes.Load()
 	}
 	start := time.Now()
 	var sum int64
 	for i, b := range f {
-		for b.bytes.Load() < first[i]+stallSample {
+		for b.Bytes.Load() < first[i]+stallSample {
 			select {
-			case <-b.done:
-				t.Fatalf("transfer %d has ended: %v", i, b.err)
+			case <-b.Done:
+				t.Fatalf("transfer %d has ended: %v", i, b.Err)
 			case <-ctx.Done():
-				t.Fatalf("transfer %d got on by %d bytes: %v", i, b.bytes.Load()-first[i], ctx.Err())
+				t.Fatalf("transfer %d got on by %d bytes: %v", i, b.Bytes.Load()-first[i], ctx.Err())
 			case <-time.After(pause):
 			}
 		}
 	}
 	took := time.Since(start)
 	for i, b := range f {
-		sum += b.bytes.Load() - first[i]
+		sum += b.Bytes.Load() - first[i]
 	}
 	return float64(sum) / took.Seconds()
 }
@@ -220,7 +220,7 @@ func startPushed(ctx context.Context, t *testing.T, addr string) *pushed {
 
 func (p *pushed) push() error {
 	src := rand.NewChaCha8([32]byte{2})
-	buf := make([]byte, bulkChunk)
+	buf := make([]byte, lab.BulkChunk)
 	for {
 		select {
 		case <-p.stop:

@@ -173,7 +173,7 @@ func TestCertificatesReplacedUnderLoad(t *testing.T) {
 	at := links()
 	bulk := startBulk(ln.ctx, t, ln.entry)
 	load := startLoop(ln.ctx, ln.entry)
-	must(t, load.more(ln.ctx, 20))
+	must(t, load.More(ln.ctx, 20))
 
 	// used waits until every node has read its files since, and connections were
 	// made by them.
@@ -189,7 +189,7 @@ func TestCertificatesReplacedUnderLoad(t *testing.T) {
 				return true
 			}))
 		}
-		must(t, load.more(ln.ctx, 20))
+		must(t, load.More(ln.ctx, 20))
 	}
 	change := func(what func(node string, f mtlstest.Files)) {
 		t.Helper()
@@ -221,7 +221,7 @@ func TestCertificatesReplacedUnderLoad(t *testing.T) {
 	late.Issue(t, after, mtlstest.Leaf{Nodes: []string{"late"}})
 	must(t, ln.WaitRoute(ln.ctx, "first", "late"))
 
-	must(t, load.more(ln.ctx, 20))
+	must(t, load.More(ln.ctx, 20))
 	load.end(t, 0)
 	bulk.end(t)
 	if now := links(); !strings.Contains(strings.Join(now, "\n"), strings.Join(at[:1], "\n")) || missing(at, now) != "" {

@@ -51,19 +51,7 @@ func startWorkNode(t *testing.T, l *lab.Lab, dir string, worker *workertest.Work
 	must(t, err)
 	command := n.Command()
 	s := control.New(control.Config{NodeID: "alpha"})
-	s.Register(control.Command{
-		Name: "work",
-		Plain: func(ctx context.Context, s control.Session, args *string, params map[string]json.RawMessage) (any, error) {
-			return command.Plain(ctx, s, args, params)
-		},
-		Own: func(ctx context.Context, s control.Session, args json.RawMessage, emit func(any) error) (any, error) {
-			result, err := command.Own(ctx, s, args, emit)
-			if e := (*workceptor.CommandError)(nil); errors.As(err, &e) {
-				err = &control.Error{Code: e.Code, Msg: e.Msg}
-			}
-			return result, err
-		},
-	})
+	s.Register(control.Command{Name: "work", Plain: command.Plain, Own: command.Own})
 	socket, err := net.Listen("unix", n.socket)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -40,7 +40,13 @@ func newWorkLab(t *testing.T, node string) *workLab {
 
 func newWorkLabFor(t *testing.T, node string, most time.Duration) *workLab {
 	t.Helper()
-	l, ctx := newLabFor(t, programs, most)
+	return newWorkLabOf(t, programs, node, most)
+}
+
+// newWorkLabOf is newWorkLabFor with other programs.
+func newWorkLabOf(t *testing.T, p lab.Programs, node string, most time.Duration) *workLab {
+	t.Helper()
+	l, ctx := newLabFor(t, p, most)
 	w := &workLab{Lab: l, t: t, ctx: ctx, node: node, mark: "WORK_TEST=" + l.Dir}
 	w.c = &client.Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", l.Socket(node))
@@ -61,10 +67,13 @@ func newWorkLabFor(t *testing.T, node string, most time.Duration) *workLab {
 // start starts a program whose units are marked.
 func (w *workLab) start(name string, args ...string) *lab.Process {
 	w.t.Helper()
-	p, err := w.StartAs(func(c *exec.Cmd) { c.Env = append(c.Env, w.mark) }, name, args...)
+	p, err := w.StartAs(w.marked, name, args...)
 	must(w.t, err)
 	return p
 }
+
+// marked marks the units of a program that is to be started.
+func (w *workLab) marked(c *exec.Cmd) { c.Env = append(c.Env, w.mark) }
 
 // units are the processes of units.
 func (w *workLab) units() (pids []int) {
@@ -153,40 +162,46 @@ func (w *workLab) await(unit string, ok func(client.Status) bool) client.Status 
 
 // via is the client of somebody at another node, over the mesh.
 func (w *workLab) via(hop string) *client.Client {
-	return &client.Client{Dial: func(ctx context.Context) (_ io.ReadWriteCloser, err error) {
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", w.Socket(hop))
-		if err != nil {
-			return nil, err
-		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, conn.Close())
-			}
-		}()
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		defer stop()
-		in := bufio.NewReader(conn)
-		if _, err := in.ReadString('\n'); err != nil {
-			return nil, err
-		}
-		if _, err := io.WriteString(conn, "connect "+w.node+" control\n"); err != nil {
-			return nil, err
-		}
-		if line, err := in.ReadString('\n'); err != nil || line != "Connecting\n" {
-			return nil, fmt.Errorf("connect: %q, %w", line, err)
-		}
-		return struct {
-			io.Reader
-			io.WriteCloser
-		}{in, conn}, nil
+	return &client.Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return connectFrom(ctx, w.Socket(hop), w.node)
 	}}
+}
+
+// connectFrom connects to the control service of a node, over the control socket of
+// another.
+func connectFrom(ctx context.Context, socket, node string) (_ io.ReadWriteCloser, err error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, conn.Close())
+		}
+	}()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	in := bufio.NewReader(conn)
+	if _, err := in.ReadString('\n'); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(conn, "connect %s control\n", node); err != nil {
+		return nil, err
+	}
+	if line, err := in.ReadString('\n'); err != nil || line != "Connecting\n" {
+		return nil, fmt.Errorf("connect: %q, %w", line, err)
+	}
+	return struct {
+		io.Reader
+		io.WriteCloser
+	}{in, conn}, nil
 }
 
 // persist submits, again and again while there is no way to the node.
 func (w *workLab) persist(job client.Job) (client.Status, error) {
 	for {
 		u, err := w.c.Submit(w.ctx, job)
-		if err == nil || !strings.Contains(err.Error(), "no way to node") {
+		if !errors.Is(err, client.ErrUnreachable) {
 			return u, err
 		}
 		if err := lab.Pause(w.ctx, pause); err != nil {

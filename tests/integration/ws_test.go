@@ -52,7 +52,7 @@ func (h *hubAndLeaf) expectTraffic(node string) lab.Link {
 	must(h.t, h.WaitRoute(h.ctx, "leaf", "hub"))
 	must(h.t, lab.WaitRoundTrip(h.ctx, h.entry))
 	b := startBulk(h.ctx, h.t, h.entry)
-	for b.bytes.Load() < 4<<20 {
+	for b.Bytes.Load() < 4<<20 {
 		must(h.t, lab.Pause(h.ctx, pause))
 	}
 	b.end(h.t)

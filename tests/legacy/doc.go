@@ -11,8 +11,8 @@
 // and an advertisement without keys are ignored, costs that are not positive are
 // ignored, and a cancelled advertisement that nobody knew is not relayed.
 //
-// Work is the units of a node, which it runs or has others run: unsigned, and
-// without ttl.
+// Work is the units of a node, which it runs or has others run, signed or not: without
+// ttl.
 //
 // The parts that decide are plain machines that are told the time: peering (one
 // link), routing, adverts. Node is the shell around them: sessions over TCP, UDP

@@ -149,6 +149,9 @@ func (w *Work) submit(ctx context.Context, u *unit) error {
 	for key, value := range u.remote.RemoteParams {
 		keys[key] = value
 	}
+	if err := w.sign(u.remote, keys); err != nil {
+		return err
+	}
 	answer, err := t.ask(workLine("submit", keys))
 	if err != nil {
 		return err
@@ -277,7 +280,11 @@ func (w *Work) fetch(ctx context.Context, u *unit) {
 			continue
 		}
 		defer t.Close()
-		answer, err := t.ask(workLine("results", map[string]any{"startpos": have, "unitid": u.remote.RemoteUnitID}))
+		keys := map[string]any{"startpos": have, "unitid": u.remote.RemoteUnitID}
+		if w.sign(u.remote, keys) != nil {
+			return
+		}
+		answer, err := t.ask(workLine("results", keys))
 		if err == nil && strings.Contains(answer, "Streaming results") {
 			_, _ = io.Copy(unitWriter{w, u}, t.in) // what was cut off is asked for again
 		}
@@ -291,7 +298,11 @@ func (w *Work) tell(ctx context.Context, u *unit, sub string) error {
 		return err
 	}
 	defer t.Close()
-	answer, err := t.ask(workLine(sub, map[string]any{"unitid": u.remote.RemoteUnitID}))
+	keys := map[string]any{"unitid": u.remote.RemoteUnitID}
+	if err := w.sign(u.remote, keys); err != nil {
+		return err
+	}
+	answer, err := t.ask(workLine(sub, keys))
 	if err == nil && strings.HasPrefix(answer, "ERROR") {
 		err = refusal{strings.TrimSuffix(strings.TrimPrefix(answer, "ERROR: "), "\n")}
 	}

@@ -2,6 +2,7 @@ package legacy
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
@@ -50,8 +51,14 @@ func (s *UnitStatus) finished() bool { return s.State == UnitSucceeded || s.Stat
 // run. Its Command is for Config.Control. It outlives its node, as the files and
 // the runners of units do: a next node may have the same.
 //
-// What existing nodes do but the model does not: signatures, ttl, tlsclient.
+// What existing nodes do but the model does not: ttl, tlsclient.
 type Work struct {
+	// Before it is used: the key for units that are to be signed, the one that
+	// checks signatures, and the types that want them.
+	SigningKey   *rsa.PrivateKey
+	VerifyingKey *rsa.PublicKey
+	Verify       map[string]bool
+
 	types  map[string]Worker
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -91,13 +98,13 @@ func (w *Work) Close() {
 func (w *Work) Commands() []WorkCommand {
 	var all []WorkCommand
 	for _, name := range slices.Sorted(maps.Keys(w.types)) {
-		all = append(all, WorkCommand{WorkType: name})
+		all = append(all, WorkCommand{WorkType: name, Secure: w.Verify[name]})
 	}
 	return all
 }
 
 // create makes a unit on the node itself.
-func (w *Work) create(n *Node, node, workType string, params map[string]string) (*unit, error) {
+func (w *Work) create(n *Node, node, workType string, params map[string]string, sign bool) (*unit, error) {
 	u := &unit{id: randomName(), status: UnitStatus{Detail: "Waiting for Input Data", WorkType: workType}}
 	if isLocalhost(node) || node == n.config.ID {
 		if u.worker = w.types[workType]; u.worker == nil {
@@ -106,7 +113,7 @@ func (w *Work) create(n *Node, node, workType string, params map[string]string) 
 		u.params = params["params"]
 	} else {
 		u.node, u.status.WorkType = n, "remote"
-		u.remote = &RemoteUnit{RemoteNode: node, RemoteWorkType: workType, RemoteParams: params}
+		u.remote = &RemoteUnit{RemoteNode: node, RemoteWorkType: workType, RemoteParams: params, SignWork: sign}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -117,7 +124,16 @@ func (w *Work) create(n *Node, node, workType string, params map[string]string) 
 // Submit has a node, which may be n itself, run a unit. The result is "Job
 // Started", or "Job Submitted" for a node that could not be reached yet.
 func (w *Work) Submit(n *Node, node, workType string, params map[string]string, stdin []byte) (id, result string, err error) {
-	u, err := w.create(n, node, workType, params)
+	return w.submitWork(n, node, workType, params, stdin, false)
+}
+
+// SubmitSigned is Submit of a unit whose commands are signed.
+func (w *Work) SubmitSigned(n *Node, node, workType string, params map[string]string, stdin []byte) (id, result string, err error) {
+	return w.submitWork(n, node, workType, params, stdin, true)
+}
+
+func (w *Work) submitWork(n *Node, node, workType string, params map[string]string, stdin []byte, sign bool) (id, result string, err error) {
+	u, err := w.create(n, node, workType, params, sign)
 	if err != nil {
 		return "", "", err
 	}
@@ -354,6 +370,15 @@ func (w *Work) Command(ctx context.Context, s *ControlSession, r Request) (any, 
 	}
 	switch q.sub {
 	case "submit":
+		err = w.authorize(s, w.Verify[q.workType], q.signature)
+	case "results", "cancel", "release", "force-release":
+		err = w.authorizeUnit(s, q)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch q.sub {
+	case "submit":
 		return nil, w.receive(s, q)
 	case "list":
 		if q.unit == "" {
@@ -364,9 +389,6 @@ func (w *Work) Command(ctx context.Context, s *ControlSession, r Request) (any, 
 	case "status":
 		return w.Status(q.unit)
 	case "results":
-		if _, err := w.get(q.unit); err != nil {
-			return nil, err
-		}
 		if _, err := fmt.Fprintf(s, "Streaming results for work unit %s\n", q.unit); err != nil {
 			return nil, errors.Join(ErrEndSession, err)
 		}
@@ -389,7 +411,7 @@ func workAnswer(pending, done string, is bool, unit string) map[string]string {
 
 // receive takes a submit and its payload. What is cut off starts nothing.
 func (w *Work) receive(s *ControlSession, q workRequest) error {
-	u, err := w.create(s.Node, q.node, q.workType, q.params)
+	u, err := w.create(s.Node, q.node, q.workType, q.params, q.sign)
 	if err != nil {
 		return err
 	}

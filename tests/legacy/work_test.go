@@ -2,7 +2,11 @@ package legacy
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -134,6 +138,7 @@ type said struct {
 // compares.
 type recordedExecutor struct {
 	t      *testing.T
+	key    *rsa.PublicKey // of signatures; nil: there are none
 	script map[int][]said
 	first  float64 // when the first of the script was said
 	began  time.Time
@@ -143,6 +148,8 @@ type recordedExecutor struct {
 	greeted map[*ControlSession]int
 	heard   int
 }
+
+var signatures = regexp.MustCompile(`"signature":"([^"]*)"`)
 
 // work answers one line of a connection. The greeting has been sent.
 func (x *recordedExecutor) work(ctx context.Context, s *ControlSession, r Request) (any, error) {
@@ -219,6 +226,14 @@ func (x *recordedExecutor) expect(conn int, text string) {
 	x.heard++
 	late := time.Since(x.began).Seconds() - (e.At - x.first)
 	x.mu.Unlock()
+	if x.key != nil { // every token is another
+		for _, token := range signatures.FindAllStringSubmatch(text, -1) {
+			if err := verifyToken(x.key, "fake", token[1], time.Now()); err != nil {
+				x.t.Errorf("connection %d: %v", conn, err)
+			}
+		}
+		text, e.Text = signatures.ReplaceAllString(text, "TOKEN"), signatures.ReplaceAllString(e.Text, "TOKEN")
+	}
 	if text != e.Text {
 		x.t.Errorf("connection %d: said %q, recorded %q", conn, text, e.Text)
 	}
@@ -286,6 +301,99 @@ func TestVectorRemoteWork(t *testing.T) {
 	}
 	if x.heard < 25 {
 		t.Errorf("heard %d lines", x.heard)
+	}
+}
+
+// The signed half of vector 06b: the same, and a token with each submit and each
+// request for results.
+func TestVectorSignedWork(t *testing.T) {
+	t.Parallel()
+	var v struct{ Signed struct{ Events []said } }
+	readWorkVector(t, "06b-mesh-work-conversation.json", &v)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &recordedExecutor{t: t, key: &key.PublicKey, script: map[int][]said{}, greeted: map[*ControlSession]int{}}
+	signed, end := 0, 0.0
+	for _, e := range v.Signed.Events {
+		e.submit = strings.Contains(e.From, "submitter")
+		if e.From == "" || strings.HasPrefix(e.Text, "Receptor Control") {
+			continue // of QUIC, or the model's own
+		}
+		if signatures.MatchString(e.Text) {
+			signed++
+		}
+		x.script[e.Conn] = append(x.script[e.Conn], e)
+		end = e.At
+	}
+	synctest.Test(t, func(t *testing.T) {
+		signer, w := startWork(t, "signer")
+		w.SigningKey = key
+		fake := start(t, Config{ID: "fake", Control: map[string]Command{"work": x.work}})
+		join(signer, fake, LinkConfig{}, LinkConfig{})
+		if _, err := fake.ServeControl("control", nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		id, result, err := w.SubmitSigned(signer, "fake", "signed", nil, []byte("hello stdin"))
+		if err != nil || result != "Job Started" {
+			t.Fatalf("%s, %v", result, err)
+		}
+		var out strings.Builder
+		if err := w.Results(t.Context(), id, 0, &out); err != nil || out.String() != "hello\nworld\n" {
+			t.Errorf("results %q, %v", &out, err)
+		}
+		time.Sleep(time.Until(x.at(said{At: end + 0.5})))
+	})
+	if signed != 3 || x.heard < 9 {
+		t.Errorf("%d signatures, %d lines", signed, x.heard)
+	}
+}
+
+// What an existing node has signed, and what it takes.
+func TestVectorToken(t *testing.T) {
+	t.Parallel()
+	var v struct {
+		JWT struct {
+			Token  string
+			Public string `json:"public_key_pem"`
+			Claims struct{ Exp int64 }
+		}
+	}
+	readVector(t, "09-hashes-san-jwt.json", &v)
+	block, _ := pem.Decode([]byte(v.JWT.Public))
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := public.(*rsa.PublicKey)
+	end := time.Unix(v.JWT.Claims.Exp, 0)
+	own, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := Token(own, "fake", end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := made[:strings.LastIndexByte(made, '.')], v.JWT.Token[:strings.LastIndexByte(v.JWT.Token, '.')]; got != want {
+		t.Errorf("signed %s, recorded %s", got, want)
+	}
+	for _, tt := range []struct {
+		token, node string
+		at          time.Time
+		want        string
+	}{
+		{v.JWT.Token, "fake", end, ""},
+		{v.JWT.Token, "fake", end.Add(2500 * time.Millisecond), "token is expired by 2.5s"},
+		{v.JWT.Token, "other", end, "token audience did not match node ID"},
+		{made, "fake", end, "crypto/rsa: verification error"},
+		{"x", "fake", end, "token contains an invalid number of segments"},
+	} {
+		if err := verifyToken(key, tt.node, tt.token, tt.at); fmt.Sprint(err) != tt.want && (err != nil || tt.want != "") {
+			t.Errorf("%v, want %q", err, tt.want)
+		}
 	}
 }
 

@@ -15,6 +15,8 @@ type workRequest struct {
 	node, workType string
 	params         map[string]string
 	start          int64
+	signature      string
+	sign           bool // by this node, for another one
 }
 
 var errBadCommand = errors.New("bad command")
@@ -80,9 +82,11 @@ func parseJSONWork(fields map[string]any) (q workRequest, err error) {
 		}
 		return v
 	}
+	q.signature, _ = fields["signature"].(string)
 	switch q.sub = strings.ToLower(text("subcommand")); q.sub {
 	case "submit":
 		q.node, q.workType, q.params = text("node"), text("worktype"), map[string]string{}
+		q.sign = fields["signwork"] == "true"
 		for key, v := range fields {
 			s, ok := v.(string)
 			if !ok && err == nil {

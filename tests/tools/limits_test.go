@@ -90,7 +90,7 @@ func newConstants(t *testing.T, repo *workspace.Repo) *constants {
 	if c.known["time"], err = new(types.Config).Check("time", c.files, []*ast.File{file}, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, module := range []string{"netceptor", "plug", "workceptor", "worker-command", "backend-udp", "backend-ws", "proxy-udp"} {
+	for _, module := range []string{"netceptor", "plug", "workceptor", "worker-command", "command-service", "cmd", "backend-udp", "backend-ws", "proxy-udp", "proxy-tun"} {
 		err := filepath.WalkDir(repo.File(module), func(name string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err

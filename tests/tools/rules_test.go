@@ -90,11 +90,13 @@ var mayImport = []struct {
 	{"backend-udp", []string{"backend-udp", "plug"}, "a backend sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"backend-ws", []string{"backend-ws", "plug", "netceptor/mtls"}, "as backend-tcp; and TLS lies below HTTP there, so it speaks TLS itself, by the core's profiles"},
 	{"proxy-udp", []string{"proxy-udp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
+	{"proxy-tun", []string{"proxy-tun", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"proxy-tcp", []string{"proxy-tcp", "plug"}, "a proxy sees its medium and the plug contract only, so that it can be upgraded apart"},
 	{"worker-command", []string{"worker-command", "plug"}, "a worker sees what it runs and the plug contract only, so that it can be upgraded apart"},
+	{"command-service", []string{"command-service", "plug"}, "it sees its terminals and the plug contract only, so that it can be upgraded apart"},
 	{"workceptor", []string{"workceptor", "plug"}, "units of work are a library without a mesh: it names the few calls that it needs, and cmd joins them; workers come as plugs"},
 	{"cmd", []string{"cmd", "netceptor", "plug", "workceptor"}, "the core and the launcher have no backend and no proxy in them: those are programs of their own"},
-	{"example", []string{"example", "backend-tcp", "backend-udp", "backend-ws", "proxy-tcp", "netceptor", "plug"}, "an example is built of what users have"},
+	{"example", []string{"example", "backend-tcp", "backend-udp", "backend-ws", "proxy-tcp", "netceptor", "plug", "workceptor"}, "an example is built of what users have"},
 	{"tests", []string{""}, ""},
 	{"tests/legacy", []string{"tests/legacy"}, "the model of an existing node is written from the description alone: what it shared with us, it could not check"},
 }
@@ -133,9 +135,13 @@ var libraries = []struct {
 	{"go.yaml.in/yaml/v2", []string{"cmd/internal/config"}, "configuration files are read in one place"},
 	{"github.com/minio/highwayhash", []string{"netceptor/internal/wire", "tests/legacy"}, "a node's hash is made in one place"},
 	{"github.com/gorilla/websocket", []string{"backend-ws", "tests/legacy", "tests/integration"}, "a medium is a backend's business"},
+	{"github.com/creack/pty", []string{"command-service", "tests/integration"}, "terminals are one plug's business"},
+	{"github.com/songgao/water", []string{"proxy-tun/internal/host"}, "who touches the network of the host is one package"},
+	{"github.com/vishvananda/netlink", []string{"proxy-tun/internal/host"}, "who touches the network of the host is one package"},
+	{"github.com/gaissmai/bart", []string{"proxy-tun"}, "the mesh has no networks of IP in it"},
 	{"os/exec", []string{"cmd/internal/launcher", "cmd/receptor", "plug/cmd", "tests"}, "the core and its plugs execute nothing; a hop node has no code that can run a job"},
 	{"log", nil, "logging is injected (hclog)"},
-	{"flag", []string{"plug/plugcmd", "plug/cmd", "cmd", "tests"}, "flags live in command packages"},
+	{"flag", []string{"plug/plugcmd", "plug/cmd", "cmd", "example", "tests"}, "flags live in command packages"},
 }
 
 func TestImportsOfLibraries(t *testing.T) {
@@ -158,9 +164,9 @@ func TestImportsOfLibraries(t *testing.T) {
 // goroutine, global random source or logger, so that a test, a fuzzer or a
 // simulation can drive them.
 var pure = []string{
-	"plug/wire",
+	"plug/wire", "plug/terminal",
 	"netceptor/internal/wire", "netceptor/internal/linkproto", "netceptor/internal/route", "netceptor/internal/advert", "netceptor/internal/firewall",
-	"workceptor/internal/state",
+	"workceptor/internal/state", "proxy-tun/internal/packet",
 }
 
 func TestPurity(t *testing.T) {
@@ -375,7 +381,7 @@ func TestDependenciesAreListed(t *testing.T) {
 func TestPlugReadmes(t *testing.T) {
 	t.Parallel()
 	r := open(t)
-	plug := regexp.MustCompile(`^(backend|proxy|worker)-`)
+	plug := regexp.MustCompile(`^(backend|proxy|worker|command)-`)
 	n := 0
 	for _, m := range r.Modules {
 		if !plug.MatchString(m.Dir) {

@@ -4,36 +4,62 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"time"
 
 	"github.com/project-receptor/receptor/workceptor/internal/state"
 )
 
-// Client has work for a node. Its methods may be called concurrently.
+// Client has work for a node. Its methods may be called concurrently, its fields must
+// not change meanwhile. It holds nothing between calls, and needs no closing.
+//
+// Every call blocks until it has its answer, tries again when the node cannot be
+// reached or is restarted, and ends with the cause of ctx when that is done. Its
+// errors are those of the variables (errors.Is), *Error, *PayloadError, what Sign and
+// the payload have returned, or context errors.
 type Client struct {
-	// Dial opens a connection to the control service of the node. Each call has one
-	// of its own, and closes it.
+	// Dial opens a connection to the control service of the node: DialUnix, or any
+	// other way there. Each call has one of its own, and closes it; a node holds 256
+	// at a time, and further calls wait.
 	Dial func(ctx context.Context) (io.ReadWriteCloser, error)
 
 	// Patience is how long a call goes on trying to reach a node that is away. 0: as
 	// long as its context lasts; negative: it does not try twice.
 	Patience time.Duration
 
-	// Sign, if it is not nil, signs each request to make, end or read a unit. The node
-	// has given out the nonce for that.
+	// Sign, if it is not nil, signs each request about units. The node has given out the
+	// nonce for that.
 	Sign func(nonce string, r Signed) (signature string, err error)
 
-	// Lost, if it is not nil, is told why a call tries again.
+	// Lost, if it is not nil, is told why a call tries again, by whichever goroutine
+	// made the call.
 	Lost func(err error)
 }
 
-// Status is a unit as the node sees it.
-type Status = state.Status
+// DialUnix returns a Dial to the control socket of a node on this machine.
+func DialUnix(path string) func(context.Context) (io.ReadWriteCloser, error) {
+	return func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+}
 
-// State is where a unit is in its life; TypeStatus is a type of work.
+// What a node tells. The fields are those of docs/work.md.
 type (
-	State      = state.State
+	// Status is a unit. ID names it, State is where it is in its life, for people
+	// Detail says the same, and Reason why it is not Succeeded, if that is not by its
+	// Exit, which is nil without one. Stdout and Stderr have Size and SHA256.
+	Status = state.Status
+	// State has the method Final: such a unit has ended, and does not change any more.
+	State = state.State
+	// Exit is how the process of a unit has ended: Code, or Signal.
+	Exit = state.Exit
+	// TypeStatus is a type of work that the node itself runs: how many units of it may
+	// run at a time (Slots; 0: any number), do (Busy), and wait (Queued).
 	TypeStatus = state.TypeStatus
+	// NodeStatus is another node that has run units of this one: whether it is Alive,
+	// else since when that is not known (UnknownSince) and why (Reason), and how many
+	// Units there have not ended.
+	NodeStatus = state.NodeStatus
 )
 
 // States of a unit.
@@ -76,26 +102,38 @@ type args struct {
 }
 
 // Listing is all units of a node without their history, the one that changed last at
-// the end, and the types of work that it takes.
+// the end, the types of work that it runs, and what it knows of the other nodes that it
+// has given units.
 type Listing struct {
-	Units []Status     `json:"units"`
-	Types []TypeStatus `json:"types"`
+	Units    []Status     `json:"units"`
+	Hidden   int          `json:"hidden"` // units that are shown only to who signs the question
+	Types    []TypeStatus `json:"types"`
+	Nodes    []NodeStatus `json:"nodes"`
+	Draining *Draining    `json:"draining"` // nil: it takes new work
 }
 
-// List returns all units.
+// List returns all units. There may be thousands: Watch tells of what changes.
 func (c *Client) List(ctx context.Context) (l Listing, err error) {
 	err = c.ask(ctx, args{Sub: "list"}, &l)
 	return l, err
 }
 
-// Status returns a unit.
+// Type returns a type of work that the node runs: ErrUnknownType if there is none of
+// that name, which a node that has just started says after some seconds only.
+func (c *Client) Type(ctx context.Context, name string) (t TypeStatus, err error) {
+	err = c.ask(ctx, args{Sub: "type", Type: name}, &t)
+	return t, err
+}
+
+// Status returns a unit with its history: ErrNotFound, or ErrGone, if there is none.
 func (c *Client) Status(ctx context.Context, unit string) (u Status, err error) {
 	err = c.ask(ctx, args{Sub: "status", Unit: unit}, &u)
 	return u, err
 }
 
-// Cancel has a unit end, and waits for that a little. Without ended its worker is
-// away or slow, and the wish is kept. A unit that has ended is fine.
+// Cancel has a unit end, and waits for that a little, at most 15 s. Without ended its
+// worker or its node is away or slow, and the wish is kept. A unit that has ended is
+// fine.
 func (c *Client) Cancel(ctx context.Context, unit string) (ended bool, err error) {
 	var a struct{ Ended bool }
 	err = c.ask(ctx, args{Sub: "cancel", Unit: unit}, &a)
@@ -132,14 +170,13 @@ type Signed struct {
 	Payload             string // SHA-256, hexadecimal
 	Submission          string
 	Merged              bool
+	Force               bool
+	Submissions         string
 }
 
 // sign signs a request, if that is wanted.
 func (c *Client) sign(ctx context.Context, a *args) error {
-	switch {
-	case c.Sign == nil:
-		return nil
-	case a.Sub != "submit" && a.Sub != "cancel" && a.Sub != "release" && a.Sub != "results":
+	if c.Sign == nil || a.Sub == "type" {
 		return nil
 	}
 	v, err := c.begin(ctx)
@@ -153,6 +190,7 @@ func (c *Client) sign(ctx context.Context, a *args) error {
 	}
 	a.Signature, err = c.Sign(answer.Nonce, Signed{
 		Command: a.Sub, Unit: a.Unit, Type: a.Type, Params: a.Params, Payload: a.Payload, Submission: a.Submission, Merged: a.Merged,
+		Force: a.Force, Submissions: a.Submissions,
 	})
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -95,6 +96,33 @@ func TestSubmitLargeCut(t *testing.T) {
 		}
 		if !again || sent[len(sent)-1] != int64(len(want)) {
 			t.Errorf("progress: %v", sent)
+		}
+	}
+}
+
+// What was known of results before is checked with what comes, if it went through a hash.
+func TestKnownResultsAreChecked(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
+		_, _ = u.Write([]byte("known and new"))
+		return workceptor.Exit{}
+	}})
+	ctx := within(t)
+	k := client.Client{Dial: n.dial}
+	u, err := k.Submit(ctx, client.Job{Type: "echo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for known, want := range map[string]error{"known": nil, "KNOWN": client.ErrDamaged} {
+		h := sha256.New()
+		h.Write([]byte(known))
+		var got []byte
+		_, err := k.Results(ctx, u.ID, client.From{Stdout: int64(len(known)), StdoutHash: h, Stderr: client.Skip}, func(c client.Chunk) error {
+			got = append(got, c.Data...)
+			return nil
+		})
+		if !errors.Is(err, want) || string(got) != " and new" {
+			t.Errorf("after %q: %q, %v, want %v", known, got, err, want)
 		}
 	}
 }
@@ -231,8 +259,20 @@ func TestErrorsOfTheNode(t *testing.T) {
 	ctx := within(t)
 	c := client.Client{Dial: n.dial}
 	_, err := c.Submit(ctx, client.Job{Type: "nope"})
-	if !errors.Is(err, client.ErrNotFound) || err.Error() != "unknown work type nope" {
+	if !errors.Is(err, client.ErrUnknownType) || errors.Is(err, client.ErrNotFound) || err.Error() != "unknown work type nope" {
 		t.Errorf("unknown type: %v", err)
+	}
+	if _, err := c.Drain(ctx, 0); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Submit(ctx, client.Job{Type: "echo"}); !errors.Is(err, client.ErrDraining) {
+		t.Errorf("to a node that drains: %v", err)
+	}
+	if l, err := c.List(ctx); err != nil || l.Draining == nil || l.Draining.Since.IsZero() {
+		t.Errorf("draining: %v, %+v", err, l.Draining)
+	}
+	if err := c.Undrain(ctx); err != nil {
+		t.Error(err)
 	}
 	if _, err := c.Submit(ctx, client.Job{Type: "echo", Submission: strings.Repeat("x", 129)}); !errors.Is(err, client.ErrInvalid) {
 		t.Errorf("long submission: %v", err)
@@ -257,7 +297,7 @@ func TestErrorsOfTheNode(t *testing.T) {
 		t.Errorf("unknown unit: %v", err)
 	}
 	l, err := c.List(ctx)
-	if err != nil || len(l.Units) != 0 || len(l.Types) != 1 || l.Types[0].Name != "echo" {
+	if err != nil || l.Draining != nil || len(l.Nodes) != 0 || len(l.Units) != 0 || len(l.Types) != 1 || l.Types[0].Name != "echo" {
 		t.Errorf("list: %v: %+v", err, l)
 	}
 	n.stop()

@@ -5,13 +5,20 @@ import (
 	"fmt"
 )
 
-// Errors that a node answers with, for errors.Is.
+// Errors that a node answers with, for errors.Is. In the first group the job is fine,
+// and would be taken later, or by another node; in the second it would not; those of
+// the third are of units that there are not.
 var (
-	ErrNotFound = errors.New("no such unit or work type")
+	ErrUnreachable = errors.New("there is no way to the node that is to run it")
+	ErrDraining    = errors.New("the node is draining and takes no new work")
+	ErrNoRoom      = errors.New("the node has no room for new work")
+
+	ErrUnknownType = errors.New("unknown work type")
+	ErrDenied      = errors.New("not permitted")
+	ErrInvalid     = errors.New("invalid request")
+
+	ErrNotFound = errors.New("no such unit")
 	ErrGone     = errors.New("the unit has been released")
-	ErrNoRoom   = errors.New("the node has no room for new work")
-	ErrDenied   = errors.New("not allowed")
-	ErrInvalid  = errors.New("invalid request")
 )
 
 // Errors of the client itself.
@@ -24,7 +31,8 @@ var (
 	ErrDamaged = errors.New("the results are damaged")
 )
 
-// Error is what a node answered instead of a result.
+// Error is what a node answered instead of a result: one of the errors above, or
+// something that no code is known for here. The text is for people.
 type Error struct {
 	Code string `json:"code"` // docs/control.md and docs/work.md have them
 	Msg  string `json:"msg"`
@@ -36,12 +44,24 @@ func (e *Error) Error() string { return e.Msg }
 // Is has the codes be those of the errors above.
 func (e *Error) Is(target error) bool { return target != nil && target == codes[e.Code] }
 
+// Refusal returns why the node that was to run a unit has not taken it: an *Error, with
+// the same classes as if it had been asked itself. nil: it has, or has not answered yet.
+func Refusal(u Status) error {
+	if u.Refusal == "" {
+		return nil
+	}
+	return &Error{Code: u.Refusal, Msg: u.Reason}
+}
+
 var codes = map[string]error{
-	"not_found": ErrNotFound,
-	"gone":      ErrGone,
-	"no_room":   ErrNoRoom,
-	"denied":    ErrDenied,
-	"invalid":   ErrInvalid,
+	"unreachable":  ErrUnreachable,
+	"draining":     ErrDraining,
+	"no_room":      ErrNoRoom,
+	"unknown_type": ErrUnknownType,
+	"denied":       ErrDenied,
+	"invalid":      ErrInvalid,
+	"not_found":    ErrNotFound,
+	"gone":         ErrGone,
 }
 
 // codeCanceled is the answer of a node that is stopping: the next one may do it.

@@ -3,7 +3,6 @@ package client_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -35,16 +34,13 @@ func (m *mesh) Dial(ctx context.Context, _, tls string) (io.ReadWriteCloser, err
 	return m.beta.dial(ctx)
 }
 
-func (m *mesh) Check(node, _ string) error {
+func (m *mesh) Profile(tls string) bool { return tls == "proof" }
+
+func (m *mesh) Reach(node string) (reached, ours bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.away || node != "beta" {
-		return fmt.Errorf("%w %s", workceptor.ErrUnknownNode, node)
-	}
-	return nil
+	return node == "beta" && !m.away, true
 }
-
-func (m *mesh) Ours(string) bool { return true }
 
 func (m *mesh) Await(ctx context.Context, _ string, reachable bool) error {
 	for {
@@ -93,13 +89,16 @@ func TestJobOfAnotherNode(t *testing.T) {
 	ctx := within(t)
 	m.setAway(true)
 	job := client.Job{Node: "beta", Type: "echo", TLSClient: "proof", Payload: strings.NewReader("far")}
-	if u, err := k.Submit(ctx, job); err == nil || !strings.Contains(err.Error(), "no way to node") {
+	if u, err := k.Submit(ctx, job); !errors.Is(err, client.ErrUnreachable) || err.Error() != "no way to node beta" {
 		t.Errorf("without a way, and without a TTL: %+v, %v", u, err)
 	}
 	job.TTL = settle
 	u, err := k.Submit(ctx, job)
 	if err != nil || u.State != client.Pending {
 		t.Fatalf("%+v, %v", u, err)
+	}
+	if l, err := k.List(ctx); err != nil || len(l.Nodes) != 1 || l.Nodes[0].Node != "beta" || l.Nodes[0].Alive || l.Nodes[0].UnknownSince.IsZero() || l.Nodes[0].Units != 1 {
+		t.Errorf("%v: a node that is away: %+v", err, l.Nodes)
 	}
 	m.setAway(false)
 	var got both
@@ -148,17 +147,44 @@ func TestFailOnDisconnect(t *testing.T) {
 // What the node cannot do of this it says.
 func TestJobOfAnotherNodeRefused(t *testing.T) {
 	t.Parallel()
-	_, k := newMesh(t, &workertest.Worker{})
+	m, k := newMesh(t, &workertest.Worker{})
 	ctx := within(t)
 	for want, job := range map[string]client.Job{
 		"for work on other nodes": {Type: "echo", TTL: time.Hour},
 		"not a duration":          {Node: "beta", Type: "echo", TTL: -time.Hour},
 		"for on_disconnect fail":  {Node: "beta", Type: "echo", OnDisconnect: client.Wait, DisconnectTime: time.Hour},
 		"not wait or fail":        {Node: "beta", Type: "echo", OnDisconnect: "hope"},
-		"sign":                    {Node: "beta", Type: "echo", SignWork: true}, // it has no key
+		"unknown TLS config hope": {Node: "beta", Type: "echo", TLSClient: "hope"},
 	} {
-		if u, err := k.Submit(ctx, job); err == nil || !strings.Contains(err.Error(), want) {
+		if u, err := k.Submit(ctx, job); !errors.Is(err, client.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %+v, %v; wanted %q", job, u, err, want)
 		}
+	}
+	// It has no key.
+	if u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "echo", SignWork: true}); !errors.Is(err, client.ErrDenied) {
+		t.Errorf("%+v, %v", u, err)
+	}
+	// The other node has no such work. With time for it that is the unit's end, and no
+	// error here.
+	if u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "nope"}); !errors.Is(err, client.ErrUnknownType) {
+		t.Errorf("%v, %+v", err, u)
+	}
+	u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "nope", TTL: time.Hour})
+	if err == nil {
+		u, err = k.Results(ctx, u.ID, client.From{}, nil)
+	}
+	if err != nil || u.State != client.Failed || !u.Started.IsZero() || !strings.Contains(u.Detail, "unknown work type nope") || !errors.Is(client.Refusal(u), client.ErrUnknownType) {
+		t.Errorf("%v, %+v", err, u)
+	}
+	m.beta.work.Drain(0)
+	if u, err := k.Submit(ctx, client.Job{Node: "beta", Type: "echo"}); !errors.Is(err, client.ErrDraining) {
+		t.Errorf("%v, %+v", err, u)
+	}
+	u, err = k.Submit(ctx, client.Job{Node: "beta", Type: "echo", TTL: time.Hour})
+	if err == nil {
+		u, err = k.Results(ctx, u.ID, client.From{}, nil)
+	}
+	if err != nil || u.State != client.Failed || !errors.Is(client.Refusal(u), client.ErrDraining) || client.Refusal(u).Error() != u.Reason {
+		t.Errorf("%v, %+v", err, u)
 	}
 }

@@ -26,6 +26,11 @@ const (
 // From says where to begin with a unit's results.
 type From struct {
 	Stdout, Stderr int64 // bytes that are known already; Skip: the stream is not wanted
+
+	// Known bytes that have gone through a SHA-256 each, which goes on with what comes,
+	// so that the digest of all can be checked. Nil: only what is read from its
+	// beginning is checked.
+	StdoutHash, StderrHash hash.Hash
 }
 
 // Skip leaves a stream out.
@@ -40,10 +45,10 @@ type Chunk struct {
 
 // Results calls each with what a unit has written, and goes on writing, in order of
 // each stream, until it has ended. It returns the unit as it ended. Then each stream
-// has the size that the node has measured, and one that was read from its beginning
-// has the digest; else it is ErrDamaged. An error of each ends it, and is returned.
+// has the size that the node has measured, and one that was read from its beginning, or
+// whose known bytes have gone through a hash, the digest; else it is ErrDamaged. An error of each ends it, and is returned.
 func (c *Client) Results(ctx context.Context, unit string, from From, each func(Chunk) error) (u Status, err error) {
-	r := &reader{unit: unit, out: newTrack(Stdout, from.Stdout), err: newTrack(Stderr, from.Stderr), each: each}
+	r := &reader{unit: unit, out: newTrack(Stdout, from.Stdout, from.StdoutHash), err: newTrack(Stderr, from.Stderr, from.StderrHash), each: each}
 	err = c.persist(ctx, func(t *try) (err error) {
 		before := r.out.at + r.err.at
 		u, err = c.resultsOnce(ctx, r, t)
@@ -109,9 +114,9 @@ type track struct {
 	hash   hash.Hash // nil: its beginning was not seen
 }
 
-func newTrack(s Stream, from int64) *track {
-	t := &track{stream: s, at: max(from, Skip)}
-	if from == 0 {
+func newTrack(s Stream, from int64, known hash.Hash) *track {
+	t := &track{stream: s, at: max(from, Skip), hash: known}
+	if from == 0 && known == nil {
 		t.hash = sha256.New()
 	}
 	return t
@@ -163,7 +168,9 @@ const MaxLine = 1 << 20
 
 // Responses are the lines that a unit has written, and goes on writing, as Results has
 // them: each when it is there, what is left without an end at the end. The last error
-// ends them. Without one, *end is the unit as it ended; end may be nil.
+// ends them. Without one, *end is the unit as it ended, Failed or not; end may be nil.
+// While the loop is busy nothing is read, and the node keeps what comes; whoever breaks
+// off leaves the unit as it is, and may go on from the Next of each stream.
 func (c *Client) Responses(ctx context.Context, unit string, from From, end *Status) iter.Seq2[Response, error] {
 	return func(yield func(Response, error) bool) {
 		stop := errors.New("no more is wanted")

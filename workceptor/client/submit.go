@@ -68,7 +68,10 @@ const (
 
 // Submit makes a unit of a job. It is on the node's disk, whole, when this returns,
 // and its worker has taken or refused it; or it waits, for a slot or for its worker.
-// A unit that was refused is no error: it is Failed, and its Detail says why.
+// A unit that was refused is no error: it is Failed, its Started is zero, and its
+// Detail says why. So it is with what another node says against a job, which is there
+// if it says so within 2 s, and in the end of the unit in any case: Refusal makes an
+// error of that.
 //
 // An error of ctx, or ErrLost, leaves open whether there is a unit: another Submit with
 // the same Submission finds out. With a random one nobody can ask again, and a unit

@@ -25,17 +25,22 @@ type Event struct {
 }
 
 // Watch tells of every change, until ctx is done or nobody wants more. After a restart
-// of the node all units come again. The last error ends it.
+// of the node all units come again. That the node of a unit goes or comes back is a
+// change, too. The last error ends it.
 func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		stop := errors.New("no more is wanted")
 		err := c.persist(ctx, func(t *try) error {
+			a := args{Sub: "watch", Since: o.Since, Unit: o.Unit, Submissions: o.Submissions}
+			if err := c.sign(ctx, &a); err != nil {
+				return err
+			}
 			v, err := c.begin(ctx)
 			if err != nil {
 				return err
 			}
 			defer v.close()
-			if err := v.send(args{Sub: "watch", Since: o.Since, Unit: o.Unit, Submissions: o.Submissions}); err != nil {
+			if err := v.send(a); err != nil {
 				return err
 			}
 			for begun := false; ; begun = true {

@@ -2,7 +2,24 @@
 // toolchain recorded in it; no linker flags are needed.
 package buildinfo
 
-import "runtime/debug"
+import (
+	"fmt"
+	"runtime/debug"
+)
+
+// Line is what a program answers to --version: itself, its version and its module.
+func Line(program string) string {
+	return fmt.Sprintf("%s %s (%s)\n", program, Version(), Module())
+}
+
+// Module is the path of the program's module.
+func Module() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown module"
+	}
+	return info.Main.Path
+}
 
 // Version is the version of the program's module: a tag of it, or "(devel)"
 // with the commit where one was recorded.

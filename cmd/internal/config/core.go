@@ -46,6 +46,7 @@ type Core struct {
 	SigningKey   *rsa.PrivateKey // nil: none
 	TokenLife    time.Duration
 	VerifyingKey *rsa.PublicKey // nil: none
+	Unsigned     workceptor.Unsigned
 }
 
 // ControlService is one control-service item.
@@ -61,17 +62,18 @@ type ControlService struct {
 
 // PlugsPolicy is the plugs-policy item.
 type PlugsPolicy struct {
-	Socket string // empty: the default
-	Group  int    // -1: unchanged
-	Mode   os.FileMode
-	Policy plughost.Policy
+	Socket       string // empty: the default
+	Group        int    // -1: unchanged
+	ControlGroup int    // of the control socket, likewise
+	Mode         os.FileMode
+	Policy       plughost.Policy
 }
 
 // Split checks the core's own items and returns what they say, with the items
 // of all other kinds in their order. The error is an [Errors].
 func Split(items []Item) (Core, []Item, error) {
 	s := splitter{
-		core:  Core{LogLevel: hclog.Info, Plugs: PlugsPolicy{Group: -1, Mode: 0o660}},
+		core:  Core{LogLevel: hclog.Info, Plugs: PlugsPolicy{Group: -1, ControlGroup: -1, Mode: 0o660}},
 		kinds: Kinds(),
 		seen:  map[string]Item{},
 	}
@@ -143,6 +145,11 @@ func (s *splitter) own(k *wire.Kind, item Item) {
 		}
 	case kindVerify:
 		s.core.VerifyingKey = key(s, item, v, "publickey", workceptor.ParseVerifyingKey)
+		switch s.core.Unsigned = workceptor.Unsigned(text(v, "unsigned")); s.core.Unsigned {
+		case workceptor.UnsignedStatus, workceptor.UnsignedList, workceptor.UnsignedNone:
+		default:
+			s.errorf(item, "parameter unsigned: expected status, list or none, got %q", s.core.Unsigned)
+		}
 	case kindVersion:
 		s.core.Version = true
 	}
@@ -287,13 +294,19 @@ func (s *splitter) policy(item Item, v schema.Values) {
 	if path, _ := v["socket"].(string); path != "" {
 		p.Socket = s.absolute(item, path)
 	}
-	if group, _ := v["group"].(string); group != "" {
-		gid, err := groupID(group)
-		if err != nil {
-			s.errorf(item, "parameter group: expected a group of this system or its number, got %q", group)
+	group := func(param string, gid *int) {
+		name, _ := v[param].(string)
+		if name == "" {
+			return
 		}
-		p.Group = gid
+		var err error
+		if *gid, err = groupID(name); err != nil {
+			s.errorf(item, "parameter %s: expected a group of this system or its number, got %q", param, name)
+		}
 	}
+	group("group", &p.Group)
+	p.ControlGroup = p.Group
+	group("controlgroup", &p.ControlGroup)
 	if text, _ := v[paramRules].(string); text != "" {
 		rules, err := parseRules(text)
 		if err != nil {

@@ -36,7 +36,7 @@ func TestSplit(t *testing.T) {
 			{Service: "control", Filename: "/c/s", Mode: 0o600, TCP: "0.0.0.0:77", Label: "controlsock filename=/c/s tcplisten=77"},
 			{Service: "ctl", Mode: 0o660, Label: "control-service service=ctl permissions=0660"},
 		},
-		Plugs: PlugsPolicy{Socket: "/p/s", Group: 7, Mode: 0o600, Policy: plughost.Policy{Rules: []plughost.Rule{{
+		Plugs: PlugsPolicy{Socket: "/p/s", Group: 7, ControlGroup: 7, Mode: 0o600, Policy: plughost.Policy{Rules: []plughost.Rule{{
 			User: "1000", Group: "g", Name: "tcp*", Kinds: []string{"tcp-*"},
 			Roles: map[string]plughost.RoleRule{"link": {Max: 4}, "stream": {Dial: []string{"*/a"}, Bind: []string{"b"}}},
 		}}}},
@@ -83,7 +83,7 @@ func TestSplitDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, c.LogLevel, hclog.Info)
-	equal(t, c.Plugs, PlugsPolicy{Group: -1, Mode: 0o660})
+	equal(t, c.Plugs, PlugsPolicy{Group: -1, ControlGroup: -1, Mode: 0o660})
 	equal(t, c.Control == nil, true)
 	if c.DataDir == "" {
 		t.Error("no data directory")
@@ -167,18 +167,23 @@ func TestSplitErrors(t *testing.T) {
 		{"TLS without a port", "--node-id n --control-service tcptls=a", `control-service tcptls=a: parameter tcptls: goes with tcplisten, which is not there`},
 		{"TLS that is not there", "--node-id n --control-service tcplisten=1 tcptls=a", `control-service tcplisten=1 tcptls=a: parameter tcptls: there is no tls-server named a`},
 		{"two on one port", "--node-id n --control-service tcplisten=1 --control-service service=b tcplisten=0.0.0.0:1", `control-service service=b tcplisten=0.0.0.0:1: there can be one control-service tcplisten=0.0.0.0:1 only, and "control-service tcplisten=1" is one already`},
+		{"no such group of the control socket", "--node-id n --plugs-policy controlgroup=no-such-group", `plugs-policy controlgroup=no-such-group: parameter controlgroup: expected a group of this system or its number, got "no-such-group"`},
 		{"no such group", "--node-id n --plugs-policy group=no-such-group", `plugs-policy group=no-such-group: parameter group: expected a group of this system or its number, got "no-such-group"`},
 		{"an unknown key in a rule", `--node-id n --plugs-policy rules=[{"usr":"a"}]`, `plugs-policy rules=[{"usr":"a"}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: json: unknown field "usr"`},
 		{"an unknown role in a rule", `--node-id n --plugs-policy rules=[{"roles":{"links":{}}}]`, `plugs-policy rules=[{"roles":{"links":{}}}]: parameter rules: expected a list such as [{"user": "jobs", "kinds": ["tcp-*"]}]: rule 1: unknown role "links"`},
 		{"an action", "--node-id n --cert-init bits=1", `cert-init bits=1: cert-init is an action of the program receptor, and goes with no other items`},
 		{"a signing key that is not there", "--node-id n --work-signing /none", `work-signing /none: parameter privatekey: open /none: no such file or directory`},
 		{"a verifying key that is none", "--node-id n --work-verification publickey=/dev/null", `work-verification publickey=/dev/null: parameter publickey: there is no PEM block in it`},
+		{
+			"no such word for what is unsigned", "--node-id n --work-verification publickey=/dev/null unsigned=all",
+			`work-verification publickey=/dev/null unsigned=all: parameter publickey: there is no PEM block in it | work-verification publickey=/dev/null unsigned=all: parameter unsigned: expected status, list or none, got "all"`,
+		},
 		{"a kind of later", "--node-id n --work-python plugin=a", `work-python plugin=a: work-python is not part of this version`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, _, err := split(t, strings.Fields(tt.args)...)
-			equal(t, lines(t, err), []string{tt.want})
+			equal(t, lines(t, err), strings.Split(tt.want, " | "))
 		})
 	}
 }

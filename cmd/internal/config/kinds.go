@@ -83,7 +83,8 @@ func Kinds() []wire.Kind {
 			Params: []wire.Param{
 				{Name: "socket", Type: schema.TypePath, Help: "path of the plug socket (default: plug.sock in the node's runtime directory)"},
 				{Name: "group", Type: schema.TypeString, Help: "group of the plug socket, name or number"},
-				{Name: "mode", Type: schema.TypeInt, Default: "0660", Help: "mode of the plug socket"},
+				{Name: "controlgroup", Type: schema.TypeString, Help: "group of the control socket (default: that of the plug socket)"},
+				{Name: "mode", Type: schema.TypeInt, Default: "0660", Help: "mode of both sockets"},
 				{Name: paramRules, Type: schema.TypeString, Help: "who may do what, as a YAML or JSON list; the first rule that matches decides (default: root and the core's user may everything)"},
 			},
 		},
@@ -137,6 +138,7 @@ func Kinds() []wire.Kind {
 			Help: "check signatures of work of types that want them; at most one",
 			Params: []wire.Param{
 				{Name: "publickey", Type: schema.TypePath, Bare: true, Required: true, Help: "PEM file of the public RSA key"},
+				{Name: "unsigned", Type: schema.TypeString, Default: "status", Help: "what existing clients on the mesh may ask without a signature about such units: status, which existing nodes need; list, all of them; or none"},
 			},
 		},
 		{Kind: kindVersion, Help: "print the version and exit"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -99,7 +100,12 @@ func (c *Core) listenPlugs() (net.Listener, error) {
 
 func (c *Core) listenClients() error {
 	cfg := &c.o.Config
-	l, err := socket.Listen(cfg.ControlSocket(), socket.Options{Mode: cfg.Plugs.Mode, Group: cfg.Plugs.Group})
+	if cfg.Plugs.ControlGroup != cfg.Plugs.Group {
+		if err := letPass(filepath.Dir(cfg.ControlSocket())); err != nil {
+			return fmt.Errorf("open the directory of the control socket to two groups: %w", err)
+		}
+	}
+	l, err := socket.Listen(cfg.ControlSocket(), socket.Options{Mode: cfg.Plugs.Mode, Group: cfg.Plugs.ControlGroup})
 	if err != nil {
 		return fmt.Errorf("open the control socket: %w", err)
 	}
@@ -159,9 +165,9 @@ func (c *Core) makeNode(ctx context.Context) error {
 		return fmt.Errorf("serve plugs: %w", err)
 	}
 	c.control = control.New(control.Config{NodeID: cfg.NodeID, Logger: c.log.Named("control")})
-	c.control.Register(control.MeshCommands(countedMesh{control.ForNode(c.node, c.tls), c.host}, c.status)...)
+	c.control.Register(control.MeshCommands(countedMesh{control.ForNode(c.node, c.tls), c.host, c.work}, c.status)...)
 	if c.work != nil {
-		c.control.Register(WorkCommand(c.work.Command()))
+		c.control.Register(c.workCommand())
 	}
 	return nil
 }
@@ -185,11 +191,12 @@ func (c *Core) status() map[string]any {
 	return all
 }
 
-// countedMesh is the mesh as control sees it, with what the plug host counts among
-// the counters of the node.
+// countedMesh is the mesh as control sees it, with what the plug host and the units
+// count among the counters of the node.
 type countedMesh struct {
 	control.Mesh
 	host *plughost.Host
+	work *workceptor.Workceptor // nil: there are none
 }
 
 // Status is that of the node. The counters are a copy, which is ours to add to.
@@ -197,6 +204,9 @@ func (m countedMesh) Status() netceptor.Status {
 	s := m.Mesh.Status()
 	for what, n := range m.host.Counters() {
 		s.Counters[what] += n
+	}
+	if m.work != nil {
+		s.Counters["work_requests_denied"] += m.work.Denied()
 	}
 	return s
 }

@@ -25,7 +25,7 @@ func Main(args []string) int {
 		fmt.Print(Usage)
 		return 0
 	case a.Config.Version:
-		fmt.Println("receptor-core", buildinfo.Version())
+		fmt.Print(buildinfo.Line("receptor-core"))
 		return 0
 	case a.Check:
 		return 0

@@ -1,17 +1,11 @@
 package core
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"path/filepath"
 	"time"
 
 	"github.com/project-receptor/receptor/netceptor"
 	"github.com/project-receptor/receptor/netceptor/control"
-	"github.com/project-receptor/receptor/netceptor/mtls"
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/workceptor"
 )
@@ -32,12 +26,13 @@ func (c *Core) openWork() {
 		Dir:    filepath.Join(cfg.DataDir, cfg.NodeDir(), unitsDir),
 		NodeID: cfg.NodeID,
 		Logger: c.log.Named("work"),
-		Mesh:   WorkMesh(c.node, c.tls),
+		Mesh:   control.WorkMesh{Node: c.node, TLS: c.tls},
 		Offers: c.advertiseWork,
 
 		SigningKey:   cfg.SigningKey,
 		TokenLife:    cfg.TokenLife,
 		VerifyingKey: cfg.VerifyingKey,
+		Unsigned:     cfg.Unsigned,
 
 		Retention: cfg.Retain,
 		Early:     workersIn,
@@ -47,6 +42,12 @@ func (c *Core) openWork() {
 		return
 	}
 	c.work = w
+}
+
+// workCommand is the command work of the control conversation.
+func (c *Core) workCommand() control.Command {
+	w := c.work.Command()
+	return control.Command{Name: "work", Plain: w.Plain, Own: w.Own}
 }
 
 // advertiseWork tells the mesh which types of work are to be had here.
@@ -79,59 +80,4 @@ func (c *Core) closeWork() error {
 		return nil
 	}
 	return c.work.Close()
-}
-
-// WorkCommand joins the command work to the control conversation.
-func WorkCommand(work *workceptor.Command) control.Command {
-	return control.Command{
-		Name: "work",
-		Plain: func(ctx context.Context, s control.Session, args *string, params map[string]json.RawMessage) (any, error) {
-			return work.Plain(ctx, s, args, params)
-		},
-		Own: func(ctx context.Context, s control.Session, args json.RawMessage, emit func(any) error) (any, error) {
-			result, err := work.Own(ctx, s, args, emit)
-			if e := (*workceptor.CommandError)(nil); errors.As(err, &e) {
-				err = &control.Error{Code: e.Code, Msg: e.Msg}
-			}
-			return result, err
-		},
-	}
-}
-
-// controlService is where other nodes are asked to run units, as with legacy nodes.
-const controlService = "control"
-
-// WorkMesh joins a node, and the TLS profiles for the way to others, to its units.
-func WorkMesh(n *netceptor.Node, tls *mtls.Set) workceptor.Mesh { return workMesh{n, tls} }
-
-type workMesh struct {
-	node *netceptor.Node
-	tls  *mtls.Set
-}
-
-// Dial implements workceptor.Mesh.
-func (m workMesh) Dial(ctx context.Context, node, tlsClient string) (io.ReadWriteCloser, error) {
-	return control.ForNode(m.node, m.tls).Dial(ctx, node, controlService, tlsClient)
-}
-
-// Check implements workceptor.Mesh.
-func (m workMesh) Check(node, tlsClient string) error {
-	if _, err := m.tls.Client(tlsClient); err != nil {
-		return fmt.Errorf("%w %s", control.ErrTLSClient, tlsClient)
-	}
-	if len(m.node.Explain(node, controlService).Path) == 0 {
-		return fmt.Errorf("%w %s", workceptor.ErrUnknownNode, node)
-	}
-	return nil
-}
-
-// Ours implements workceptor.Mesh.
-func (m workMesh) Ours(node string) bool { return m.node.Explain(node, controlService).Ours }
-
-// Await implements workceptor.Mesh.
-func (m workMesh) Await(ctx context.Context, node string, reachable bool) error {
-	return m.node.WaitFor(ctx, func(s netceptor.Status) bool {
-		_, is := s.RoutingTable[node]
-		return is == reachable
-	})
 }

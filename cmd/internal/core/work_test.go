@@ -18,7 +18,7 @@ func TestWorkWithoutWorkers(t *testing.T) {
 		"work list":                  "{}\n",
 		"work submit localhost sh x": "ERROR: unknown work type sh\n",
 		`{"command":"work","subcommand":"submit","node":"n","worktype":"sh","params":"x"}`:             "ERROR: unknown work type sh\n",
-		`{"v":1,"id":1,"command":"work","args":{"subcommand":"submit","type":"sh"}}`:                   `{"id":1,"error":{"code":"not_found","msg":"unknown work type sh"}}` + "\n",
+		`{"v":1,"id":1,"command":"work","args":{"subcommand":"submit","type":"sh"}}`:                   `{"id":1,"error":{"code":"unknown_type","msg":"unknown work type sh"}}` + "\n",
 		`{"v":1,"id":2,"command":"work","args":{"subcommand":"list"}}`:                                 `{"id":2,"result":{"nodes":[],"types":[],"units":[]}}` + "\n",
 		`{"v":1,"id":3,"command":"work","args":{"subcommand":"status","unit":"../../etc/passwd"}}`:     `{"id":3,"error":{"code":"not_found","msg":"unknown work unit ../../etc/passwd"}}` + "\n",
 		`{"command":"work","subcommand":"release","unitid":"../../etc"}`:                               "ERROR: unknown work unit ../../etc\n",

@@ -11,8 +11,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// connection is what connect is told.
+type connection struct {
+	node, service string
+	tls           string // the TLS client profile of the node; empty: none
+	raw           bool
+}
+
 func (a *app) connectCommand() *cobra.Command {
-	var raw bool
+	var to connection
 	cmd := &cobra.Command{
 		Use:   "connect NODE SERVICE",
 		Short: "Connect standard input and output to a service",
@@ -20,27 +27,45 @@ func (a *app) connectCommand() *cobra.Command {
 
 Bytes pass as they are, and the end of standard input is passed on while the
 answer is still read. It ends when both directions have; at a terminal, when the
-service ends. --raw gives every key to the service, ^C and ^D too.`,
+service ends. --raw gives every key to the service, ^C and ^D too.
+
+If the service is a command service that says so in its advertisement, and
+standard input is a terminal, the command has that terminal: every key, the size
+of the window, the kind in TERM. The exit code is the command's, or 128 and the
+number of the signal that has ended it. The keys Enter, ~ and . leave, and the
+command is hung up; ~~ at the beginning of a line is one ~. With --raw no keys
+leave.`,
 		Args: params("node", "service"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.connect(cmd.Context(), args[0], args[1], raw)
+			to.node, to.service = args[0], args[1]
+			return a.connect(cmd.Context(), to)
 		},
 	}
-	cmd.Flags().BoolVarP(&raw, "raw", "r", false, "put the terminal into raw mode")
+	cmd.Flags().BoolVarP(&to.raw, "raw", "r", false, "put the terminal into raw mode")
+	cmd.Flags().StringVar(&to.tls, "tls-client", "", "tls-client of the node, by which the service has to prove who it is")
 	return cmd
 }
 
-func (a *app) connect(ctx context.Context, node, service string, raw bool) (err error) {
+func (a *app) connect(ctx context.Context, to connection) (err error) {
 	c, err := a.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := openPipe(c, node, service, ""); err != nil {
+	atTerminal := isTerminal(a.Stdin)
+	if atTerminal && hasRawMode {
+		commands, err := c.takesTerminals(to)
+		if err != nil {
+			return err
+		}
+		if commands {
+			return a.beTerminal(ctx, c, to)
+		}
+	}
+	if err := openPipe(c, to.node, to.service, to.tls); err != nil {
 		return err
 	}
-	atTerminal := isTerminal(a.Stdin)
-	if raw && atTerminal {
+	if to.raw && atTerminal {
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, endSignals...) // else they would leave the terminal raw
 		defer stop()

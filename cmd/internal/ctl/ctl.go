@@ -38,6 +38,7 @@ type Env struct {
 	Stderr  io.Writer
 	Getenv  func(string) string
 	Version string
+	Module  string
 }
 
 // app is one run of the program.
@@ -66,9 +67,12 @@ func (a *app) run(args []string) int {
 	err := root.ExecuteContext(a.ctx)
 	var usage *usageError
 	var detached *detachedError
+	var ended *commandEnd
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &ended):
+		return ended.status
 	case errors.Is(err, errUnanswered): // each was reported when it happened
 		return exitUsage
 	case errors.Is(err, errObstacle): // as the answer says
@@ -115,7 +119,7 @@ func (a *app) command() *cobra.Command {
 	}
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	root.SetVersionTemplate("receptorctl {{.Version}}\n")
+	root.SetVersionTemplate("receptorctl {{.Version}} (" + a.Module + ")\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.socket, "socket", "", "control socket: PATH, unix:PATH, tcp:HOST:PORT or tls:HOST:PORT (RECEPTORCTL_SOCKET)")
@@ -135,7 +139,8 @@ Exit codes:
   0  success; also when interrupted
   1  error: no node, an ERROR answer, time is up; explain: something is in the way
   2  usage error, or a ping that was not answered
-The commands below work have codes of their own.`
+connect may exit with the code of a command, and the commands below work have codes
+of their own.`
 
 // params wants exactly these parameters.
 func params(names ...string) cobra.PositionalArgs {

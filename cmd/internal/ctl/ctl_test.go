@@ -312,5 +312,5 @@ func TestHelp(t *testing.T) {
 	if got := run(t, "", "--help"); !strings.Contains(got.out, "Exit codes:") {
 		t.Errorf("exit codes are not told: %s", got.out)
 	}
-	run(t, "", "--version").check(t, outcome{0, "receptorctl 9.9\n", ""})
+	run(t, "", "--version").check(t, outcome{0, "receptorctl 9.9 (module)\n", ""})
 }

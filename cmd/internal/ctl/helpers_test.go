@@ -51,7 +51,7 @@ func runWith(t *testing.T, found []string, env map[string]string, stdin string, 
 	var out, stderr bytes.Buffer
 	a := &app{
 		Env: Env{
-			Stdin: r, Stdout: &out, Stderr: &stderr, Version: "9.9",
+			Stdin: r, Stdout: &out, Stderr: &stderr, Version: "9.9", Module: "module",
 			Getenv: func(key string) string { return env[key] },
 		},
 		ctx:  ctx,

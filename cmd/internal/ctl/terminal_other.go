@@ -5,10 +5,21 @@ package ctl
 import (
 	"errors"
 	"os"
+
+	"github.com/project-receptor/receptor/plug/terminal"
 )
 
 // endSignals end the program.
 var endSignals = []os.Signal{os.Interrupt}
+
+// hasRawMode tells whether makeRaw works.
+const hasRawMode = false
+
+// resizeSignals are those that tell that a window has another size: none.
+var resizeSignals []os.Signal
+
+// windowSize is the size of the window of the terminal f, which is not known here.
+func windowSize(*os.File) terminal.Size { return terminal.Size{} }
 
 // isTerminal tells whether f is a terminal, as far as its kind of file says so.
 func isTerminal(f *os.File) bool {

@@ -7,10 +7,28 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/project-receptor/receptor/plug/terminal"
 )
 
 // endSignals end the program; while the terminal is raw it is restored first.
 var endSignals = []os.Signal{os.Interrupt, unix.SIGTERM, unix.SIGHUP}
+
+// hasRawMode tells whether makeRaw works.
+const hasRawMode = true
+
+// resizeSignals tell that a window has another size.
+var resizeSignals = []os.Signal{unix.SIGWINCH}
+
+// windowSize is the size of the window of the terminal f; zero: not known.
+func windowSize(f *os.File) (s terminal.Size) {
+	_ = withFD(f, func(fd int) {
+		if w, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil {
+			s = terminal.Size{Columns: w.Col, Rows: w.Row, Width: w.Xpixel, Height: w.Ypixel}
+		}
+	})
+	return s
+}
 
 // isTerminal tells whether f is a terminal.
 func isTerminal(f *os.File) bool {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,7 @@ func (e *submitError) Unwrap() error { return e.err }
 // submitOptions are those of work submit.
 type submitOptions struct {
 	node, file, literal, tls, ttl string
+	disconnect                    string
 	none, sign, follow, rm        bool
 	params                        []string
 }
@@ -37,6 +39,9 @@ type submission struct {
 	values   map[string]string
 	payload  io.Reader
 	size     int64 // of the payload; 0: not known
+
+	onDisconnect   client.OnDisconnect
+	disconnectTime time.Duration
 }
 
 func (a *app) workSubmitCommand() *cobra.Command {
@@ -48,7 +53,12 @@ func (a *app) workSubmitCommand() *cobra.Command {
 that begin with - need -- before them. The value of a --param that begins with @
 names a file that holds it.
 
-A submission to our node that is cut is repeated, and makes one unit all the same.
+A submission that is cut is repeated, and makes one unit all the same.
+
+With --node our node has another one run the unit, and keeps it for us. Without --ttl
+there must be a way to that node now. --on-disconnect says what becomes of the unit
+when that node goes away: wait for it, for as long as it takes; or fail, when it has
+been away for TIME, 10m if none is given.
 
 With --follow what the unit writes is printed while it writes it, and the exit code
 is 1 if it has not succeeded. ^C ends that; the unit goes on.`,
@@ -69,7 +79,8 @@ is 1 if it has not succeeded. ^C ends that; the unit goes on.`,
 	f.BoolVarP(&o.none, "no-payload", "n", false, "its standard input is empty")
 	f.StringVar(&o.tls, "tls-client", "", "TLS client profile of our node, for the way to another")
 	f.StringVar(&o.ttl, "ttl", "", "how long it may take until another node has begun with it, such as 1h30m")
-	f.BoolVar(&o.sign, "signwork", false, "our node signs it")
+	f.StringVar(&o.disconnect, "on-disconnect", "", "wait (the default), fail or fail:TIME: what becomes of it when that other node goes away")
+	f.BoolVar(&o.sign, "signwork", false, "our node signs it, for another node that wants that; on its Unix socket only")
 	f.BoolVarP(&o.follow, "follow", "f", false, "print what it writes until it has ended")
 	f.BoolVar(&o.rm, "rm", false, "release it at the end")
 	f.StringArrayVarP(&o.params, "param", "a", nil, "KEY=VALUE, a parameter; may be repeated")
@@ -90,6 +101,9 @@ func (a *app) submit(ctx context.Context, o submitOptions, worktype string, word
 	defer stdin.Close() // nothing was written
 	if err := s.parameters(words); err != nil {
 		return &submitError{err}
+	}
+	if err := s.disconnected(); err != nil {
+		return err
 	}
 	if o.rm && !o.follow {
 		a.warn("using --rm without --follow. Unit results will never be seen.")
@@ -244,31 +258,69 @@ func (s *submission) set(key, value string) {
 	s.values[key] = value
 }
 
-// submitTo submits in our own form, which survives cuts, where that is all that is
-// wanted and the node knows it; else in the legacy one. With an error there may be a
-// unit all the same.
+// disconnected takes --on-disconnect.
+func (s *submission) disconnected() error {
+	what, after, timed := strings.Cut(s.disconnect, ":")
+	if s.onDisconnect = client.OnDisconnect(what); timed {
+		s.disconnectTime, _ = time.ParseDuration(after) // 0 is none
+	}
+	switch {
+	case s.disconnect == "", what == "wait" && !timed, what == "fail" && !timed, what == "fail" && s.disconnectTime > 0:
+		return nil
+	}
+	return fmt.Errorf("Option '--on-disconnect' is wait, fail or fail:TIME such as fail:30m, not '%s'.", s.disconnect) //nolint:staticcheck // as others of its kind
+}
+
+// submitTo submits in our own form, which survives cuts, where the node knows it;
+// else in the legacy one. With an error there may be a unit all the same.
 func (a *app) submitTo(ctx context.Context, c *Client, s *submission) (result, unit string, err error) {
 	bar := a.progress(true)
 	defer bar.end()
-	local := s.node == "" || s.node == c.Node || strings.EqualFold(s.node, "localhost")
-	if local && s.tls == "" && s.ttl == "" && !s.sign {
-		result, unit, err = a.submitOwn(ctx, s, bar)
-		if !errors.Is(err, client.ErrLegacy) {
-			return result, unit, err
-		}
+	result, unit, err = a.submitOwn(ctx, c, s, bar)
+	switch {
+	case !errors.Is(err, client.ErrLegacy):
+		return result, unit, err
+	case s.disconnect != "":
+		return "", "", fmt.Errorf("--on-disconnect cannot be had: %w", err)
 	}
 	return submitLegacy(c, s, bar)
 }
 
-func (a *app) submitOwn(ctx context.Context, s *submission, bar *progress) (result, unit string, err error) {
+// job is the submission in our own form.
+func (s *submission) job(self string) (job client.Job, err error) {
+	job = client.Job{Type: s.worktype, Params: s.values, Payload: s.payload, Merged: true}
+	local := s.node == "" || s.node == self || strings.EqualFold(s.node, "localhost")
+	if s.ttl != "" {
+		job.TTL, err = time.ParseDuration(s.ttl)
+	}
+	switch {
+	case err != nil:
+	case local && s.ttl != "":
+		err = errors.New("ttl option is intended for remote work only")
+	case local && s.disconnect != "":
+		err = errors.New("--on-disconnect is for work on other nodes only")
+	case s.ttl != "" && job.TTL <= 0:
+		err = fmt.Errorf("ttl is %s, and must be more than 0", s.ttl)
+	case !local:
+		job.Node, job.TLSClient, job.SignWork, job.OnDisconnect, job.DisconnectTime = s.node, s.tls, s.sign, s.onDisconnect, s.disconnectTime
+	}
+	if err != nil {
+		err = fmt.Errorf("Failed to start work unit: %w", err) //nolint:staticcheck // scripts know this text
+	}
+	return job, err
+}
+
+func (a *app) submitOwn(ctx context.Context, c *Client, s *submission, bar *progress) (result, unit string, err error) {
+	job, err := s.job(c.Node)
+	if err != nil {
+		return "", "", err
+	}
+	job.Progress = func(sent int64) { bar.at(sent, s.size) }
 	k, err := a.controller()
 	if err != nil {
 		return "", "", err
 	}
-	u, err := k.Submit(ctx, client.Job{
-		Type: s.worktype, Params: s.values, Payload: s.payload, Merged: true,
-		Progress: func(sent int64) { bar.at(sent, s.size) },
-	})
+	u, err := k.Submit(ctx, job)
 	var refused *client.Error
 	switch {
 	case errors.As(err, &refused):

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/cmd/internal/core"
 	"github.com/project-receptor/receptor/netceptor/control"
 	"github.com/project-receptor/receptor/workceptor"
 	"github.com/project-receptor/receptor/workceptor/workertest"
@@ -45,7 +44,8 @@ func workNode(t *testing.T, worker *workertest.Worker) (*workceptor.Workceptor, 
 	l, path := listen(t)
 	s := control.New(control.Config{NodeID: "a"})
 	s.Register(control.MeshCommands(threeNodes(), nil)...)
-	s.Register(core.WorkCommand(w.Command()))
+	work := w.Command()
+	s.Register(control.Command{Name: "work", Plain: work.Plain, Own: work.Own})
 	serveServer(t, s, l)
 	return w, path
 }
@@ -111,6 +111,13 @@ func TestWorkSubmit(t *testing.T) {
 		{"unknown type", "", []string{"-n", "nope"}, outcome{101, "", "ERROR: Failed to start work unit: unknown work type nope\n"}},
 		{"parameters that are not allowed", "", []string{"-n", "slow", "x"}, outcome{101, "", "ERROR: Failed to start work unit: extra params provided but not allowed\n"}},
 		{"TTL of local work", "", []string{"-n", "echo", "--ttl", "1h"}, outcome{101, "", "ERROR: Failed to start work unit: ttl option is intended for remote work only\n"}},
+		{"a TTL that is none", "", []string{"-n", "echo", "--node", "b", "--ttl", "zz"}, outcome{101, "", "ERROR: Failed to start work unit: time: invalid duration \"zz\"\n"}},
+		{"no TTL at all", "", []string{"-n", "echo", "--node", "b", "--ttl", "0s"}, outcome{101, "", "ERROR: Failed to start work unit: ttl is 0s, and must be more than 0\n"}},
+		{"local work is not disconnected", "", []string{"-n", "echo", "--on-disconnect", "fail"}, outcome{101, "", "ERROR: Failed to start work unit: --on-disconnect is for work on other nodes only\n"}},
+		{"a node that gives no work to others", "", []string{"-n", "echo", "--node", "b", "--on-disconnect", "wait"}, outcome{101, "", "ERROR: Failed to start work unit: this node gives no work to others\n"}},
+		{"on disconnect something", "", []string{"-n", "echo", "--on-disconnect", "die"}, outcome{1, "", "ERROR: Option '--on-disconnect' is wait, fail or fail:TIME such as fail:30m, not 'die'.\n"}},
+		{"wait has no time", "", []string{"-n", "echo", "--on-disconnect", "wait:1m"}, outcome{1, "", "ERROR: Option '--on-disconnect' is wait, fail or fail:TIME such as fail:30m, not 'wait:1m'.\n"}},
+		{"a time that is none", "", []string{"-n", "echo", "--on-disconnect", "fail:-1m"}, outcome{1, "", "ERROR: Option '--on-disconnect' is wait, fail or fail:TIME such as fail:30m, not 'fail:-1m'.\n"}},
 		{"no choice of a payload", "", []string{"echo"}, outcome{1, "", "ERROR: Must provide one of --payload, --no-payload or --payload-literal.\n"}},
 		{"an empty literal", "", []string{"echo", "-l", ""}, outcome{1, "", "ERROR: Must provide one of --payload, --no-payload or --payload-literal.\n"}},
 		{"two payloads", "", []string{"echo", "-n", "-l", "x"}, outcome{1, "", "ERROR: Cannot provide more than one of --payload, --no-payload and --payload-literal.\n"}},
@@ -171,7 +178,7 @@ func TestWorkWithLegacyNode(t *testing.T) {
 			[][]step{{
 				{`{"command":"work","subcommand":"submit","node":"n","worktype":"wt","tlsclient":"t","ttl":"1m","signwork":"true","k":"v","params":"p1 p2"}`, created},
 				{"", `{"result":"Job Submitted","unitid":"HcJrtDSs"}` + "\n"},
-			}},
+			}, {{anything, noOwn}}},
 			outcome{0, "Result: Job Submitted\nUnit ID: HcJrtDSs\n", ""},
 		},
 		{
@@ -185,6 +192,7 @@ func TestWorkWithLegacyNode(t *testing.T) {
 			[]string{"submit", "--node", "n", "--signwork", "-n", "--rm", "-f", "wt"},
 			[][]step{
 				{{anything, created}, {"", "ERROR: could not parse response: ERROR: work type did not expect a signature\n"}},
+				{{anything, noOwn}},
 				{{"work release HcJrtDSs", `{"released":"HcJrtDSs"}` + "\n"}},
 			},
 			outcome{101, "(HcJrtDSs, released)\n", "ERROR: Remote error: ERROR: could not parse response: ERROR: work type did not expect a signature\n"},
@@ -194,6 +202,7 @@ func TestWorkWithLegacyNode(t *testing.T) {
 			[]string{"submit", "--node", "n", "-n", "--rm", "-f", "wt"},
 			[][]step{
 				{{anything, created}, {"", `{"result":"Job Started","unitid":"HcJrtDSs"}` + "\n"}},
+				{{anything, noOwn}},
 				{},
 				{{anything, noOwn}},
 				{{"work results HcJrtDSs 0", "ERROR: unknown work unit HcJrtDSs\n"}},
@@ -283,6 +292,12 @@ func TestWorkWithLegacyNode(t *testing.T) {
 		{"no unit", []string{"results"}, nil, outcome{1, "", "ERROR: Missing parameter: unit_id\n"}},
 		{"two units", []string{"results", "a", "b"}, nil, outcome{1, "", "ERROR: Got unexpected extra argument (b)\n"}},
 		{"no such command", []string{"eat"}, nil, outcome{1, "", "ERROR: No such command 'eat'.\n"}},
+		{
+			"on disconnect",
+			[]string{"submit", "--node", "n", "--on-disconnect", "fail:1h", "-n", "wt"},
+			[][]step{{}, {{anything, noOwn}}},
+			outcome{101, "", "ERROR: --on-disconnect cannot be had: the node speaks only the legacy forms\n"},
+		},
 		{"our own list", []string{"list", "--json"}, [][]step{{{anything, noOwn}}}, outcome{1, "", "ERROR: the node speaks only the legacy forms\n"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -94,7 +94,7 @@ func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string
 	}
 	core, items, splitErr := config.Split(line.Items)
 	if core.Version && err == nil && splitErr == nil {
-		return l.print("receptor " + buildinfo.Version() + "\n")
+		return l.print(buildinfo.Line("receptor"))
 	}
 	catalog := Discover(ctx, l.Dirs, l.DescribeTimeout)
 	if !catalog.Complete(items) {

@@ -27,7 +27,8 @@ type Table struct {
 // Entry is a known node.
 type Entry struct {
 	Name string
-	Next *Link // to the next hop; nil: no route
+	Next *Link     // to the next hop; nil: no route
+	Lost time.Time // since when there is none, if there is none; the node may only just have been heard of
 
 	// Part is the part of the mesh that the node is in. Parts are what the mesh
 	// falls into without us: nodes of one part reach each other, and us, through any

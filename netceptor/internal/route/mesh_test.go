@@ -68,7 +68,7 @@ func (m *mesh) link(a, b string, cost float64) {
 	for _, end := range [][2]string{{a, b}, {b, a}} {
 		n, peer := m.nodes[end[0]], m.nodes[end[1]]
 		n.Init() // as the link protocol does
-		m.apply(end[0], n.LinkUp(m.now, end[1], cost, n.legacy || peer.legacy))
+		m.apply(end[0], n.LinkUp(m.now, end[1], Link{Cost: cost, Legacy: n.legacy || peer.legacy}))
 	}
 }
 

@@ -75,7 +75,7 @@ func TestReplayOfWhatIsElsewhere(t *testing.T) {
 		u.Ext = &wire.Ext{V: 1}
 		return u
 	}
-	m.LinkUp(start, "hub", 1, false)
+	m.LinkUp(start, "hub", Link{Cost: 1})
 	m.Receive(start, "hub", said("hub", 1, "me", "x", "y"))
 	m.Receive(start, "hub", said("x", 1, "hub"))
 	m.Receive(start, "hub", said("y", 1, "hub", "side", "known"))
@@ -104,12 +104,12 @@ func TestReplayOfWhatIsElsewhere(t *testing.T) {
 		got = nil
 	}
 	m.LinkDown(now, "hub")
-	note(m.LinkUp(now, "hub", 1, false))
+	note(m.LinkUp(now, "hub", Link{Cost: 1}))
 	expect("at first", "hub") // itself, should anybody use its name
 	known := said("known", 1, "y")
 	known.UpdateID += " again"
 	note(m.Receive(now, "hub", known))
-	m.LinkUp(now, "side", 1, false)
+	m.LinkUp(now, "side", Link{Cost: 1})
 	m.Receive(now, "side", said("side", 1, "me", "y"))
 	got = nil
 	m.Receive(now, "hub", said("hub", 2, "me", "x"))

@@ -3,7 +3,10 @@ package route
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
+
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
 
 // Paths are made of links that both ends report, begin as the routes say, and no
@@ -21,7 +24,7 @@ func TestPath(t *testing.T) {
 		}
 		m.neighbours["silent"] = &neighbour{cost: 7}
 		delete(m.origins, "node00000")
-		m.routes, m.parts = shortestPaths(m.config.Self, m.ownLinks(), m.origins)
+		m.routes, m.parts, m.ways = shortestPaths(m.config.Self, m.neighbours, m.origins)
 
 		costs := map[string]float64{}
 		for to, first := range m.routes {
@@ -36,6 +39,11 @@ func TestPath(t *testing.T) {
 					t.Fatalf("seed %d: path to %s has no link from %s: %v", seed, to, near, path)
 				}
 				costs[to] += hop.Cost
+			}
+		}
+		for to, way := range m.ways {
+			if way.Cost != costs[to] {
+				t.Fatalf("seed %d: the way to %s costs %v, its path %v", seed, to, way.Cost, costs[to])
 			}
 		}
 		for near, cost := range costs {
@@ -55,7 +63,7 @@ func TestPath(t *testing.T) {
 func TestPathIsOfNow(t *testing.T) {
 	t.Parallel()
 	m := newTest()
-	m.LinkUp(start, "a", 2, false)
+	m.LinkUp(start, "a", Link{Cost: 2})
 	m.Receive(start, "a", of("a", 1, map[string]float64{"me": 2, "b": 3}))
 	m.Receive(start, "a", of("b", 1, map[string]float64{"a": 4}))
 	m.Tick(m.Next())
@@ -68,5 +76,53 @@ func TestPathIsOfNow(t *testing.T) {
 	}
 	if got := m.Path("x"); got != nil {
 		t.Errorf("path %v to nobody", got)
+	}
+}
+
+// A way is whole if our own link is, and of each other one end says that all of its
+// links are: who has both kinds, as a hub may, is judged by who is linked to it.
+func TestWholeWays(t *testing.T) {
+	t.Parallel()
+	m := newTest()
+	said := func(name string, sequence uint64, whole bool, links ...string) {
+		u := of(name, sequence, map[string]float64{})
+		u.Ext = &wire.Ext{V: 1}
+		if whole {
+			u.Ext.Caps = []string{wire.CapWhole}
+		}
+		for _, peer := range links {
+			u.Connections[peer] = 1
+		}
+		m.Receive(start, "hub", u)
+	}
+	m.LinkUp(start, "hub", Link{Cost: 1, Whole: true})
+	said("hub", 1, false, "me", "leaf", "mixed")
+	said("leaf", 1, true, "hub")
+	said("mixed", 1, false, "hub", "beyond")
+	said("beyond", 1, true, "mixed")
+	whole := func(want string) {
+		t.Helper()
+		m.Tick(m.Next())
+		var got []string
+		for name, way := range m.ways {
+			if way.Whole {
+				got = append(got, name)
+			}
+		}
+		slices.Sort(got)
+		if fmt.Sprint(got) != want {
+			t.Errorf("whole are the ways to %v, want %s", got, want)
+		}
+	}
+	whole("[hub leaf]")
+	said("mixed", 2, true, "hub", "beyond") // only that has changed
+	whole("[beyond hub leaf mixed]")
+	if !m.ownExt().Has(wire.CapWhole) {
+		t.Error("we have no link that is not whole, and do not say so")
+	}
+	m.LinkUp(start, "hub", Link{Cost: 1})
+	whole("[]")
+	if m.ownExt().Has(wire.CapWhole) {
+		t.Error("we say that all of our links are whole")
 	}
 }

@@ -51,9 +51,9 @@ var toB = map[string]float64{"b": 1}
 func newFar(t *testing.T, temporary bool) *Machine {
 	t.Helper()
 	m := newTest()
-	m.LinkUp(start, "a", 1, false)
-	m.LinkUp(start, "b", 1, false)
-	m.LinkUp(start, "l", 1, true)
+	m.LinkUp(start, "a", Link{Cost: 1})
+	m.LinkUp(start, "b", Link{Cost: 1})
+	m.LinkUp(start, "l", Link{Cost: 1, Legacy: true})
 	if e := m.Receive(start, "b", of("b", 1, map[string]float64{"me": 1, "far": 1})); e.Ignored != "" {
 		t.Fatal(e.Ignored)
 	}
@@ -178,8 +178,8 @@ func TestWayOverLegacyNodesOnly(t *testing.T) {
 func TestSignedIsBelievedRatherThanUnsigned(t *testing.T) {
 	t.Parallel()
 	m := newTest()
-	m.LinkUp(start, "a", 1, false)
-	m.LinkUp(start, "b", 1, false)
+	m.LinkUp(start, "a", Link{Cost: 1})
+	m.LinkUp(start, "b", Link{Cost: 1})
 	m.Receive(start, "a", far{epoch: 900, sequence: 1, links: map[string]float64{"a": 1}}.update())
 	e := m.Receive(start, "b", far{epoch: 5, sequence: 5, links: toB, key: 1}.update())
 	if e.Ignored != "" || len(e.Restarted) != 1 {
@@ -226,7 +226,7 @@ func TestTemporaryKeyOfANeighbour(t *testing.T) {
 	run := func(u far) (admitted, ignored string) {
 		u.links, u.temporary = map[string]float64{"me": 1}, true
 		admitted = m.Admit(start, u.update(), false)
-		m.LinkUp(start, "far", 1, false)
+		m.LinkUp(start, "far", Link{Cost: 1})
 		u.sequence++
 		return admitted, m.Receive(start, "far", u.update()).Ignored
 	}
@@ -266,7 +266,7 @@ func TestAdmitByKey(t *testing.T) {
 			if c.want != "" {
 				return
 			}
-			m.LinkUp(start.Add(time.Second), "far", 1, u.Ext == nil)
+			m.LinkUp(start.Add(time.Second), "far", Link{Cost: 1, Legacy: u.Ext == nil})
 			if c.u.epoch > 5 {
 				c.u.sequence++
 				if e := m.Receive(start.Add(time.Second), "far", c.u.update()); e.Ignored != "" {
@@ -280,7 +280,7 @@ func TestAdmitByKey(t *testing.T) {
 // Repeats are not verified: nothing but the look-up is spent on them.
 func BenchmarkReceiveSigned(b *testing.B) {
 	m := newTest()
-	m.LinkUp(start, "b", 1, false)
+	m.LinkUp(start, "b", Link{Cost: 1})
 	u := far{epoch: 5, sequence: 5, links: toB, key: 1}.update()
 	m.Receive(start, "b", u)
 	b.Run("repeat", func(b *testing.B) {

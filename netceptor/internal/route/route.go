@@ -82,7 +82,7 @@ const (
 type Config struct {
 	Self  string
 	Epoch uint64
-	Ext   *wire.Ext     // said in our own updates to neighbours that may understand
+	Ext   *wire.Ext     // said in our own updates to neighbours that may understand; CapWhole is added when true
 	NewID func() string // a fresh random UpdateID, 8 of [0-9a-zA-Z]
 
 	Key       ed25519.PrivateKey // signs our updates; nil: they are not signed
@@ -118,6 +118,7 @@ type Machine struct {
 	seen       seenIDs
 	routes     map[string]string
 	parts      map[string]string
+	ways       map[string]Way
 	learned    bool // there are origins that were not there when routes were computed
 
 	// When Tick has what to do; zero: never.
@@ -135,10 +136,18 @@ type Machine struct {
 
 type limits struct{ origins, neighbourOrigins, seen int }
 
+// Link is what there is to say of an established link.
+type Link struct {
+	Cost   float64
+	Legacy bool // it must never be sent what legacy nodes do not know
+	Whole  bool // its medium carries a frame of any size in one piece
+}
+
 // neighbour is the other end of an established link.
 type neighbour struct {
 	cost   float64
 	legacy bool
+	whole  bool
 	untold map[string]struct{} // origins that it has still to be told of, see replay; may be nil
 	denial *wire.RoutingUpdate // of its epoch, by an elder node of its name; nil: none
 }
@@ -198,7 +207,7 @@ func (m *Machine) own() *wire.RoutingUpdate {
 		UpdateSequence: m.sequence,
 		Connections:    m.ownLinks(),
 		ForwardingNode: m.config.Self,
-		Ext:            m.config.Ext,
+		Ext:            m.ownExt(),
 	}
 }
 
@@ -210,10 +219,24 @@ func (m *Machine) ownLinks() map[string]float64 {
 	return links
 }
 
-// LinkUp adds a neighbour, or renews it. legacy: it must never be sent what legacy
-// nodes do not know.
-func (m *Machine) LinkUp(now time.Time, peer string, cost float64, legacy bool) Effects {
-	n := &neighbour{cost: cost, legacy: legacy, untold: make(map[string]struct{})}
+// ownExt is what we say of ourselves now.
+func (m *Machine) ownExt() *wire.Ext {
+	if m.config.Ext == nil {
+		return nil
+	}
+	for _, n := range m.neighbours {
+		if !n.whole {
+			return m.config.Ext
+		}
+	}
+	e := *m.config.Ext
+	e.Caps = append(slices.Clip(e.Caps), wire.CapWhole)
+	return &e
+}
+
+// LinkUp adds a neighbour, or renews it.
+func (m *Machine) LinkUp(now time.Time, peer string, l Link) Effects {
+	n := &neighbour{cost: l.Cost, legacy: l.Legacy, whole: l.Whole, untold: make(map[string]struct{})}
 	for name := range m.origins {
 		n.untold[name] = struct{}{}
 	}
@@ -313,7 +336,7 @@ func (m *Machine) Receive(now time.Time, from string, u *wire.RoutingUpdate) Eff
 	case u.UpdateEpoch != o.epoch:
 		e.Restarted = []string{u.NodeID}
 	}
-	if !maps.Equal(o.links, u.Connections) {
+	if !maps.Equal(o.links, u.Connections) || o.ext.Has(wire.CapWhole) != u.Ext.Has(wire.CapWhole) {
 		m.planSPF(now)
 	}
 	o.epoch, o.sequence = u.UpdateEpoch, u.UpdateSequence
@@ -465,9 +488,9 @@ func (m *Machine) Tick(now time.Time) Effects {
 	if due(m.spfAt, now) {
 		m.spfAt = time.Time{}
 		m.lastSPF = now
-		routes, parts := shortestPaths(m.config.Self, m.ownLinks(), m.origins)
+		routes, parts, ways := shortestPaths(m.config.Self, m.neighbours, m.origins)
 		e.Routes = m.learned || !maps.Equal(routes, m.routes) || !maps.Equal(parts, m.parts)
-		m.routes, m.parts, m.learned = routes, parts, false
+		m.routes, m.parts, m.ways, m.learned = routes, parts, ways, false
 		if m.replayAt.IsZero() {
 			m.replayAt = now
 		}
@@ -661,6 +684,12 @@ func (m *Machine) Costs() map[string]map[string]float64 {
 	return costs
 }
 
+// Way is the way to another node as of the last computation of routes; false: none.
+func (m *Machine) Way(to string) (Way, bool) {
+	w, ok := m.ways[to]
+	return w, ok
+}
+
 // Epoch is the last known epoch of a node; false: unknown.
 func (m *Machine) Epoch(node string) (uint64, bool) {
 	if node == m.config.Self {
@@ -677,12 +706,20 @@ func (m *Machine) Epoch(node string) (uint64, bool) {
 // through one.
 func (m *Machine) Ext(node string) *wire.Ext {
 	if node == m.config.Self {
-		return m.config.Ext
+		return m.ownExt()
 	}
 	if o := m.origins[node]; o != nil {
 		return o.ext
 	}
 	return nil
+}
+
+// Ours tells whether a node is one of ours, as far as is known: it has said so, to
+// everybody, or to us alone when the link to it came up. Until its first update has
+// come after that nothing else is known of a neighbour.
+func (m *Machine) Ours(node string) bool {
+	n := m.neighbours[node]
+	return n != nil && !n.legacy || m.Ext(node) != nil
 }
 
 // epochAt is the first epoch of nodes that start at t.

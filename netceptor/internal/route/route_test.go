@@ -31,7 +31,7 @@ func of(name string, sequence uint64, links map[string]float64) *wire.RoutingUpd
 func TestInitTellsNothing(t *testing.T) {
 	t.Parallel()
 	m := newTest()
-	m.LinkUp(start, "a", 1, false)
+	m.LinkUp(start, "a", Link{Cost: 1})
 	u, v := m.Init(), m.Init()
 	if u.NodeID != "me" || u.ForwardingNode != "me" || u.UpdateEpoch != 100 || u.Ext == nil {
 		t.Errorf("init is %+v", u)
@@ -65,8 +65,8 @@ func TestReceiveIgnores(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			m := newTest()
-			m.LinkUp(start, "a", 1, false)
-			m.LinkUp(start, "b", 1, false)
+			m.LinkUp(start, "a", Link{Cost: 1})
+			m.LinkUp(start, "b", Link{Cost: 1})
 			e := m.Receive(start, c.from, &c.u)
 			if e.Ignored != c.want || (e.Ignored != "") != (len(e.Send) == 0) {
 				t.Errorf("ignored for %q, want %q; sent on %d times", e.Ignored, c.want, len(e.Send))
@@ -81,7 +81,7 @@ func TestOriginLimits(t *testing.T) {
 	m := newTest()
 	m.limits = limits{origins: 5, neighbourOrigins: 3, seen: 100}
 	for _, peer := range []string{"a", "b"} {
-		m.LinkUp(start, peer, 1, false)
+		m.LinkUp(start, peer, Link{Cost: 1})
 	}
 	receive := func(from, name string, sequence uint64) string {
 		return m.Receive(start, from, of(name, sequence, nil)).Ignored
@@ -136,7 +136,7 @@ func TestSeen(t *testing.T) {
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	m := newTest()
-	m.LinkUp(start, "a", 1, false)
+	m.LinkUp(start, "a", Link{Cost: 1})
 	const count = 2*ReplayBatch + 7
 	links := map[string]float64{"me": 1}
 	for i := range count - 1 {
@@ -152,7 +152,7 @@ func TestReplay(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		told := make(map[string]bool)
 		now := start
-		e := m.LinkUp(now, "b", 1, legacy)
+		e := m.LinkUp(now, "b", Link{Cost: 1, Legacy: legacy})
 		for batch := 0; ; batch++ {
 			replayed := 0
 			for _, s := range e.Send {
@@ -184,7 +184,7 @@ func TestReplay(t *testing.T) {
 	}
 
 	// What was not heard lately is not passed on as if it were news.
-	for _, s := range m.LinkUp(start.Add(ReplayFresh+1), "c", 1, false).Send {
+	for _, s := range m.LinkUp(start.Add(ReplayFresh+1), "c", Link{Cost: 1}).Send {
 		t.Fatalf("told of %+v", s.Update)
 	}
 }
@@ -195,7 +195,7 @@ func TestFloodOnlyWithLinks(t *testing.T) {
 	if !m.Next().IsZero() {
 		t.Errorf("a node alone wants to be called at %v", m.Next())
 	}
-	m.LinkUp(start, "a", 1, false)
+	m.LinkUp(start, "a", Link{Cost: 1})
 	m.LinkDown(start, "a")
 	m.LinkDown(start, "never")
 	for now := m.Next(); !now.IsZero(); now = m.Next() {
@@ -211,7 +211,7 @@ func TestFloodOnlyWithLinks(t *testing.T) {
 func TestLookups(t *testing.T) {
 	t.Parallel()
 	m := newTest()
-	m.LinkUp(start, "a", 2, false)
+	m.LinkUp(start, "a", Link{Cost: 2})
 	m.Receive(start, "a", of("b", 7, map[string]float64{"a": 3, "me": 9}))
 	if e, ok := m.Epoch("b"); !ok || e != 1 {
 		t.Errorf("epoch of b: %d, %v", e, ok)
@@ -222,6 +222,12 @@ func TestLookups(t *testing.T) {
 	if _, ok := m.Epoch("a"); ok || m.Ext("a") != nil || m.Ext("b") != nil || m.Ext("me") == nil {
 		t.Error("more is known than was said")
 	}
+	// Of a neighbour the link has said it, before its first update has come.
+	m.LinkUp(start, "legacy", Link{Cost: 2, Legacy: true})
+	if !m.Ours("me") || !m.Ours("a") || m.Ours("b") || m.Ours("legacy") || m.Ours("nobody") {
+		t.Error("who is ours")
+	}
+	m.LinkDown(start, "legacy")
 	want := map[string]map[string]float64{
 		"me": {"a": 2},
 		"a":  {"me": 2},
@@ -260,6 +266,14 @@ func randomLinks(r *rand.Rand, n, degree int) map[string]*origin {
 	return origins
 }
 
+func neighboursOf(links map[string]float64) map[string]*neighbour {
+	neighbours := make(map[string]*neighbour, len(links))
+	for peer, cost := range links {
+		neighbours[peer] = &neighbour{cost: cost}
+	}
+	return neighbours
+}
+
 func TestShortestPaths(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
@@ -275,7 +289,7 @@ func TestShortestPaths(t *testing.T) {
 				o.links[b] = []float64{0.5, 1e9, 1e-300}[r.IntN(3)]
 			}
 		}
-		got, parts := shortestPaths(names[0], own, origins)
+		got, parts, _ := shortestPaths(names[0], neighboursOf(own), origins)
 		if want := slowParts(names[0], own, origins); !maps.Equal(parts, want) {
 			t.Fatalf("seed %d: parts\n got %s\nwant %s", seed, formatRoutes(parts), formatRoutes(want))
 		}
@@ -293,11 +307,11 @@ func BenchmarkShortestPaths(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			origins := randomLinks(rand.New(rand.NewPCG(1, 1)), n, 8)
 			self := "node00000"
-			own := origins[self].links
+			own := neighboursOf(origins[self].links)
 			delete(origins, self)
 			b.ReportAllocs()
 			for b.Loop() {
-				if routes, _ := shortestPaths(self, own, origins); len(routes) < n-1 {
+				if routes, _, _ := shortestPaths(self, own, origins); len(routes) < n-1 {
 					b.Fatalf("%d routes", len(routes))
 				}
 			}
@@ -308,7 +322,7 @@ func BenchmarkShortestPaths(b *testing.B) {
 func BenchmarkReceive(b *testing.B) {
 	m := newTest()
 	for _, peer := range []string{"a", "b", "c"} {
-		m.LinkUp(start, peer, 1, peer == "c")
+		m.LinkUp(start, peer, Link{Cost: 1, Legacy: peer == "c"})
 	}
 	links := map[string]float64{"a": 1, "b": 2, "c": 3, "d": 4}
 	b.ReportAllocs()
@@ -325,7 +339,7 @@ func BenchmarkReceive(b *testing.B) {
 func TestAnswersBecomeRare(t *testing.T) {
 	t.Parallel()
 	m := newTest()
-	m.LinkUp(start, "a", 1, false)
+	m.LinkUp(start, "a", Link{Cost: 1})
 	var denied []time.Duration
 	for ms := range 60_000 / 50 {
 		now := start.Add(time.Duration(ms) * 50 * time.Millisecond)

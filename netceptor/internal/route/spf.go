@@ -3,10 +3,18 @@ package route
 import (
 	"maps"
 	"slices"
+
+	"github.com/project-receptor/receptor/netceptor/internal/wire"
 )
 
+// Way is what is known of the way to a node.
+type Way struct {
+	Cost  float64
+	Whole bool // datagrams of any size go there in one piece
+}
+
 // shortestPaths is the neighbour over which each node is reached at the least
-// cost, for all that can be reached. Each node is settled once, so it ends
+// cost, for all that can be reached, and what way that is. Each node is settled once, so it ends
 // whatever the costs are.
 //
 // Our own links count as they are. All others count in the direction in which
@@ -16,16 +24,19 @@ import (
 //
 // The parts are what the mesh falls into without us: each node's is named by the
 // first of our neighbours, in the alphabet, that is in it.
-func shortestPaths(self string, own map[string]float64, origins map[string]*origin) (routes, parts map[string]string) {
+//
+// A way is whole if each of its links is known to be: our own, and of the others
+// those of which one end says that all of its links are.
+func shortestPaths(self string, own map[string]*neighbour, origins map[string]*origin) (routes, parts map[string]string, ways map[string]Way) {
 	vertices := make([]vertex, 0, len(origins)+len(own))
 	ids := make(map[string]int32, len(origins)+len(own))
-	add := func(name string, links map[string]float64) {
+	add := func(name string, o *origin) {
 		id := int32(len(vertices))
 		ids[name] = id
-		vertices = append(vertices, vertex{name: name, links: links, part: id})
+		vertices = append(vertices, vertex{name: name, links: o.links, allWhole: o.ext.Has(wire.CapWhole), part: id})
 	}
 	for name, o := range origins {
-		add(name, o.links)
+		add(name, o)
 	}
 	var open frontier
 	reach := func(p path) {
@@ -39,11 +50,13 @@ func shortestPaths(self string, own map[string]float64, origins map[string]*orig
 	hops := slices.Sorted(maps.Keys(own))
 	for i, peer := range hops {
 		if _, ok := ids[peer]; !ok {
-			add(peer, nil) // it has not said anything yet
+			add(peer, &origin{}) // it has not said anything yet
 		}
-		reach(path{own[peer], int32(i), ids[peer]})
+		vertices[ids[peer]].whole = own[peer].whole
+		reach(path{own[peer].cost, int32(i), ids[peer], noVertex})
 	}
 	routes = make(map[string]string, len(vertices))
+	ways = make(map[string]Way, len(vertices))
 	for len(open) > 0 {
 		p := open.pop()
 		near := &vertices[p.to]
@@ -51,7 +64,12 @@ func shortestPaths(self string, own map[string]float64, origins map[string]*orig
 			continue
 		}
 		near.settled = true
+		if p.from != noVertex {
+			before := &vertices[p.from]
+			near.whole = before.whole && (before.allWhole || near.allWhole)
+		}
 		routes[near.name] = hops[p.hop]
+		ways[near.name] = Way{Cost: p.cost, Whole: near.whole}
 		for name, cost := range near.links {
 			id, ok := ids[name]
 			if !ok || name == self || vertices[id].settled {
@@ -59,7 +77,7 @@ func shortestPaths(self string, own map[string]float64, origins map[string]*orig
 			}
 			if _, mutual := vertices[id].links[near.name]; mutual {
 				vertices[partOf(vertices, id)].part = partOf(vertices, p.to)
-				reach(path{p.cost + cost, p.hop, id})
+				reach(path{p.cost + cost, p.hop, id, p.to})
 			}
 		}
 	}
@@ -73,7 +91,7 @@ func shortestPaths(self string, own map[string]float64, origins map[string]*orig
 	for name := range routes {
 		parts[name] = names[partOf(vertices, ids[name])]
 	}
-	return routes, parts
+	return routes, parts, ways
 }
 
 // partOf finds the vertex that stands for the part of another one.
@@ -86,12 +104,14 @@ func partOf(vertices []vertex, id int32) int32 {
 }
 
 type vertex struct {
-	name    string
-	links   map[string]float64
-	best    path // if reached
-	reached bool
-	settled bool
-	part    int32 // a vertex of the same part, in the end the one that stands for it
+	name     string
+	links    map[string]float64
+	allWhole bool // as it says of its links
+	whole    bool // the way to it: of a neighbour, as long as it is not settled, our link
+	best     path // if reached
+	reached  bool
+	settled  bool
+	part     int32 // a vertex of the same part, in the end the one that stands for it
 }
 
 // path is a way to a node: its cost and the neighbour it starts with, by its place
@@ -100,7 +120,10 @@ type path struct {
 	cost float64
 	hop  int32
 	to   int32
+	from int32 // the last vertex before; noVertex: it is our own link
 }
+
+const noVertex = -1
 
 // before is the order in which nodes are settled.
 func (p path) before(q path) bool {

@@ -69,8 +69,11 @@ func ParseRoutingUpdate(m []byte) (*RoutingUpdate, error) {
 	return u, nil
 }
 
-// CapMux is the capability of Ext: streams with the ALPN receptor-mux/1.
-const CapMux = "mux1"
+// Capabilities of Ext.
+const (
+	CapMux   = "mux1"  // streams with the ALPN receptor-mux/1
+	CapWhole = "whole" // every link that the node has now carries frames of any size in one piece
+)
 
 // Ext is what the originator of an update says beyond the legacy fields. Legacy
 // nodes ignore it and drop it when they relay; ours relay it as it came, with

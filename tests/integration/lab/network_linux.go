@@ -97,6 +97,15 @@ func (h *Host) nft(rules string) error {
 	return command(rules, "ip", "netns", "exec", h.Name, "nft", "-f", "-")
 }
 
+// IP runs the program ip with the host's network, and returns what it prints.
+func (h *Host) IP(args ...string) (string, error) {
+	out, err := exec.Command("ip", append([]string{"-n", h.Name}, args...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
 // Run has a command run on the host, as the same process.
 func (h *Host) Run(cmd *exec.Cmd) {
 	cmd.Args = append([]string{"ip", "netns", "exec", h.Name, cmd.Path}, cmd.Args[1:]...)
@@ -107,8 +116,8 @@ func (h *Host) Run(cmd *exec.Cmd) {
 	cmd.Path = ip
 }
 
-// within runs f on a thread that is on the host.
-func (h *Host) within(f func() error) error {
+// Do runs f on a thread that is on the host.
+func (h *Host) Do(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
@@ -126,7 +135,7 @@ func (h *Host) within(f func() error) error {
 
 // Listen listens on the host.
 func (h *Host) Listen(address string) (l net.Listener, err error) {
-	err = h.within(func() (err error) {
+	err = h.Do(func() (err error) {
 		l, err = net.Listen("tcp", address)
 		return err
 	})
@@ -135,7 +144,7 @@ func (h *Host) Listen(address string) (l net.Listener, err error) {
 
 // Dial connects from the host to an address, which has to be a number, until it can.
 func (h *Host) Dial(ctx context.Context, address string) (c *net.TCPConn, err error) {
-	err = h.within(func() (err error) {
+	err = h.Do(func() (err error) {
 		c, err = DialWait(ctx, address)
 		return err
 	})
@@ -148,7 +157,7 @@ func (h *Host) ListenUDP(address string) (c *net.UDPConn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = h.within(func() (err error) {
+	err = h.Do(func() (err error) {
 		c, err = net.ListenUDP("udp", at)
 		return err
 	})
@@ -162,7 +171,7 @@ func (h *Host) DialUDP(address string) (c *net.UDPConn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = h.within(func() (err error) {
+	err = h.Do(func() (err error) {
 		c, err = net.DialUDP("udp", nil, to)
 		return err
 	})

@@ -63,7 +63,12 @@ func (l *Lab) Start(name string, args ...string) (*Process, error) {
 
 // StartAs starts one of our programs after change has had the command.
 func (l *Lab) StartAs(change func(*exec.Cmd), name string, args ...string) (*Process, error) {
-	cmd := exec.Command(l.Programs.Path(name), args...)
+	return l.StartOf(l.Programs, change, name, args...)
+}
+
+// StartOf is StartAs of a program of others than the lab's.
+func (l *Lab) StartOf(programs Programs, change func(*exec.Cmd), name string, args ...string) (*Process, error) {
+	cmd := exec.Command(programs.Path(name), args...)
 	cmd.Env = l.Env()
 	if change != nil {
 		change(cmd)

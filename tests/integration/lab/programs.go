@@ -52,6 +52,9 @@ func BuildAt(ctx context.Context, root, dir string, flags ...string) (Programs, 
 	}
 	build := exec.CommandContext(ctx, "go", args...)
 	build.Dir = root
+	if !slices.Contains(flags, "-race") { // which needs cgo
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as they are shipped
+	}
 	if out, err := build.CombinedOutput(); err != nil {
 		return Programs{}, fmt.Errorf("build programs: %w\n%s", err, out)
 	}

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,7 +91,7 @@ func (r *Repo) readModule(dir string) (*Module, error) {
 		m.Version = Unreleased
 		return m, nil
 	}
-	m.Version, err = changelogVersion(r.File(dir, "CHANGELOG.md"))
+	m.Version, err = candidateOf(r.File(dir, "CHANGELOG.md"))
 	return m, err
 }
 
@@ -109,6 +110,16 @@ func (r *Repo) Module(path string) *Module {
 	return nil
 }
 
+// ModuleIn returns the module in that directory of the repository, or nil.
+func (r *Repo) ModuleIn(dir string) *Module {
+	for _, m := range r.Modules {
+		if m.Dir == filepath.ToSlash(filepath.Clean(dir)) {
+			return m
+		}
+	}
+	return nil
+}
+
 // Siblings are the requirements of m that are modules of this repository.
 func (r *Repo) Siblings(m *Module) []*modfile.Require {
 	var s []*modfile.Require
@@ -120,14 +131,19 @@ func (r *Repo) Siblings(m *Module) []*modfile.Require {
 	return s
 }
 
-// changelogVersion returns the version in the first "## vX.Y.Z" heading.
-func changelogVersion(name string) (string, error) {
+// candidateOf is the version in a CHANGELOG.
+func candidateOf(name string) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
+	return ChangelogVersion(name, f)
+}
+
+// ChangelogVersion returns the version in the first "## vX.Y.Z" heading.
+func ChangelogVersion(name string, text io.Reader) (string, error) {
+	for s := bufio.NewScanner(text); s.Scan(); {
 		rest, ok := strings.CutPrefix(s.Text(), "## ")
 		if !ok {
 			continue

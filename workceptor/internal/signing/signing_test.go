@@ -43,7 +43,9 @@ func TestLegacy(t *testing.T) {
 		want              string // empty: it is good
 	}{
 		{"a good one", good, "beta", 59 * time.Second, ""},
-		{"too late", good, "beta", time.Minute + time.Second, "token is expired; by the clock here it is 2026-11-22T12:01:01Z"},
+		{"a clock that is a minute ahead", good, "beta", 2*time.Minute - time.Second, ""},
+		{"too late", good, "beta", 2*time.Minute + time.Second, "token is expired: it was good until 2026-11-22T12:01:00Z by the clock of who has signed it, by the clock here it is 2026-11-22T12:02:01Z"},
+		{"from the future", token(jwt.SigningMethodRS512, key, jwt.MapClaims{"aud": "beta", "exp": exp, "iat": t0.Unix()}), "beta", -time.Hour, "it was made at 2026-11-22T12:00:00Z by the clock of who has signed it, by the clock here it is 2026-11-22T11:00:00Z"},
 		{"for another node", good, "gamma", 0, "token audience did not match node ID"},
 		{"audience as text", token(jwt.SigningMethodRS512, key, jwt.MapClaims{"aud": "beta", "exp": exp}), "beta", 0, ""},
 		{"another key", token(jwt.SigningMethodRS512, other, jwt.MapClaims{"aud": "beta", "exp": exp}), "beta", 0, "verification error"},
@@ -86,6 +88,7 @@ func TestRequest(t *testing.T) {
 		"parameter":     func(r *Request) { r.Params = map[string]string{"a": "c"} },
 		"one parameter": func(r *Request) { r.Params = map[string]string{"a": "b", "c": ""} },
 		"submission":    func(r *Request) { r.Submission = "t" }, "merged": func(r *Request) { r.Merged = true },
+		"force": func(r *Request) { r.Force = true }, "watch": func(r *Request) { r.Submissions = "s" },
 	} {
 		altered := r
 		change(&altered)

@@ -17,6 +17,10 @@ import (
 // algorithm is the only one. Legacy verifiers take others, too; their signers use this.
 var algorithm = jwt.SigningMethodRS512
 
+// clockSkew is how far the clock of a legacy signer may be off: as far as clocks are
+// that are kept by somebody. Farther off, its tokens fail, and the text has both clocks.
+const clockSkew = time.Minute
+
 // Errors of tokens; the texts are those of legacy nodes.
 var (
 	ErrAudience = errors.New("token audience did not match node ID")
@@ -32,10 +36,14 @@ func Legacy(key *rsa.PrivateKey, node string, now time.Time, lifetime time.Durat
 // not taken.
 func VerifyLegacy(key *rsa.PublicKey, node, token string, now time.Time) error {
 	var c jwt.RegisteredClaims
-	p := jwt.NewParser(jwt.WithValidMethods([]string{algorithm.Alg()}), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithTimeFunc(func() time.Time { return now }))
+	p := jwt.NewParser(jwt.WithValidMethods([]string{algorithm.Alg()}), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(clockSkew),
+		jwt.WithTimeFunc(func() time.Time { return now }))
 	if _, err := p.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return key, nil }); err != nil {
 		if errors.Is(err, jwt.ErrTokenExpired) {
-			return fmt.Errorf("%w; by the clock here it is %s", err, now.UTC().Format(time.RFC3339))
+			return fmt.Errorf("%w: it was good until %s by the clock of who has signed it, by the clock here it is %s", err, clock(c.ExpiresAt.Time), clock(now))
+		}
+		if errors.Is(err, jwt.ErrTokenUsedBeforeIssued) {
+			return fmt.Errorf("%w: it was made at %s by the clock of who has signed it, by the clock here it is %s", err, clock(c.IssuedAt.Time), clock(now))
 		}
 		return err
 	}
@@ -44,6 +52,8 @@ func VerifyLegacy(key *rsa.PublicKey, node, token string, now time.Time) error {
 	}
 	return nil
 }
+
+func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // Request is what a signature of ours covers.
 type Request struct {
@@ -55,6 +65,9 @@ type Request struct {
 
 	Submission string `json:"submission,omitempty"`
 	Merged     bool   `json:"merged,omitempty"`
+
+	Force       bool   `json:"force,omitempty"`       // release
+	Submissions string `json:"submissions,omitempty"` // watch
 }
 
 // claims are what is in a token of ours.

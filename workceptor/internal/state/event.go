@@ -24,7 +24,7 @@ const (
 	Detailed    Kind = "detailed"  // the worker has something to say: Detail, Handle
 	CancelAsked Kind = "cancel"    // somebody wants its end: Release
 	Exited      Kind = "exited"    // its process has ended: Exit, Stdout, Stderr
-	Refused     Kind = "refused"   // it will never run: Reason
+	Refused     Kind = "refused"   // it will never run: Reason, Refusal
 	Vanished    Kind = "vanished"  // nobody knows of it any more: Reason, Stdout, Stderr
 	Abandoned   Kind = "abandoned" // its payload will never be whole: Reason
 	Withdrawn   Kind = "withdrawn" // it was canceled where it runs: Stdout, Stderr
@@ -37,7 +37,9 @@ type Event struct {
 	At     time.Time
 	Detail string
 	Reason string
-	PID    int
+	// Refusal is the code of the answer of another node that has not taken it.
+	Refusal string
+	PID     int
 	// Release tells that it is not wanted after its end either.
 	Release bool
 	Handle  json.RawMessage
@@ -166,6 +168,7 @@ func (u Unit) towardsEnd(e Event) (next Unit, legal bool) {
 	case e.Kind == Expired && u.State == Pending:
 		return u.ended(e, Failed), true
 	case e.Kind == Refused && (u.Phase == Queued || u.Phase == Starting):
+		u.Refusal = e.Refusal
 		return u.ended(e, Failed), true
 	case e.Kind == Abandoned && u.Phase == Receiving:
 		return u.ended(e, Failed), true

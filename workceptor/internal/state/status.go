@@ -26,6 +26,7 @@ type Status struct {
 	PID         int               `json:"pid,omitempty"`
 	Exit        *Exit             `json:"exit,omitempty"`
 	Reason      string            `json:"reason,omitempty"`
+	Refusal     string            `json:"refusal,omitempty"` // the code, if another node has not taken it
 	Created     time.Time         `json:"created,omitzero"`
 	Started     time.Time         `json:"started,omitzero"`
 	Ended       time.Time         `json:"ended,omitzero"`

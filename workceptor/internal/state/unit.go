@@ -75,10 +75,11 @@ type Unit struct {
 	CancelAsked bool `json:"cancel_asked,omitempty"`
 	// ReleaseAsked: nobody wants to see it again once it has ended.
 	ReleaseAsked bool            `json:"release_asked,omitempty"`
-	PID          int             `json:"pid,omitempty"`    // while it runs; 0: not known
-	Handle       json.RawMessage `json:"handle,omitempty"` // the worker's own words for it
-	Exit         *Exit           `json:"exit,omitempty"`   // how its process ended, if one did
-	Reason       string          `json:"reason,omitempty"` // why it failed or was lost, where no exit says so
+	PID          int             `json:"pid,omitempty"`     // while it runs; 0: not known
+	Handle       json.RawMessage `json:"handle,omitempty"`  // the worker's own words for it
+	Exit         *Exit           `json:"exit,omitempty"`    // how its process ended, if one did
+	Reason       string          `json:"reason,omitempty"`  // why it failed or was lost, where no exit says so
+	Refusal      string          `json:"refusal,omitempty"` // the code of that, where another node has not taken it
 
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`

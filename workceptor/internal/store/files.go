@@ -82,12 +82,17 @@ func (s *Store) Measure(id, name string) (state.Output, error) {
 	h := sha256.New()
 	n, err := io.Copy(h, f)
 	if err == nil && n > 0 {
-		err = errors.Join(f.Sync(), s.syncDirs(id))
+		err = s.Sync(id, f)
 	}
 	if err != nil {
 		return state.Output{}, fmt.Errorf("measure %s of unit %s: %w", name, id, err)
 	}
 	return state.Output{Size: n, SHA256: digest(h)}, nil
+}
+
+// Sync makes an open file of a unit durable, with its name.
+func (s *Store) Sync(id string, f fsys.File) error {
+	return errors.Join(f.Sync(), s.syncDirs(id))
 }
 
 func digest(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }

@@ -20,11 +20,11 @@ func main() {
 	args := os.Args[1:]
 	switch {
 	case len(args) == 1 && args[0] == "--version":
-		version := "(unknown)"
+		module, version := "unknown module", "(unknown)"
 		if info, ok := debug.ReadBuildInfo(); ok {
-			version = info.Main.Version
+			module, version = info.Main.Path, info.Main.Version
 		}
-		fmt.Println("receptor-work-supervisor", version)
+		fmt.Printf("receptor-work-supervisor %s (%s)\n", version, module)
 		return
 	case len(args) == 1 && args[0] == "--help":
 		fmt.Println("Usage: receptor-work-supervisor --version | --help")

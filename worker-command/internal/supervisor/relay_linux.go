@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// atOnce is how much is moved by one call, at most.
+	// atOnce is how much is moved by one call, and about how much is told of at once.
 	atOnce = 1 << 20
 
 	// fullRetry is how often a full disk is tried again. The unit waits meanwhile.
@@ -86,19 +86,34 @@ func (r *Relay) next() (n int64, err error) {
 	}
 	var moveErr error
 	err = c.Read(func(fd uintptr) bool {
-		n, moveErr = r.move(int(fd))
+		n, moveErr = r.gather(int(fd))
 		return !errors.Is(moveErr, unix.EAGAIN)
 	})
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, errors.Join(err, moveErr)
 	}
-	if err := c.Control(func(fd uintptr) { n, moveErr = r.move(int(fd)) }); err != nil {
+	if err := c.Control(func(fd uintptr) { n, moveErr = r.gather(int(fd)) }); err != nil {
 		return n, err
 	}
 	if errors.Is(moveErr, unix.EAGAIN) {
 		return 0, nil // empty: that is the end now
 	}
 	return n, moveErr
+}
+
+// gather moves until there is nothing more, and not for long: a pipe that is filled as
+// fast as it is emptied is told of in large pieces.
+func (r *Relay) gather(pipe int) (total int64, err error) {
+	for total < atOnce {
+		n, err := r.move(pipe)
+		if total += n; n == 0 {
+			if total > 0 {
+				return total, nil // what is wrong, or the end, comes again
+			}
+			return 0, err
+		}
+	}
+	return total, nil
 }
 
 // move moves what there is, without waiting for it.

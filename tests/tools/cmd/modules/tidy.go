@@ -5,11 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 
 	"github.com/project-receptor/receptor/tests/tools/workspace"
 )
@@ -107,8 +113,40 @@ func tidied(ctx context.Context, r *workspace.Repo, m *workspace.Module, tmp str
 	if mod, err = file.Format(); err != nil {
 		return nil, nil, err
 	}
-	sum, err = os.ReadFile(sums)
-	return mod, sum, err
+	if sum, err = os.ReadFile(sums); err != nil {
+		return nil, nil, err
+	}
+	return mod, keepSiblingSums(r, m, old, sum), nil
+}
+
+// keepSiblingSums puts the lines of siblings, which a release has written into the
+// old go.sum, back into the new one: tidy knows no sums of what it saw replaced.
+// Those of versions above the one required are of no use any more.
+func keepSiblingSums(r *workspace.Repo, m *workspace.Module, old, tidied []byte) []byte {
+	required := map[string]string{}
+	for _, q := range r.Siblings(m) {
+		required[q.Mod.Path] = q.Mod.Version
+	}
+	lines := map[module.Version]string{} // the version may be followed by /go.mod
+	add := func(sums []byte, wanted func(module.Version) bool) {
+		for line := range strings.Lines(string(sums)) {
+			if f := strings.Fields(line); len(f) == 3 && wanted(module.Version{Path: f[0], Version: f[1]}) {
+				lines[module.Version{Path: f[0], Version: f[1]}] = line
+			}
+		}
+	}
+	add(tidied, func(module.Version) bool { return true })
+	add(old, func(v module.Version) bool {
+		version, _, _ := strings.Cut(v.Version, "/")
+		return required[v.Path] != "" && semver.Compare(version, required[v.Path]) <= 0
+	})
+	versions := slices.Collect(maps.Keys(lines))
+	module.Sort(versions) // as the go command does
+	var sums strings.Builder
+	for _, v := range versions {
+		sums.WriteString(lines[v])
+	}
+	return []byte(sums.String())
 }
 
 // setSiblingVersions gives siblings that tidy has just found, and knows only by
@@ -131,18 +169,21 @@ func setSiblingVersions(r *workspace.Repo, m *workspace.Module, file *modfile.Fi
 }
 
 // whoNeeds prints the modules that require the module in dir, directly or not.
-func whoNeeds(r *workspace.Repo, dir string) error {
-	need := map[string]bool{workspace.Root + "/" + filepath.ToSlash(filepath.Clean(dir)): true}
-	if r.Module(workspace.Root+"/"+filepath.ToSlash(filepath.Clean(dir))) == nil {
+func whoNeeds(r *workspace.Repo, w io.Writer, dir string) error {
+	m := r.ModuleIn(dir)
+	if m == nil {
 		return fmt.Errorf("who-needs: no module in %q", dir)
 	}
+	need := map[string]bool{m.Path: true}
 	for grew := true; grew; {
 		grew = false
 		for _, m := range r.Modules {
 			for _, q := range r.Siblings(m) {
 				if need[q.Mod.Path] && !need[m.Path] && m.Released() {
 					need[m.Path], grew = true, true
-					fmt.Println(m.Dir)
+					if _, err := fmt.Fprintln(w, m.Dir); err != nil {
+						return err
+					}
 				}
 			}
 		}

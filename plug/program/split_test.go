@@ -1,4 +1,4 @@
-package workercommand
+package program
 
 import (
 	"errors"
@@ -30,7 +30,7 @@ func TestSplit(t *testing.T) {
 		"ä 'ö ü'":                  {"ä", "ö ü"},
 		"\\\n":                     {"\n"},
 	} {
-		if got, err := split(text); err != nil || !slices.Equal(got, want) {
+		if got, err := Split(text); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q: %q, %v; expected %q", text, got, err, want)
 		}
 	}
@@ -38,7 +38,7 @@ func TestSplit(t *testing.T) {
 		"'": errOpenQuote, `a "b`: errOpenQuote, `'a\'b'`: errOpenQuote, `"a\"`: errOpenQuote,
 		`\`: errLoneEscape, `a b\`: errLoneEscape, `"a\`: errLoneEscape,
 	} {
-		if got, err := split(text); !errors.Is(err, want) {
+		if got, err := Split(text); !errors.Is(err, want) {
 			t.Errorf("%q: %q, %v; expected %v", text, got, err, want)
 		}
 	}
@@ -50,7 +50,7 @@ func FuzzSplit(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		args, err := split(text)
+		args, err := Split(text)
 		if err != nil {
 			return
 		}
@@ -63,7 +63,7 @@ func FuzzSplit(f *testing.F) {
 		if total > len([]rune(text)) {
 			t.Errorf("%q became more: %q", text, args)
 		}
-		if again, err := split(strings.Join(quoted, " ")); err != nil || !slices.Equal(again, args) {
+		if again, err := Split(strings.Join(quoted, " ")); err != nil || !slices.Equal(again, args) {
 			t.Errorf("%q is %q, and quoted %q, %v", text, args, again, err)
 		}
 	})

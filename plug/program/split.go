@@ -1,4 +1,4 @@
-package workercommand
+package program
 
 import "errors"
 
@@ -7,12 +7,12 @@ var (
 	errLoneEscape = errors.New("nothing follows the last backslash")
 )
 
-// split cuts text into arguments as legacy nodes do, and as a shell would that expands
+// Split cuts text into arguments as legacy nodes do, and as a shell would that expands
 // nothing: at spaces, tabs and ends of lines outside quotes. Between single quotes
 // everything stands for itself. Between double quotes, and outside of quotes, what
 // follows a backslash stands for itself, whatever it is. A # that begins an argument
 // begins a comment, which ends with the line.
-func split(text string) ([]string, error) {
+func Split(text string) ([]string, error) {
 	var (
 		args  []string
 		arg   []rune // the one that is being read

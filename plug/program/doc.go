@@ -1,0 +1,3 @@
+// Package program is for plugs that run programs: their command lines, where they
+// are, and who they run as.
+package program

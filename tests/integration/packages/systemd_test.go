@@ -1,0 +1,235 @@
+//go:build linux
+
+package packages
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/project-receptor/receptor/tests/integration/lab"
+	table "github.com/project-receptor/receptor/tests/tools/packages"
+)
+
+// boot is how a host gets a systemd of its own as process 1 of namespaces: it sees the
+// host's files, a cgroup that it was given, and nothing of this machine that could be
+// written: devices are the host's own, what the kernel shows is read-only. It starts
+// nothing by itself.
+const boot = `
+set -e
+echo $$ > "$CGROUP/cgroup.procs"
+exec unshare --cgroup --pid --fork --kill-child --uts --ipc --net --mount --propagation private sh -ec '
+mount -t proc proc "$ROOT/proc"
+mount --bind "$ROOT/proc/sys" "$ROOT/proc/sys"
+mount -o remount,bind,ro "$ROOT/proc/sys"
+mount -t sysfs -o ro sysfs "$ROOT/sys"
+mount -t cgroup2 cgroup2 "$ROOT/sys/fs/cgroup"
+ip link set lo up
+cd "$ROOT"
+mkdir -p run/machine
+pivot_root . run/machine
+umount -l /run/machine
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=basic.target --log-target=console --show-status=no'
+`
+
+// booted is a host that systemd runs on.
+type booted struct {
+	*host
+	ctx context.Context
+	pid int // of that systemd
+}
+
+func bootHost(ctx context.Context, t *testing.T, h *host) *booted {
+	t.Helper()
+	unified := cgroups(t)
+	cgroup := filepath.Join(unified, fmt.Sprintf("receptor-packages-%d", os.Getpid()))
+	must(t, os.Mkdir(cgroup, 0o755))
+	t.Cleanup(func() { removeCgroups(t, cgroup) })
+	// Nothing but what this test starts.
+	for _, target := range []string{"sysinit.target", "basic.target", "sockets.target", "timers.target", "paths.target"} {
+		must(t, os.WriteFile(h.file("/etc/systemd/system/"+target), []byte("[Unit]\nDefaultDependencies=no\n"), 0o644))
+	}
+	cmd := exec.Command("sh", "-c", boot)
+	cmd.Env = append(os.Environ(), "ROOT="+h.root, "CGROUP="+cgroup)
+	p, err := lab.Start("systemd", cmd)
+	must(t, err)
+	t.Cleanup(func() {
+		p.Kill() // and so all in its namespaces
+		if t.Failed() {
+			t.Logf("--- systemd\n%s", p.Output())
+		}
+	})
+	b := &booted{host: h, ctx: ctx}
+	for {
+		children, err := lab.Children(p.PID())
+		must(t, err)
+		if len(children) == 1 {
+			b.pid = children[0].PID
+			if out, err := b.in("systemctl", "is-system-running"); err == nil || strings.Contains(out, "degraded") {
+				return b
+			}
+		}
+		select {
+		case <-p.Done():
+			t.Skip("skipped: systemd does not run here: ", p.Output())
+		default:
+		}
+		must(t, lab.Pause(ctx, 50*time.Millisecond))
+	}
+}
+
+// cgroups is where cgroups of version 2 are.
+func cgroups(t *testing.T) string {
+	t.Helper()
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var s unix.Statfs_t
+		if unix.Statfs(dir, &s) == nil && s.Type == unix.CGROUP2_SUPER_MAGIC && unix.Access(dir, unix.W_OK) == nil {
+			return dir
+		}
+	}
+	t.Skip("skipped: needs cgroups of version 2, for a systemd of its own")
+	return ""
+}
+
+// removeCgroups removes cgroups in which nothing is any more.
+func removeCgroups(t *testing.T, dir string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		out, err := exec.Command("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").CombinedOutput()
+		if err == nil && len(out) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("cgroup %s stays: %s", dir, out)
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// in runs a command there, as root, and returns what it printed.
+func (b *booted) in(args ...string) (string, error) {
+	cmd := exec.CommandContext(b.ctx, "nsenter", append([]string{"--target", strconv.Itoa(b.pid), "--all", "--"}, args...)...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (b *booted) must(args ...string) string {
+	b.t.Helper()
+	out, err := b.in(args...)
+	if err != nil {
+		b.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+// Under a systemd of its own, all services run in their sandboxes, attach, and outlive
+// that all packages are upgraded at once; so does a unit of work.
+func TestUnderSystemd(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	h := newHost(t, "booted", nil, every()...)
+	h.write(h.sample("booted") + `
+- tcp-listener: {port: 27199}
+- udp-listener: {port: 27199}
+- ws-listener: {port: 27198}
+- tcp-server: {port: 4000, remotenode: x, remoteservice: y}
+- udp-server: {port: 4000, remotenode: x, remoteservice: y}
+- unix-socket-server: {filename: /run/receptor-proxy-tcp/app.sock, remotenode: x, remoteservice: y}
+- work-command: {worktype: linger, command: /usr/bin/sleep, params: "100000"}
+- command-service: {service: shell, command: /bin/sh}
+- tun-proxy: {service: tun, remotenode: x, remoteservice: y, ifaddress: 10.88.0.1, destaddress: 10.88.0.2}
+`)
+	b := bootHost(ctx, t, h)
+	var services []table.Package
+	for _, p := range table.In(built.repo) {
+		if p.Unit != nil {
+			services = append(services, p)
+			b.must("systemctl", "start", p.Name)
+		}
+	}
+	before := b.check(services)
+	b.must("receptorctl", "work", "submit", "linger", "--no-payload")
+	unit := regexp.MustCompile(`Running: PID [0-9]+`)
+	running := ""
+	for running == "" {
+		must(t, lab.Pause(ctx, 50*time.Millisecond))
+		running = unit.FindString(b.must("receptorctl", "work", "list"))
+	}
+	b.must("sh", "-c", "dpkg --no-triggers --force-unsafe-io -i /run/debs/*.deb")
+	for name, pid := range b.check(services) {
+		if pid == before[name] {
+			t.Errorf("%s was upgraded and still runs as process %d", name, pid)
+		}
+	}
+	if got := b.must("receptorctl", "work", "list"); unit.FindString(got) != running {
+		t.Errorf("a unit that was %q before all packages were upgraded is now\n%s", running, got)
+	}
+}
+
+// waitAttached waits until all plugs are attached, and what they have to do is done.
+func (b *booted) waitAttached(services []table.Package) {
+	b.t.Helper()
+	for {
+		out, err := b.in("receptorctl", "status", "--json")
+		var s lab.Status
+		if err == nil {
+			must(b.t, json.Unmarshal([]byte(out), &s))
+		}
+		down := slices.DeleteFunc(s.Items, func(i lab.Item) bool {
+			none := i.State == "waiting" && !slices.ContainsFunc(services, func(p table.Package) bool { return p.Module == kindsOf[i.Kind] })
+			return i.State == "up" || none
+		})
+		if err == nil && len(s.Plugs) == len(services)-1 && len(down) == 0 {
+			return
+		}
+		if err := lab.Pause(b.ctx, 50*time.Millisecond); err != nil {
+			b.t.Fatalf("not all is up: %v\n%s\n%s", err, out, b.must("systemctl", "--no-pager", "status", "receptor-*"))
+		}
+	}
+}
+
+// kindsOf are kinds of plugs that a tree may not have yet, by their modules.
+var kindsOf = map[string]string{"tun-proxy": "proxy-tun", "command-service": "command-service"}
+
+// check waits until all is up, looks at the services' processes, and returns their
+// numbers.
+func (b *booted) check(services []table.Package) map[string]int {
+	b.t.Helper()
+	b.waitAttached(services)
+	pids := map[string]int{}
+	for _, p := range services {
+		if state := b.must("systemctl", "is-active", p.Name); state != "active" {
+			b.t.Errorf("%s is %s", p.Name, state)
+		}
+		pid := b.must("systemctl", "show", "-P", "MainPID", p.Name)
+		n, err := strconv.Atoi(pid)
+		must(b.t, err)
+		pids[p.Name] = n
+		uid, _ := b.id("passwd", p.User())
+		status := b.must("cat", "/proc/"+pid+"/status")
+		seccomp := "Seccomp:\t2"
+		if p.Unit.Jobs {
+			seccomp = "Seccomp:"
+		}
+		for _, want := range []string{fmt.Sprintf("Uid:\t%d\t", uid), "NoNewPrivs:\t1", seccomp} {
+			if !strings.Contains(status, want) {
+				b.t.Errorf("%s: no %q in\n%s", p.Name, want, status)
+			}
+		}
+	}
+	return pids
+}
