@@ -1,7 +1,8 @@
 // Command demo is the main job of Receptor in one go: three nodes in a line over
 // TCP, each with its plugs as programs of their own; a directory served by HTTP
 // behind the last, fetched through the mesh at the first; units of work at the
-// first and at the last, followed line by line while the core that runs them is killed.
+// first and at the last, followed line by line while the core that runs them is killed,
+// and all of the last node.
 package main
 
 import (
@@ -35,7 +36,7 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	d := &demo{start: time.Now(), size: *size, launcher: make(map[string]int)}
+	d := &demo{start: time.Now(), size: *size, launcher: make(map[string]int), args: make(map[string][]string)}
 	err := d.run(ctx, *bin)
 	if d.lab != nil {
 		if err != nil {
@@ -57,7 +58,8 @@ type demo struct {
 	size  int64
 	lab   *lab.Lab
 
-	launcher map[string]int // process IDs of the nodes' receptor
+	launcher map[string]int      // process IDs of the nodes' receptor
+	args     map[string][]string // and what it is started with
 }
 
 // step prints what happens, with the time since the start.
@@ -143,11 +145,11 @@ func (d *demo) startNodes(ctx context.Context, web string) (int, error) {
 		}, countItem...),
 	}
 	for _, args := range lines {
-		p, err := d.lab.Start("receptor", args...)
-		if err != nil {
+		node := strings.TrimPrefix(args[1], "id=")
+		d.args[node] = args
+		if err := d.startNode(node); err != nil {
 			return 0, err
 		}
-		d.launcher[strings.TrimPrefix(args[1], "id=")] = p.PID()
 		d.step("receptor %s", strings.Join(args, " "))
 	}
 	for _, wait := range []struct {
@@ -159,6 +161,16 @@ func (d *demo) startNodes(ctx context.Context, web string) (int, error) {
 		}
 	}
 	return ports[2], d.lab.WaitStatus(ctx, "gamma", func(s *lab.Status) bool { return s.Item("tcp-client service=web").State == "up" })
+}
+
+// startNode starts a node, for the first time or again.
+func (d *demo) startNode(node string) error {
+	p, err := d.lab.Start("receptor", d.args[node]...)
+	if err != nil {
+		return err
+	}
+	d.launcher[node] = p.PID()
+	return nil
 }
 
 // showMesh prints who is there, who runs, and how long a ping takes.

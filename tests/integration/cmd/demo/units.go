@@ -26,7 +26,8 @@ var (
 )
 
 // units runs units of work at alpha: one, one that is followed while the core is
-// killed, a few that are canceled; and one at gamma, two links away.
+// killed, a few that are canceled; and one at gamma, two links away, which is followed
+// while all of gamma is killed and started again.
 func (d *demo) units(ctx context.Context) (err error) {
 	// Units outlive all programs of the node: they are not left behind.
 	defer func() {
@@ -50,7 +51,7 @@ func (d *demo) units(ctx context.Context) (err error) {
 		return err
 	}
 	d.step("its result after %.0f ms: %s", time.Since(start).Seconds()*1e3, strings.Split(out, "\n")[0])
-	if err := d.follow(ctx, "alpha"); err != nil {
+	if err := d.follow(ctx, func() error { return d.killCore("alpha") }); err != nil {
 		return err
 	}
 	if err := d.cancel(ctx); err != nil {
@@ -66,7 +67,7 @@ func (d *demo) far(ctx context.Context) error {
 		return err
 	}
 	d.step("gamma takes units of work, too; what it is given at alpha comes and goes through beta")
-	if err := d.follow(ctx, "gamma", "--node", "gamma"); err != nil {
+	if err := d.follow(ctx, func() error { return d.killNode(ctx, "gamma") }, "--node", "gamma"); err != nil {
 		return err
 	}
 	if _, err := d.ctl(ctx, "work", "release", "--all"); err != nil {
@@ -91,9 +92,8 @@ func (d *demo) ctl(ctx context.Context, args ...string) (string, error) {
 	return d.lab.Ctl(ctx, "alpha", args...)
 }
 
-// follow prints what a unit writes, when it writes it. In the middle the core of the
-// node that runs it is killed, and started again by its launcher.
-func (d *demo) follow(ctx context.Context, node string, options ...string) error {
+// follow prints what a unit writes, when it writes it, and does something in the middle.
+func (d *demo) follow(ctx context.Context, midst func() error, options ...string) error {
 	args := append([]string{"work", "submit", "count", "--no-payload", "--follow"}, options...)
 	cmd := exec.CommandContext(ctx, d.lab.Programs.Path("receptorctl"), append([]string{"--socket", d.lab.Socket("alpha")}, args...)...)
 	cmd.Env = d.lab.Env()
@@ -115,7 +115,7 @@ func (d *demo) follow(ctx context.Context, node string, options ...string) error
 			err = errors.Join(err, fmt.Errorf("that is not line %d", n))
 		}
 		if n == 3 {
-			err = errors.Join(err, d.killCore(node))
+			err = errors.Join(err, midst())
 		}
 	}
 	err = errors.Join(err, cmd.Wait())
@@ -142,6 +142,34 @@ func (d *demo) killCore(node string) error {
 		}
 	}
 	return fmt.Errorf("%s's core is not there", node)
+}
+
+// killNode kills all programs of a node as by kill -9, sees alpha lose the way to it, and
+// starts it again. Only units are left meanwhile, each with its supervisor.
+func (d *demo) killNode(ctx context.Context, node string) error {
+	programs, err := lab.Children(d.launcher[node])
+	if err != nil {
+		return err
+	}
+	killed := []string{fmt.Sprintf("receptor (pid %d)", d.launcher[node])}
+	err = syscall.Kill(d.launcher[node], syscall.SIGKILL) // first, or it would start the others again
+	for _, p := range programs {
+		killed = append(killed, fmt.Sprintf("%s (%d)", p.Program, p.PID))
+		err = errors.Join(err, syscall.Kill(p.PID, syscall.SIGKILL))
+	}
+	if err != nil {
+		return fmt.Errorf("kill %s: %w", node, err)
+	}
+	d.step("kill -9 of all of %s: %s", node, strings.Join(killed, ", "))
+	if err := d.lab.WaitStatus(ctx, "alpha", func(s *lab.Status) bool { return s.RoutingTable[node] == "" }); err != nil {
+		return err
+	}
+	d.step("alpha has no way to %s any more; the unit goes on there, and receptorctl waits", node)
+	if err := d.startNode(node); err != nil {
+		return err
+	}
+	d.step("receptor --node id=%s ..., as at first", node)
+	return nil
 }
 
 // cancel cancels some units that would take long.
