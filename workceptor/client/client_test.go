@@ -100,6 +100,36 @@ func TestSubmitLargeCut(t *testing.T) {
 	}
 }
 
+// Results get on although no connection lasts for a whole frame.
+func TestResultsOverShortConnections(t *testing.T) {
+	t.Parallel()
+	want := bytes.Repeat([]byte("much at once, "), 1000)
+	n := newNode(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
+		_, _ = u.Write(want)
+		return workceptor.Exit{}
+	}})
+	ctx := within(t)
+	whole := client.Client{Dial: n.dial}
+	u, err := whole.Submit(ctx, client.Job{Type: "echo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := whole.Results(ctx, u.ID, client.From{}, (&both{}).add); err != nil {
+		t.Fatal(err)
+	}
+	k := client.Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
+		conn, err := n.dial(ctx)
+		return struct {
+			io.Reader
+			io.WriteCloser
+		}{io.LimitReader(conn, 3000), conn}, err
+	}}
+	var got both
+	if _, err := k.Results(ctx, u.ID, client.From{}, got.add); err != nil || !bytes.Equal(got.out.Bytes(), want) {
+		t.Errorf("%d bytes of %d: %v", got.out.Len(), len(want), err)
+	}
+}
+
 // What was known of results before is checked with what comes, if it went through a hash.
 func TestKnownResultsAreChecked(t *testing.T) {
 	t.Parallel()

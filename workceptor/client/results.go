@@ -87,6 +87,10 @@ func (c *Client) resultsOnce(ctx context.Context, r *reader, t *try) (Status, er
 		case errors.Is(err, frame.ErrFrame):
 			return Status{}, fmt.Errorf("read results: %w", err)
 		case err != nil:
+			// Else results would not get on where connections last for less than a frame.
+			if more := r.partial(typ, data); more != nil {
+				return Status{}, more
+			}
 			return Status{}, lost("read results", noEOF(err))
 		case typ == frame.Stdout:
 			err = r.out.take(data, r.each)
@@ -104,6 +108,20 @@ func (c *Client) resultsOnce(ctx context.Context, r *reader, t *try) (Status, er
 		if err != nil {
 			return Status{}, err
 		}
+	}
+}
+
+// partial takes what has come of a frame that was cut off.
+func (r *reader) partial(typ byte, data []byte) error {
+	switch {
+	case len(data) == 0:
+		return nil
+	case typ == frame.Stdout:
+		return r.out.take(data, r.each)
+	case typ == frame.Stderr:
+		return r.err.take(data, r.each)
+	default:
+		return nil
 	}
 }
 

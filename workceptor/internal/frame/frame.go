@@ -40,7 +40,8 @@ func Append(b []byte, typ byte, data []byte) []byte {
 var ErrFrame = errors.New("no frame as expected")
 
 // Read reads a frame into buf, which has room for MaxData bytes. The data is part of
-// buf. io.EOF comes only before a frame.
+// buf. io.EOF comes only before a frame; of one that was cut off, what has come comes
+// with the error.
 func Read(r io.Reader, buf []byte) (typ byte, data []byte, err error) {
 	var h [Header]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
@@ -50,11 +51,11 @@ func Read(r io.Reader, buf []byte) (typ byte, data []byte, err error) {
 	if h[0] > End || n > MaxData {
 		return 0, nil, fmt.Errorf("%w: type %d, %d bytes", ErrFrame, h[0], n)
 	}
-	if _, err := io.ReadFull(r, buf[:n]); err != nil {
+	if got, err := io.ReadFull(r, buf[:n]); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, nil, err
+		return h[0], buf[:got], err
 	}
 	return h[0], buf[:n], nil
 }

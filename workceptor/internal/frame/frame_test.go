@@ -26,7 +26,11 @@ func TestFrames(t *testing.T) {
 	}
 	one := Append(nil, Stdout, []byte("data"))
 	for n := 1; n < len(one); n++ {
-		if _, _, err := Read(bytes.NewReader(one[:n]), buf); !errors.Is(err, io.ErrUnexpectedEOF) {
+		_, data, err := Read(bytes.NewReader(one[:n]), buf)
+		if come := one[min(n, Header):n]; !bytes.Equal(data, come) {
+			t.Errorf("%q of %q came with the error", data, come)
+		}
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("after %d bytes: %v", n, err)
 		}
 	}
