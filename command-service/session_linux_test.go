@@ -291,8 +291,8 @@ func TestFramedClient(t *testing.T) {
 	c.send(string(terminal.Frame{Type: terminal.Resize, Payload: terminal.Size{Columns: 90, Rows: 30}.Append(nil)}.Append(nil)))
 	c.typeIn("true\r")
 	c.shown("30 90\r\nchanged")
-	c.typeIn("sleep 1000\r")
-	c.shown("sleep 1000")
+	c.typeIn("sh -c 'echo be\"gun\"; exec sleep 1000'\r")
+	c.shown("begun\r\n") // the shell reads no more
 	c.typeIn("\x03")
 	c.shown("^C")
 	c.shown("ready> ")
