@@ -106,7 +106,6 @@ type remoteUnit struct {
 	begin  time.Time // until it must have begun; zero: no limit
 	made   string    // its ID there; empty: not known
 	remote string    // the same, once it has its payload there
-	given  bool      // it was handed over: the node may have it
 
 	ctx        context.Context // ends when it has ended here
 	cancel     context.CancelFunc
@@ -210,7 +209,7 @@ func (w *Workceptor) settledRemote(ctx context.Context, id string) (Status, erro
 // adopt has a unit for another node looked after, once that begins.
 func (w *Workceptor) adopt(u store.Unit) *remoteNode {
 	n := w.remoteFor(&u.Spec)
-	ru := &remoteUnit{id: u.ID, spec: u.Spec, remote: state.RemoteUnit(u.Handle), given: u.Phase == state.Starting || u.State == state.Running}
+	ru := &remoteUnit{id: u.ID, spec: u.Spec, remote: state.RemoteUnit(u.Handle)}
 	ru.ctx, ru.cancel = context.WithCancel(w.ctx)
 	if ttl := u.Spec.Remote.TTL; ttl > 0 {
 		// Clocks may have been set since, but never does it get more time than it had.
@@ -463,7 +462,7 @@ func (n *remoteNode) heard(ru *remoteUnit, s client.Status) {
 		n.mu.Unlock()
 		return
 	}
-	ru.remote, ru.given = s.ID, true
+	ru.remote = s.ID
 	r := Report{Unit: ru.id, State: ReportStarting, Handle: state.RemoteHandle(s.ID), Detail: s.Detail}
 	fetch := false
 	switch {
@@ -520,7 +519,7 @@ func (n *remoteNode) submit(ru *remoteUnit, stdin *os.File) {
 	n.mu.Lock()
 	busy := ru.submitting != nil || ru.remote != ""
 	if !busy {
-		ru.submitting, ru.given = cancel, true
+		ru.submitting = cancel
 	}
 	n.mu.Unlock()
 	if busy {

@@ -14,8 +14,8 @@ type Way struct {
 }
 
 // shortestPaths is the neighbour over which each node is reached at the least
-// cost, for all that can be reached, and what way that is. Each node is settled once, so it ends
-// whatever the costs are.
+// cost, for all that can be reached, and what way that is. Each node is settled once,
+// so it ends whatever the costs are.
 //
 // Our own links count as they are. All others count in the direction in which
 // they are walked, at the cost of the near end, and only if the far end reports
