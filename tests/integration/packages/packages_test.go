@@ -170,20 +170,7 @@ func TestInstall(t *testing.T) {
 
 // upgrade upgrades and removes packages while a systemd that is played takes notes.
 func upgrade(t *testing.T, h *host) {
-	must(t, os.MkdirAll(h.file("/run/systemd/system"), 0o755))
-	must(t, os.WriteFile(h.file("/usr/local/sbin/systemctl"), []byte("#!/bin/sh\necho \"$@\" >> /run/systemctl\n"), 0o755))
-	said := func(args ...string) string {
-		t.Helper()
-		must(t, os.WriteFile(h.file("/run/systemctl"), nil, 0o644))
-		cmd := h.command(args...)
-		cmd.Env = append(cmd.Env, "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-		text, err := os.ReadFile(h.file("/run/systemctl"))
-		must(t, err)
-		return string(text)
-	}
+	said := h.playSystemd()
 	// try-restart leaves alone what does not run.
 	config := h.file("/etc/receptor/receptor.yml")
 	must(t, os.WriteFile(config, []byte("# mine\n"), 0o644))
@@ -194,14 +181,14 @@ func upgrade(t *testing.T, h *host) {
 		"receptor-worker-command": "daemon-reload\ntry-restart receptor-worker-command.service\n",
 		"receptorctl":             "",
 	} {
-		if got := said(append(again, "/run/debs/"+filepath.Base(deb(t, name)))...); got != want {
+		if got := said(func() { h.run(append(again, "/run/debs/"+filepath.Base(deb(t, name)))...) }); got != want {
 			t.Errorf("upgrade of %s has systemd do %q, expected %q", name, got, want)
 		}
 	}
 	if text, err := os.ReadFile(config); err != nil || string(text) != "# mine\n" {
 		t.Errorf("after an upgrade the configuration is %q, %v", text, err)
 	}
-	if got, want := said("dpkg", "--no-triggers", "--force-depends", "-r", "receptor-backend-tcp"), "disable --now receptor-backend-tcp.service\ndaemon-reload\n"; got != want {
+	if got, want := said(func() { h.run("dpkg", "--no-triggers", "--force-depends", "-r", "receptor-backend-tcp") }), "disable --now receptor-backend-tcp.service\ndaemon-reload\n"; got != want {
 		t.Errorf("removal has systemd do %q, expected %q", got, want)
 	}
 }
