@@ -133,6 +133,9 @@ func (h *host) checkRPMs() {
 		if out := h.run(program, "--version"); !strings.Contains(out, "v"+version(&p)) {
 			t.Errorf("%s --version: %s", program, out)
 		}
+		if _, err := os.Stat(h.file("/usr/share/zsh/site-functions/_" + p.Name)); err != nil {
+			t.Error(err) // zsh looks there, on systems with rpm
+		}
 		requires := strings.Fields(h.mustRPM("-q", "--requires", p.Name))
 		if !slices.Equal(requires, p.Depends) {
 			t.Errorf("%s requires %q, expected %q", p.Name, requires, p.Depends)
