@@ -31,9 +31,9 @@ func TestLeave(t *testing.T) {
 	s := core.Session()
 	s.Configure(item(t, "a", "1"))
 	mesh := core.DialRequest().OpenStream("s1")
-	receive(t, opened, "the stream to be open")
+	plugtest.Receive(t, opened, "the stream to be open")
 	leave()
-	receive(t, drained, "the item to be drained")
+	plugtest.Receive(t, drained, "the item to be drained")
 	s.WaitDrain()
 	s.Close(nil)
 	say(t, mesh, "still here")
@@ -50,7 +50,7 @@ func TestLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAll(t, mesh, "")
-	if err := receive(t, ended, "the plug to leave"); err != nil {
+	if err := plugtest.Receive(t, ended, "the plug to leave"); err != nil {
 		t.Error(err)
 	}
 }
@@ -71,7 +71,7 @@ func TestLeaveEndsLinks(t *testing.T) {
 	leave()
 	wantAll(t, link, "")
 	wantAll(t, peer, "")
-	if err := receive(t, ended, "the plug to leave"); err != nil {
+	if err := plugtest.Receive(t, ended, "the plug to leave"); err != nil {
 		t.Error(err)
 	}
 }
