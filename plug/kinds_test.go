@@ -37,9 +37,7 @@ func TestByKind(t *testing.T) {
 			"d": plug.With(func(context.Context, *plug.Item, struct{ At int }) error { panic("it has no such parameters") }),
 		}),
 	}
-	core := plugtest.NewCore(t)
-	core.RunPlug(p)
-	s := core.Session()
+	_, s := plugtest.Attached(t, p)
 	a, b, c, d := s.Item("a", nil), s.Item("b", map[string]any{"at": "here"}), s.Item("c", nil), s.Item("d", map[string]any{"at": "x"})
 	s.Configure(a, b, c, d)
 	if st := s.WaitItem(a.Item, wire.StateUp); st.Addr != "1m30s" {
