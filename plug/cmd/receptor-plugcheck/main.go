@@ -114,7 +114,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case c.list:
 		told := map[string]bool{} // of what is checked with and without hand-off once
 		for _, k := range check.Checks(c.Role, c.Mode, c.Pattern) {
-			if !told[k.ID] && !(k.PlaysMedium && c.Medium == check.MediumNone) {
+			if !told[k.ID] && (!k.PlaysMedium || c.Medium != check.MediumNone) {
 				told[k.ID] = true
 				printf(stdout, "%-32s %s\n", k.ID, k.About)
 			}
