@@ -94,9 +94,7 @@ func TestKinds(t *testing.T) {
 
 func TestServer(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := serverItem(s)
 	addr := s.StartItem(it)
 	if host, port, err := net.SplitHostPort(addr); err != nil || !net.ParseIP(host).IsLoopback() || port == "0" {
@@ -118,9 +116,7 @@ func TestServer(t *testing.T) {
 // What goes wrong is seen by the application and in the state, until the next success.
 func TestServerCannotOpenStream(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := serverItem(s)
 	addr := s.StartItem(it)
 	app := dial(t, addr)
@@ -138,9 +134,7 @@ func TestServerCannotOpenStream(t *testing.T) {
 // A core that dies resets its streams; the port stays, and connections wait.
 func TestServerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := serverItem(s)
 	addr := s.StartItem(it)
 	app := dial(t, addr)
@@ -161,9 +155,7 @@ func TestServerPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	_, s := plugtest.Attached(t, New())
 	it := s.Item(kindServer, map[string]any{"port": l.Addr().(*net.TCPAddr).Port, "bindaddr": "127.0.0.1", "remotenode": "far", "remoteservice": "web"})
 	s.Configure(it)
 	if st := s.WaitItem(it.Item, wire.StateFailed); !strings.Contains(st.Err, l.Addr().String()+": bind: address already in use") {
@@ -178,9 +170,7 @@ func TestClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item("tcp-outbound-proxy", map[string]any{"service": "web", "address": l.Addr().String()})
 	s.Configure(it)
 	b := s.WaitBind("web")
