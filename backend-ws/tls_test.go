@@ -25,9 +25,9 @@ func TestTLS(t *testing.T) {
 	near, addr := listening(t, map[string]any{}, server)
 
 	far := plugtest.NewCore(t)
-	start(t, far)
+	far.RunPlug(New())
 	s := far.Session()
-	it := configured(t, kindPeer, map[string]any{"address": "wss://" + addr}, beta.Client("c"))
+	it := item(t, s, kindPeer, map[string]any{"address": "wss://" + addr}, beta.Client("c"))
 	s.Configure(it)
 	in, out := near.Link(), far.Link()
 	if b := in.LinkBody(); !b.Secured || !slices.Equal(b.Names, []string{"beta", "beta2"}) {
@@ -69,9 +69,9 @@ func TestPeerDoesNotTrust(t *testing.T) {
 		"the system":        nil,
 	} {
 		core := plugtest.NewCore(t)
-		start(t, core)
+		core.RunPlug(New())
 		s := core.Session()
-		it := configured(t, kindPeer, map[string]any{"address": "wss://" + addr}, profile)
+		it := item(t, s, kindPeer, map[string]any{"address": "wss://" + addr}, profile)
 		s.Configure(it)
 		if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "TLS with "+addr) || !strings.Contains(st.Err, "unknown authority") {
 			t.Errorf("%s: %s", name, st.Err)

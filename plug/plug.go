@@ -66,6 +66,12 @@ type Options struct {
 	// can be stopped. It is asked for once, not when the plug attaches again.
 	Takeover bool
 
+	// Leave, if set, has the plug end in its own time when it is closed: it takes on
+	// nothing new, attaches to no core any more, and ends what it relays as links, which
+	// form again elsewhere. Run returns when the streams that it relays have ended, or
+	// after five minutes.
+	Leave <-chan struct{}
+
 	// OnAttach, if set, is told the node's ID when the core has welcomed the
 	// plug, and "" when it is gone. It must not block.
 	OnAttach func(node string)

@@ -1,61 +1,27 @@
 package proxyudp
 
 import (
-	"context"
 	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
-	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
 // mtu is what the core of these tests says that fits.
 const mtu = 1000
 
-// start runs the plug against core until the test ends.
-func start(t *testing.T, core *plugtest.FakeCore) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: core.Dial}) }()
-	t.Cleanup(sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	}))
-}
-
-// configured is an item as a core sends it: with the defaults filled in.
-func configured(t *testing.T, kind string, raw map[string]any) wire.ConfigItem {
-	t.Helper()
-	k := schema.Find(New().Kinds, kind)
-	v, errs := schema.Check(k, kind, kind, raw)
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	return plugtest.NewItem(t, schema.Identity(k, v), k.Kind, v)
-}
-
 // serving starts an inbound proxy on a free port of an address.
 func serving(t *testing.T, core *plugtest.FakeCore, at string) (*plugtest.CoreSession, wire.ConfigItem, string) {
 	t.Helper()
 	s := core.Session()
-	it := configured(t, "udp-inbound-proxy", map[string]any{
+	it := s.Item("udp-inbound-proxy", map[string]any{
 		"port": 0, "bindaddr": at, "remotenode": "far", "remoteservice": "dns", "idletimeout": "1h",
 	})
-	s.Configure(it)
-	return s, it, s.WaitItem(it.Item, wire.StateUp).Addr
+	return s, it, s.StartItem(it)
 }
 
 // opened answers PBIND of the item, and returns when the plug has taken it, which is
@@ -172,10 +138,6 @@ func wantData(t *testing.T, p *plugtest.PacketService, flow uint32, text string)
 	}
 }
 
-func wantCount(s *plugtest.CoreSession, name string, n uint64) {
-	s.WaitStatus(name, func(st wire.Status) bool { return st.Counters[name] == n })
-}
-
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	if _, err := New().Hello(""); err != nil {
@@ -190,13 +152,12 @@ func TestKinds(t *testing.T) {
 		"an inbound":  {"udp-inbound-proxy", map[string]any{"port": "1234", "remotenode": "n", "remoteservice": "s"}, "udp-server port=1234 bindaddr=localhost"},
 		"a client":    {"udp-client", map[string]any{"service": "s", "address": "a:1"}, "udp-client service=s"},
 		"an outbound": {"udp-outbound-proxy", map[string]any{"service": "s", "address": "a:1"}, "udp-client service=s"},
-		"a mistake":   {"udp-client", map[string]any{"service": "ninechars", "address": "a:1"}, `item: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
+		"a mistake":   {"udp-client", map[string]any{"service": "ninechars", "address": "a:1"}, `udp-client: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
 	} {
-		k := schema.Find(New().Kinds, tc.kind)
-		v, errs := schema.Check(k, tc.kind, "item", tc.raw)
-		got := schema.Identity(k, v)
-		if len(errs) > 0 {
-			got = errs[0].Error()
+		it, err := plugtest.ItemOf(New().Kinds, tc.kind, tc.raw)
+		got := it.Item
+		if err != nil {
+			got = err.Error()
 		}
 		if got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
@@ -212,7 +173,7 @@ func TestServer(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			core := plugtest.NewCore(t)
-			start(t, core)
+			core.RunPlug(New())
 			s, it, addr := serving(t, core, at)
 			p, _ := opened(t, core, it, addr)
 			one, other := dial(t, addr), dial(t, addr)
@@ -233,7 +194,7 @@ func TestServer(t *testing.T) {
 			one.send(strings.Repeat("x", mtu+1))
 			one.send(strings.Repeat("y", mtu))
 			wantData(t, p, first, strings.Repeat("y", mtu))
-			wantCount(s, countTooLong, 1)
+			s.WaitCount(countTooLong, 1)
 		})
 	}
 }
@@ -243,7 +204,7 @@ func TestServer(t *testing.T) {
 func TestServerTargetUnreachable(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
-	start(t, core)
+	core.RunPlug(New())
 	s, it, addr := serving(t, core, "127.0.0.1")
 	p, _ := opened(t, core, it, addr)
 	app := dial(t, addr)
@@ -267,7 +228,7 @@ func TestServerTargetUnreachable(t *testing.T) {
 func TestServerOutlivesCore(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
-	start(t, core)
+	core.RunPlug(New())
 	_, it, addr := serving(t, core, "127.0.0.1")
 	p, _ := opened(t, core, it, addr)
 	app := dial(t, addr)
@@ -291,13 +252,12 @@ func TestServerOutlivesCore(t *testing.T) {
 func TestServerIdle(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
-	start(t, core)
+	core.RunPlug(New())
 	s := core.Session()
-	it := configured(t, kindServer, map[string]any{
+	it := s.Item(kindServer, map[string]any{
 		"port": 0, "bindaddr": "127.0.0.1", "remotenode": "far", "remoteservice": "dns", "idletimeout": "1s",
 	})
-	s.Configure(it)
-	addr := s.WaitItem(it.Item, wire.StateUp).Addr
+	addr := s.StartItem(it)
 	p, flow := opened(t, core, it, addr)
 	if r := p.Next(); r.Type != wire.RecordGone || r.Flow != flow {
 		t.Fatalf("got %+v, want GONE", r)
@@ -309,9 +269,9 @@ func TestServerIdle(t *testing.T) {
 // clientOf starts an outbound proxy to an address.
 func clientOf(t *testing.T, core *plugtest.FakeCore, address string) (*plugtest.CoreSession, wire.ConfigItem, *plugtest.PacketService) {
 	t.Helper()
-	start(t, core)
+	core.RunPlug(New())
 	s := core.Session()
-	it := configured(t, "udp-outbound-proxy", map[string]any{"service": "dns", "address": address})
+	it := s.Item("udp-outbound-proxy", map[string]any{"service": "dns", "address": address})
 	s.Configure(it)
 	d := core.PacketBind()
 	b := d.PBindBody()
@@ -353,7 +313,7 @@ func TestClient(t *testing.T) {
 			if len(from) != 3 {
 				t.Errorf("3 services came from %v", from)
 			}
-			wantCount(s, countTooLong, 3)
+			s.WaitCount(countTooLong, 3)
 		})
 	}
 }

@@ -38,7 +38,7 @@ func TestIdleStreamAllocs(t *testing.T) {
 		if _, err := p.near.give(wire.TypeDial, wire.Dial{Node: "beta", Service: "svc"}, f); err != nil {
 			t.Fatal(err)
 		}
-		other := receive(t, far, "the far application")
+		other := plugtest.Receive(t, far, "the far application")
 		apps = append(apps, app, other)
 		for _, way := range [][2]int{{app, other}, {other, app}} {
 			var b [1]byte

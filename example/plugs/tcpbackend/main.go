@@ -15,13 +15,16 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-func main() {
+func main() { os.Exit(plugcmd.Main(mytcp())) }
+
+// mytcp describes the plug: the program, its kinds of items, and what makes one so.
+func mytcp() *plug.Plug {
 	port := wire.Param{Name: "port", Type: schema.TypePort, Key: true, Required: true, Bare: true, Help: "TCP port to listen on"}
 	address := wire.Param{Name: "address", Type: schema.TypeAddress, Key: true, Required: true, Bare: true, Help: "host:port to connect to"}
-	os.Exit(plugcmd.Main(&plug.Plug{Program: "receptor-backend-mytcp", Run: run, Kinds: []wire.Kind{
+	return &plug.Plug{Program: "receptor-backend-mytcp", Run: run, Kinds: []wire.Kind{
 		{Kind: "mytcp-listener", Role: wire.RoleLink, Dir: "in", Help: "accept links over TCP", Params: []wire.Param{port}},
 		{Kind: "mytcp-peer", Role: wire.RoleLink, Dir: "out", Help: "make a link over TCP", Params: []wire.Param{address}},
-	}}))
+	}}
 }
 
 // run makes one item so, until ctx is done.

@@ -3,7 +3,6 @@ package check
 import (
 	"encoding/json"
 	"io"
-	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -101,10 +100,8 @@ func quietBeforeAnswer(s *stand) {
 	_, err := m.Write([]byte(early))
 	s.must(err, "write to the medium")
 	watch := d.WithHangup(s.ctx)
-	select {
-	case <-watch.Done():
+	if s.comes(quiet, func() bool { return watch.Err() != nil }) {
 		s.Fatalf("before the answer to %s: expected nothing, got bytes or the end", d.Type)
-	case <-time.After(quiet):
 	}
 	c := s.opened(d)
 	got := make([]byte, len(early))

@@ -480,7 +480,7 @@ func packetStall(s *stand) {
 		for range unread {
 			f.toPlug(b)
 		}
-		s.pause(quiet) // to end something, which must not be
+		s.idle() // to end something, which must not be
 		f.reaches([]byte("while nobody reads"))
 		s.until("a datagram after the others", func() bool {
 			f.toPlug(f.probe)

@@ -242,7 +242,7 @@ func (s *stand) takesLittle(what string, to io.Reader, from io.Writer, seed byte
 	c := &counter{Writer: s.bulkTo(from)}
 	sent := make(chan error, 1)
 	go func() { sent <- sendBulk(c, seed, flood) }()
-	for last := int64(-1); last < c.n.Load(); s.pause(quiet) {
+	for last := int64(-1); last < c.n.Load(); s.idle() {
 		if last = c.n.Load(); last == flood {
 			s.Fatalf("%s, while nobody reads: expected that the plug stops reading, it took %d MiB", what, flood>>20)
 		}

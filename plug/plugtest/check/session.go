@@ -352,13 +352,13 @@ func drain(s *stand) {
 	s.exchange(p)
 	err := core.Call(s.ctx, wire.TypeDrain, wire.Drain{DeadlineMS: time.Hour.Milliseconds(), Reason: "receptor-plugcheck"}, nil)
 	s.must(err, "DRAIN")
-	s.pause(quiet) // what was accepted before may still be opened
+	s.idle() // what was accepted before may still be opened
 	if s.datagrams() {
 		s.connect(addr)
 	} else if c, err := net.DialTimeout("tcp", addr, quiet); err == nil {
 		s.overTCP(c, true)
 	}
-	if o, t := s.core.Opening(quiet); o != nil {
+	if o, t := s.opensSoon(); o != nil {
 		s.Fatalf("after DRAIN: expected nothing new, got %s", t)
 	}
 	if !s.datagrams() { // there, a newer process receives on the same socket

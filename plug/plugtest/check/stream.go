@@ -132,7 +132,7 @@ func (s *stand) refused(err error, why string) {
 	if !errors.As(err, &e) {
 		s.Fatalf("ACCEPT %s: expected an error, got %s", why, outcome(err))
 	}
-	if o, t := s.core.Opening(quiet); o != nil {
+	if o, t := s.opensSoon(); o != nil {
 		s.Fatalf("after ACCEPT was refused: expected nothing, got %s", t)
 	}
 }

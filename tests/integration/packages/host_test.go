@@ -89,7 +89,7 @@ func (h *host) file(path string) string { return filepath.Join(h.root, path) }
 // command is a command that runs on the host, as root.
 func (h *host) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("chroot", append([]string{h.root}, args...)...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root"}
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root", "DEBIAN_FRONTEND=noninteractive"}
 	if h.net != nil {
 		h.net.Run(cmd)
 	}
@@ -121,4 +121,21 @@ func (h *host) owner(path string) string {
 	h.t.Helper()
 	name, _, _ := strings.Cut(h.run("dpkg", "-S", path), ":")
 	return name
+}
+
+// playSystemd has systemctl of the host take notes. What it returns tells what was
+// noted while something was done.
+func (h *host) playSystemd() func(do func()) string {
+	h.t.Helper()
+	notes := h.file("/run/systemctl")
+	must(h.t, os.MkdirAll(h.file("/run/systemd/system"), 0o755))
+	must(h.t, os.WriteFile(h.file("/usr/sbin/systemctl"), []byte("#!/bin/sh\necho \"$@\" >> /run/systemctl\n"), 0o755)) // found before the system's
+	return func(do func()) string {
+		h.t.Helper()
+		must(h.t, os.WriteFile(notes, nil, 0o644))
+		do()
+		text, err := os.ReadFile(notes)
+		must(h.t, err)
+		return string(text)
+	}
 }
