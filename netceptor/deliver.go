@@ -91,7 +91,7 @@ func (n *Node) deliver(msg []byte) {
 		c.receive(packet{from: n.addr(h.From, h.FromService), data: payload})
 		return
 	}
-	if n.carrier != nil && (len(payload) > 0 || n.services.listener(h.ToService) != nil) {
+	if n.carrier != nil {
 		src, dst := endpoint(h.From, h.FromService), endpoint(h.To, h.ToService)
 		if n.carrier.Deliver(src, dst, payload, h.ECN) {
 			return

@@ -209,11 +209,11 @@ func TestAnswersAreLimited(t *testing.T) {
 	evil := attachRaw(t, n, "evil")
 	const asked = 500
 	for i := range asked {
-		to := "ping"
+		to, payload := "ping", ""
 		if i%2 == 0 {
-			to = "nosuch"
+			to, payload = "nosuch", "123"[:i%4]
 		}
-		evil.send(data(30, Addr{"evil", "x"}, Addr{"victim", to}, ""))
+		evil.send(data(30, Addr{"evil", "x"}, Addr{"victim", to}, payload))
 	}
 	waitCounter(t, n, "service_unknown", asked/2)
 	waitCounter(t, n, "rate_limited", asked-answersBurst*answersPerSource-200)

@@ -96,29 +96,36 @@ func TestDatagramErrors(t *testing.T) {
 	}
 }
 
-// What a node on the way says of a datagram is there for who wants it.
+// What a node on the way says of a datagram, whatever is in it, is there for who
+// wants it.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	nodes := line(t, "a", "b", "c")
 	c := listenPacket(t, nodes[0], "c")
 	to := Addr{"c", "nosuch"}
 	for _, test := range []struct {
-		hops uint8
-		want Notice
+		payload string
+		hops    uint8
+		want    Notice
 	}{
-		{30, Notice{"c", to, "service unknown"}},
-		{1, Notice{"b", to, "message expired"}},
+		{"x", 30, Notice{"c", to, "service unknown"}},
+		{"", 30, Notice{"c", to, "service unknown"}},
+		{"\x00", 30, Notice{"c", to, "service unknown"}},
+		{"1234567", 30, Notice{"c", to, "service unknown"}},
+		{"\xc0\x00\x00", 30, Notice{"c", to, "service unknown"}},
+		{strings.Repeat("\x00", maxPayload), 30, Notice{"c", to, "service unknown"}},
+		{"x", 1, Notice{"b", to, "message expired"}},
 	} {
-		if err := c.send(to, []byte("x"), test.hops); err != nil {
+		if err := c.send(to, []byte(test.payload), test.hops); err != nil {
 			t.Fatal(err)
 		}
 		select {
 		case got := <-c.Unreachable():
 			if got != test.want {
-				t.Errorf("got %+v, want %+v", got, test.want)
+				t.Errorf("%.10q: got %+v, want %+v", test.payload, got, test.want)
 			}
 		case <-time.After(patience):
-			t.Fatal("no notice")
+			t.Fatalf("%.10q: no notice", test.payload)
 		}
 	}
 	if err := c.send(to, nil, 0); !errors.Is(err, ErrExpired) {

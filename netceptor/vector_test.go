@@ -92,7 +92,9 @@ func TestNoNoticeAboutNotices(t *testing.T) {
 	right := attachRaw(t, delta, "right")
 	attachRaw(t, delta, "far")
 	right.send(data(0, Addr{"right", "unreach"}, Addr{"far", "unreach"}, "x"))
-	right.send(data(9, Addr{"right", "unreach"}, Addr{"delta", "nosuch"}, "x"))
+	for _, payload := range []string{"", "1", "x", `{"FromNode":"delta"}`} {
+		right.send(data(9, Addr{"right", "unreach"}, Addr{"delta", "nosuch"}, payload))
+	}
 	right.send(data(9, Addr{"right", "x"}, Addr{"delta", "ping"}, ""))
 	answer := right.expect("data message", func(msg []byte) bool { return msg[0] == wire.TypeData })
 	if want := data(29, Addr{"delta", "ping"}, Addr{"right", "x"}, ""); string(answer) != string(want) {

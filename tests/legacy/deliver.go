@@ -114,9 +114,9 @@ func (n *Node) deliver(from string, m message) error {
 		}
 		return n.sendMessage(maxHops, servicePing, service{from, m.fromService}, nil)
 	case serviceUnreach:
-		notice := Notice{by: from}
-		if err := json.Unmarshal(m.payload, &notice); err != nil {
-			return fmt.Errorf("read a notice: %w", err)
+		notice, err := parseNotice(from, m.payload)
+		if err != nil {
+			return err
 		}
 		if notice.FromNode == n.config.ID {
 			n.mu.Lock()

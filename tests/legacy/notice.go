@@ -1,5 +1,10 @@
 package legacy
 
+import (
+	"encoding/json"
+	"fmt"
+)
+
 // The problems that a Notice can tell of.
 const (
 	problemUnknown = "service unknown"
@@ -22,3 +27,12 @@ func (n *Notice) Error() string { return n.Problem }
 
 // By is the node that reports the problem.
 func (n *Notice) By() string { return n.by }
+
+// parseNotice reads the payload of a message that a node has sent.
+func parseNotice(from string, payload []byte) (Notice, error) {
+	n := Notice{by: from}
+	if err := json.Unmarshal(payload, &n); err != nil {
+		return Notice{}, fmt.Errorf("read a notice: %w", err)
+	}
+	return n, nil
+}

@@ -260,19 +260,16 @@ func (c *Carrier) tend() {
 	}
 }
 
-// Deliver takes a packet that arrived for one of this node's stream services or
-// for the service that this node dials from. It copies the payload and never
-// blocks. It returns false if the sender is to be told that there is no such
-// service: it is not bound and the packet would open a connection, or nothing
-// is left there that the packet could belong to. In the second case it is
-// processed all the same, since quic-go answers it with a stateless reset. That
-// ends the connection at the far side at once and cannot be forged, while the
-// notice is what existing nodes understand.
+// Deliver takes a message that arrived for a service of this node that is no
+// datagram service. It copies the payload and never blocks. It returns false if the
+// sender is to be told that there is no such service: it is not bound and the
+// message is no packet of QUIC or would open a connection, or nothing is left there
+// that the packet could belong to. In the last case it is processed all the same,
+// since quic-go answers it with a stateless reset. That ends the connection at the
+// far side at once and cannot be forged, while the notice is what existing nodes
+// understand.
 func (c *Carrier) Deliver(src, dst Endpoint, payload []byte, ecn uint8) bool {
 	kind := kindOf(payload)
-	if kind == kindJunk || src.mapped() {
-		return true // dropped: not worth an answer
-	}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if !c.started || c.closed {
@@ -282,12 +279,17 @@ func (c *Carrier) Deliver(src, dst Endpoint, payload []byte, ecn uint8) bool {
 		if kind == kindOpening {
 			return false
 		}
-		c.main.conn.put(src, dst, payload, ecn)
+		if kind == kindOther && !src.mapped() {
+			c.main.conn.put(src, dst, payload, ecn)
+		}
 		return true
 	}
 	s := c.services[dst.Service()]
-	if kind == kindOpening && (s == nil || s.listener == nil) {
+	if kind != kindOther && (s == nil || s.listener == nil) {
 		return false
+	}
+	if kind == kindJunk || src.mapped() {
+		return s != nil // dropped: quic-go would make nothing of it
 	}
 	t := c.main
 	if s != nil && s.transport != nil {

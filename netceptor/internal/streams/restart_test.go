@@ -255,8 +255,13 @@ func TestDeliver(t *testing.T) {
 			{"short, never bound", unbound, short, false},
 			{"initial to the dial service", dial, initial, false},
 			{"short to the dial service", dial, short, true},
-			{"junk", unbound, []byte{1, 2, 3}, true},
-			{"empty", unbound, nil, true},
+			{"a datagram, bound", bound, []byte{1, 2, 3}, true},
+			{"a datagram, not bound", unbound, []byte{1, 2, 3}, false},
+			{"a short datagram like QUIC, not bound", unbound, []byte{0xc0, 0, 0}, false},
+			{"a datagram to the dial service", dial, []byte{1, 2, 3}, true},
+			{"empty, bound", bound, nil, true},
+			{"empty, not bound", unbound, nil, false},
+			{"empty to the dial service", dial, nil, true},
 		} {
 			if got := p.b.Deliver(from, c.to, c.b, 0); got != c.want {
 				t.Errorf("%s: %v, want %v", c.name, got, c.want)
@@ -270,6 +275,9 @@ func TestDeliver(t *testing.T) {
 		}
 		if p.b.Deliver(from, bound, initial, 0) {
 			t.Error("initial, not bound any more: taken")
+		}
+		if p.b.Deliver(from, bound, []byte{1, 2, 3}, 0) {
+			t.Error("a datagram, not bound any more: taken")
 		}
 		_, _ = d.Close(), a.Close()
 	})
