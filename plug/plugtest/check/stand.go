@@ -156,6 +156,9 @@ func (s *stand) own(c io.Closer) {
 // datagrams says whether the medium is one of datagrams.
 func (s *stand) datagrams() bool { return s.o.Medium == MediumUDP }
 
+// plays says whether the medium is one that is played here.
+func (s *stand) plays() bool { return s.o.Medium != MediumNone }
+
 // item makes an item of direction dir whose medium is at addr.
 func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 	use := s.use(dir)
@@ -196,11 +199,10 @@ func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 		}
 		raw[name] = v
 	}
-	values, errs := schema.Check(kind, kind.Kind, kind.Kind, raw)
-	if len(errs) > 0 {
-		s.skip("no parameters for an item: %v", errors.Join(errs...))
+	it, err := plugtest.ItemOf([]wire.Kind{*kind}, kind.Kind, raw)
+	if err != nil {
+		s.skip("no parameters for an item: %v", err)
 	}
-	it := plugtest.NewItem(s.trial, schema.Identity(kind, values), kind.Kind, values)
 	if s.datagrams() && dir == in {
 		it.Greeting = greetingMsg
 	}
