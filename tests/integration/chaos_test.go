@@ -16,7 +16,7 @@ import (
 // processes, and a prefix is there.
 func TestChaosOfUnits(t *testing.T) {
 	c := newChaos(t, "chaos", 4*patience)
-	c.kills, c.freezes = cmp.Or(*chaosKills, 20), cmp.Or(*chaosFreezes, 5)
+	c.kills, c.freezes = cmp.Or(*chaosKills, 20), cmp.Or(*chaosFreezes, 2)
 	c.again["core"] = func() *lab.Process {
 		return c.start("receptor-core", append([]string{"--node", "id=chaos", "--local-only", "--log-level", "level=warning"}, chaosWork...)...)
 	}

@@ -29,7 +29,7 @@ var (
 	chaosUnits   = flag.Int("chaos-units", 0, "units of the chaos tests, at least; 0: 200 on one node, 60 on three")
 	chaosKills   = flag.Int("chaos-kills", 0, "kills of each program in the chaos tests while output flows, at least; 0: 20 on one node, 2 on three")
 	chaosPlain   = flag.Bool("chaos-plain", false, "programs of the chaos tests without the race detector, whose memory is looked at more closely")
-	chaosFreezes = flag.Int("chaos-freezes", 0, "times that each program is frozen in the chaos tests while output flows, at least; 0: 5 on one node, 1 on three")
+	chaosFreezes = flag.Int("chaos-freezes", 0, "times that each program is frozen in the chaos tests while output flows, at least; 0: 2 on one node, 1 on three")
 )
 
 // A chaosKind is how a unit writes.
