@@ -16,6 +16,7 @@
 #   make bench-work     units of work on one node: submit to result, followed lines, rates
 #   make bench-tun      a TUN tunnel beside wireguard-go, in network namespaces; needs root
 #   make bench-storm    500 leaves come back to a hub that restarts
+#   make bench-junk     goodput while strangers connect ten thousand times a second
 #   make tidy           the only way to change requirements
 
 GO      ?= go
@@ -28,7 +29,7 @@ comma   := ,
 # Main packages that are installed: neither tests nor examples.
 COMMANDS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' work | grep -v -e /tests/ -e /example/)
 
-.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check release who-needs tested-together packages soak bench-stream bench-work bench-tun bench-storm tidy clean
+.PHONY: build demo test test-unit test-allocs test-integration fuzz lint cross release-check release who-needs tested-together packages soak bench-stream bench-work bench-tun bench-storm bench-junk tidy clean
 
 # Without cgo: nothing of the system's is linked, and a supervisor starts in 3 ms less.
 build:
@@ -109,6 +110,10 @@ bench-tun: build
 bench-storm:
 	$(GO) test -v -count 1 -run TestHubRestart ./netceptor -leaves 500
 	$(GO) test -v -count 1 -run TestHubRestart ./netceptor -leaves 100 -signing
+
+bench-junk: build
+	$(GO) run ./tests/integration/cmd/bench-junk -bin $(BIN)
+	$(GO) run ./tests/integration/cmd/bench-junk -bin $(BIN) -medium ws
 
 tidy:
 	$(MODTOOL) tidy

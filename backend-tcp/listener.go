@@ -2,6 +2,7 @@ package backendtcp
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"strconv"
@@ -19,10 +20,29 @@ func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
 	addr := l.Addr().String()
 	it.Log.Info("listening", "address", addr)
 	it.Up(addr)
-	return it.Accept(ctx, l, func(ctx context.Context, sock net.Conn) {
+	return it.AcceptLinks(ctx, l, opening, func(ctx context.Context, sock net.Conn) {
 		it.Up(addr)
 		_ = carry(ctx, it, sock, plug.LinkInfo{Dir: "in", Remote: sock.RemoteAddr().String()}) // has been logged
 	}, func(err error) { it.Degraded(addr, err) })
+}
+
+// opening tells whether a link may begin with these bytes: with a routing update,
+// whole as far as it is shown, or with TLS. Which of them it has to be the core knows.
+func opening(head []byte) plug.Verdict {
+	if v := plug.OpensTLS(head); v != plug.NoLink {
+		return v
+	}
+	const update = "\x01{" // behind the length: its type, and the first byte of an object
+	if len(head) < 4 {
+		return plug.TooShort
+	}
+	switch size := 2 + int(binary.LittleEndian.Uint16(head)); {
+	case string(head[2:4]) != update:
+		return plug.NoLink
+	case len(head) < size:
+		return plug.TooShort
+	}
+	return plug.MayBeLink
 }
 
 // carry runs a link over sock until it ends, and says why in the log.

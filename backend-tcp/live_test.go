@@ -16,7 +16,6 @@ func TestPeerLivesOn(t *testing.T) {
 	t.Parallel()
 	l := listenLoopback(t, "127.0.0.1:0")
 	core := plugtest.NewCore(t, func(c *plugtest.FakeCore) { c.FDPass = true })
-	peer := configured(t, kindPeer, map[string]any{"address": l.Addr().String()})
 	accepted := make(chan net.Conn, 10)
 	go func() {
 		for {
@@ -28,8 +27,10 @@ func TestPeerLivesOn(t *testing.T) {
 		}
 	}()
 
-	stop := start(t, core)
-	core.Session().Configure(peer)
+	stop := core.RunPlug(New())
+	s := core.Session()
+	peer := s.Item(kindPeer, map[string]any{"address": l.Addr().String()})
+	s.Configure(peer)
 	h := core.HandedLink()
 	if b := h.LinkBody(); b.Dir != "out" || b.Remote != l.Addr().String() || b.Medium != medium {
 		t.Errorf("LINK %+v", b)
@@ -41,11 +42,10 @@ func TestPeerLivesOn(t *testing.T) {
 	wantPassed(t, link, far)
 	wantPassed(t, far, link)
 
-	start(t, core)
-	s := core.Session()
+	core.RunPlug(New())
+	s = core.Session()
 	peer.Live = []wire.Live{{Object: "l1", Remote: l.Addr().String()}}
-	s.Configure(peer)
-	s.WaitItem(peer.Item, wire.StateUp)
+	s.StartItem(peer)
 	select {
 	case <-accepted:
 		t.Error("was dialled, though it is linked")

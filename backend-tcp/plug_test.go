@@ -1,53 +1,18 @@
 package backendtcp
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
-
-// start runs the plug against core until the test ends.
-func start(t *testing.T, core *plugtest.FakeCore) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: core.Dial}) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	})
-	t.Cleanup(stop)
-	return stop
-}
-
-// configured is an item as a core sends it: with the defaults filled in.
-func configured(t *testing.T, kind string, raw map[string]any) wire.ConfigItem {
-	t.Helper()
-	k := schema.Find(New().Kinds, kind)
-	v, errs := schema.Check(k, kind, kind, raw)
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	return plugtest.NewItem(t, schema.Identity(k, v), kind, v)
-}
 
 func listenLoopback(t *testing.T, addr string) net.Listener {
 	t.Helper()
@@ -79,13 +44,12 @@ func TestKinds(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"2222":      "tcp-listener port=2222",
-		"localhost": `item: parameter port: expected a number from 0 to 65535, got "localhost"`,
+		"localhost": `tcp-listener: parameter port: expected a number from 0 to 65535, got "localhost"`,
 	} {
-		k := schema.Find(New().Kinds, kindListener)
-		v, errs := schema.Check(k, kindListener, "item", map[string]any{schema.Bare: line})
-		got := schema.Identity(k, v)
-		if len(errs) > 0 {
-			got = errs[0].Error()
+		it, err := plugtest.ItemOf(New().Kinds, kindListener, map[string]any{schema.Bare: line})
+		got := it.Item
+		if err != nil {
+			got = err.Error()
 		}
 		if got != want {
 			t.Errorf("%s: got %s, want %s", line, got, want)
@@ -98,16 +62,13 @@ func TestListener(t *testing.T) {
 	for name, bindaddr := range map[string]string{"by default": "", "by name": "localhost", "IPv6": "::1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			start(t, core)
-			s := core.Session()
+			core, s := plugtest.Attached(t, New())
 			raw := map[string]any{"port": "0"}
 			if bindaddr != "" {
 				raw["bindaddr"] = bindaddr
 			}
-			it := configured(t, kindListener, raw)
-			s.Configure(it)
-			addr := s.WaitItem(it.Item, wire.StateUp).Addr
+			it := s.Item(kindListener, raw)
+			addr := s.StartItem(it)
 			_, port, err := net.SplitHostPort(addr)
 			if err != nil || port == "0" {
 				t.Fatalf("address %q, %v", addr, err)
@@ -146,10 +107,8 @@ func TestListenerPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindListener, map[string]any{"port": port, "bindaddr": "127.0.0.1"})
+	_, s := plugtest.Attached(t, New())
+	it := s.Item(kindListener, map[string]any{"port": port, "bindaddr": "127.0.0.1"})
 	s.Configure(it)
 	want := "listen tcp 127.0.0.1:" + port + ": bind: address already in use"
 	if st := s.WaitItem(it.Item, wire.StateFailed); st.Err != want {
@@ -164,12 +123,9 @@ func TestListenerPortInUse(t *testing.T) {
 // While the core is away connections wait, and the port stays.
 func TestListenerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
-	s.Configure(it)
-	addr := s.WaitItem(it.Item, wire.StateUp).Addr
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
+	addr := s.StartItem(it)
 	core.Kill()
 	core.Start()
 	s = core.Session() // no core for the items before it tells its configuration
@@ -187,10 +143,8 @@ func TestListenerOutlivesCore(t *testing.T) {
 func TestPeerRedials(t *testing.T) {
 	t.Parallel()
 	l := listenLoopback(t, "127.0.0.1:0")
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindPeer, map[string]any{"address": l.Addr().String()})
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindPeer, map[string]any{"address": l.Addr().String()})
 	s.Configure(it)
 	for range 2 {
 		peer, err := l.Accept()
@@ -220,10 +174,8 @@ func TestPeerCannotConnect(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindPeer, map[string]any{"address": addr})
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindPeer, map[string]any{"address": addr})
 	s.Configure(it)
 	if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "connection refused") || st.Addr != addr {
 		t.Errorf("status %+v", st)
@@ -243,10 +195,8 @@ func TestPeerCannotConnect(t *testing.T) {
 func TestPeerWithoutRedial(t *testing.T) {
 	t.Parallel()
 	l := listenLoopback(t, "127.0.0.1:0")
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindPeer, map[string]any{"address": l.Addr().String(), "redial": "no"})
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindPeer, map[string]any{"address": l.Addr().String(), "redial": "no"})
 	s.Configure(it)
 	peer, err := l.Accept()
 	if err != nil {
@@ -274,10 +224,8 @@ func TestPeerWithoutRedial(t *testing.T) {
 func TestPeerRefusedByCore(t *testing.T) {
 	t.Parallel()
 	l := listenLoopback(t, "127.0.0.1:0")
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindPeer, map[string]any{"address": l.Addr().String(), "redial": "no"}) // so that the state stays
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindPeer, map[string]any{"address": l.Addr().String(), "redial": "no"}) // so that the state stays
 	s.Configure(it)
 	peer, err := l.Accept()
 	if err != nil {
@@ -301,10 +249,8 @@ func TestListenerOfBothFamilies(t *testing.T) {
 	} else if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	all := configured(t, kindListener, map[string]any{"port": 0, "bindaddr": "::"})
+	core, s := plugtest.Attached(t, New())
+	all := s.Item(kindListener, map[string]any{"port": 0, "bindaddr": "::"})
 	s.Configure(all)
 	_, port, err := net.SplitHostPort(s.WaitItem(all.Item, wire.StateUp).Addr)
 	if err != nil {
@@ -329,16 +275,14 @@ func TestPeerOfEitherFamily(t *testing.T) {
 	if err != nil || !slices.Contains(addresses, "127.0.0.1") || !slices.Contains(addresses, "::1") {
 		t.Skipf("localhost is not both families here: %v, %v", addresses, err)
 	}
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	for _, host := range []string{"127.0.0.1", "::1"} { // and nobody at the other
 		l := listenLoopback(t, net.JoinHostPort(host, "0"))
 		_, port, err := net.SplitHostPort(l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		peer := configured(t, kindPeer, map[string]any{"address": net.JoinHostPort("localhost", port)})
+		peer := s.Item(kindPeer, map[string]any{"address": net.JoinHostPort("localhost", port)})
 		s.Configure(peer)
 		c, err := l.Accept()
 		if err != nil {

@@ -2,7 +2,6 @@ package backendudp
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -12,38 +11,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
-
-// start runs the plug against core until the test ends.
-func start(t *testing.T, core *plugtest.FakeCore) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: core.Dial}) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	})
-	t.Cleanup(stop)
-	return stop
-}
 
 // greeting is what the core of these tests introduces its node with.
 var greeting = []byte("\x01" + `{"NodeID":"u1","UpdateID":"greeting","UpdateEpoch":1,"UpdateSequence":1,"Connections":{},"ForwardingNode":"u1","SuspectedDuplicate":0}`)
@@ -54,37 +29,30 @@ var (
 	answer = []byte("\x01" + `{"NodeID":"u2","UpdateID":"answeran","UpdateEpoch":2,"UpdateSequence":2,"Connections":{"u1":1},"ForwardingNode":"u2"}`)
 )
 
-// configured is an item as a core sends it: with the defaults filled in.
-func configured(t *testing.T, kind string, raw map[string]any) wire.ConfigItem {
-	t.Helper()
-	k := schema.Find(New().Kinds, kind)
-	v, errs := schema.Check(k, kind, kind, raw)
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	it := plugtest.NewItem(t, schema.Identity(k, v), kind, v)
-	if k.Dir == "in" {
-		it.Greeting = greeting
-	}
+// listenerItem is a udp-listener as a core sends it.
+func listenerItem(s *plugtest.CoreSession, raw map[string]any) wire.ConfigItem {
+	it := s.Item(kindListener, raw)
+	it.Greeting = greeting
 	return it
 }
 
 // listening starts a listener on loopback and returns its address.
-func listening(t *testing.T, core *plugtest.FakeCore) (*plugtest.CoreSession, wire.ConfigItem, string) {
+func listening(t *testing.T) (core *plugtest.FakeCore, s *plugtest.CoreSession, it wire.ConfigItem, addr string) {
 	t.Helper()
-	s := core.Session()
-	it := configured(t, kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
-	s.Configure(it)
-	return s, it, s.WaitItem(it.Item, wire.StateUp).Addr
+	core, s = plugtest.Attached(t, New())
+	it = onLoopback(s)
+	return core, s, it, s.StartItem(it)
+}
+
+func onLoopback(s *plugtest.CoreSession) wire.ConfigItem {
+	return listenerItem(s, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
 }
 
 // A core that gives no greeting is too old: an item that would answer nobody says so,
 // also when such a core follows a newer one, and is up with the next one that can.
 func TestListenerAtAnOldCore(t *testing.T) {
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
+	_, s := plugtest.Attached(t, New())
+	it := onLoopback(s)
 	old := it
 	old.Greeting = nil
 	for range 2 {
@@ -217,21 +185,14 @@ func wantEnd(t *testing.T, c net.Conn) {
 	}
 }
 
-// waitCount waits until the plug has reported a counter.
-func waitCount(t *testing.T, s *plugtest.CoreSession, name string, want uint64) {
-	t.Helper()
-	s.WaitStatus(name+" "+strconv.FormatUint(want, 10), func(st wire.Status) bool { return st.Counters[name] == want })
-}
-
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	if _, err := New().Hello(""); err != nil {
 		t.Error(err)
 	}
-	k := schema.Find(New().Kinds, kindListener)
-	v, errs := schema.Check(k, kindListener, "item", map[string]any{schema.Bare: "2222"})
-	if got := schema.Identity(k, v); got != "udp-listener port=2222" || len(errs) > 0 {
-		t.Errorf("%s, %v", got, errs)
+	it, err := plugtest.ItemOf(New().Kinds, kindListener, map[string]any{schema.Bare: "2222"})
+	if it.Item != "udp-listener port=2222" || err != nil {
+		t.Errorf("%s, %v", it.Item, err)
 	}
 }
 
@@ -240,16 +201,13 @@ func TestListener(t *testing.T) {
 	for name, bindaddr := range map[string]string{"by default": "", "by name": "localhost", "IPv6": "::1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			start(t, core)
-			s := core.Session()
+			core, s := plugtest.Attached(t, New())
 			raw := map[string]any{"port": "0"}
 			if bindaddr != "" {
 				raw["bindaddr"] = bindaddr
 			}
-			it := configured(t, kindListener, raw)
-			s.Configure(it)
-			addr := s.WaitItem(it.Item, wire.StateUp).Addr
+			it := listenerItem(s, raw)
+			addr := s.StartItem(it)
 			_, port, err := net.SplitHostPort(addr)
 			if err != nil || port == "0" {
 				t.Fatalf("address %q, %v", addr, err)
@@ -282,9 +240,7 @@ func TestListener(t *testing.T) {
 // more than three times what came; nothing but an update after that makes a link.
 func TestUnknownSource(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, _, addr := listening(t, core)
+	core, s, _, addr := listening(t)
 	from := newSource(t, addr)
 
 	from.send(nil)
@@ -292,8 +248,8 @@ func TestUnknownSource(t *testing.T) {
 		from.send(bytes.Repeat([]byte{1}, n))
 	}
 	from.wantSilence()
-	waitCount(t, s, countEmpty, 1)
-	waitCount(t, s, countUnanswered, uint64((len(greeting)-1)/unprovenFactor))
+	s.WaitCount(countEmpty, 1)
+	s.WaitCount(countUnanswered, uint64((len(greeting)-1)/unprovenFactor))
 
 	from.send(bytes.Repeat([]byte{typeData}, 100))
 	from.wantHeard(greeting)
@@ -309,9 +265,7 @@ func TestUnknownSource(t *testing.T) {
 // little is sent on it before the other side is known to hear.
 func TestUnprovenSource(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, _, addr := listening(t, core)
+	core, s, _, addr := listening(t)
 	from := newSource(t, addr)
 	from.send(hello)
 	from.wantHeard(greeting)
@@ -325,7 +279,7 @@ func TestUnprovenSource(t *testing.T) {
 	sendFrame(t, link, bytes.Repeat([]byte("c"), 100))
 	from.wantHeard(bytes.Repeat([]byte("a"), allowed-100))
 	from.wantHeard(bytes.Repeat([]byte("c"), 100))
-	waitCount(t, s, countUnproven, 1)
+	s.WaitCount(countUnproven, 1)
 	from.send(answer)
 	wantFrame(t, link, answer)
 	sendFrame(t, link, bytes.Repeat([]byte("d"), 60_000))
@@ -336,9 +290,7 @@ func TestUnprovenSource(t *testing.T) {
 // another greeting.
 func TestLinkEnds(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	_, _, addr := listening(t, core)
+	core, _, _, addr := listening(t)
 	from, link := linked(t, core, addr)
 	if err := link.Close(); err != nil {
 		t.Fatal(err)
@@ -370,9 +322,7 @@ func TestLinkEnds(t *testing.T) {
 // A refused link leaves nothing.
 func TestLinkRefused(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	_, _, addr := listening(t, core)
+	core, _, _, addr := listening(t)
 	from := newSource(t, addr)
 	from.send(hello)
 	from.wantHeard(greeting)
@@ -386,9 +336,7 @@ func TestLinkRefused(t *testing.T) {
 // What cannot be sent or is nothing costs no link, in either direction.
 func TestBadMessages(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, _, addr := listening(t, core)
+	core, s, _, addr := listening(t)
 	from, link := linked(t, core, addr)
 	from.send(nil)
 	for _, msg := range [][]byte{{}, make([]byte, maxMessage+1), make([]byte, 65_535), bytes.Repeat([]byte{typeRoute}, maxMessage), []byte("x")} {
@@ -398,17 +346,15 @@ func TestBadMessages(t *testing.T) {
 	from.wantHeard([]byte("x"))
 	from.send([]byte("y"))
 	wantFrame(t, link, []byte("y"))
-	waitCount(t, s, countEmpty, 2)
-	waitCount(t, s, countOversize, 2)
+	s.WaitCount(countEmpty, 2)
+	s.WaitCount(countOversize, 2)
 }
 
 // Many messages of all sizes, in both directions, arrive as they were, however many
 // are put together on their way; frames may be cut anywhere.
 func TestManyMessages(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	_, _, addr := listening(t, core)
+	core, _, _, addr := listening(t)
 	from, link := linked(t, core, addr)
 	var msgs [][]byte
 	for i := range 40 {
@@ -444,9 +390,7 @@ func TestManyMessages(t *testing.T) {
 // A core that does not read one link gets the others; what waits is bounded.
 func TestSlowLink(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, _, addr := listening(t, core)
+	core, s, _, addr := listening(t)
 	slow, stuck := linked(t, core, addr)
 	quick, link := linked(t, core, addr)
 	msg := bytes.Repeat([]byte{typeData}, 60_000)
@@ -463,9 +407,7 @@ func TestSlowLink(t *testing.T) {
 // the same port.
 func TestListenerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	_, it, addr := listening(t, core)
+	core, _, it, addr := listening(t)
 	from, _ := linked(t, core, addr)
 	core.Kill() // and with it the link's connection
 	from.wantHeard(farewell)
@@ -484,15 +426,17 @@ func TestListenerOutlivesCore(t *testing.T) {
 func TestSocketIsKept(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t, func(c *plugtest.FakeCore) { c.FDPass = true })
-	stop := start(t, core)
-	s, it, addr := listening(t, core)
+	stop := core.RunPlug(New())
+	s := core.Session()
+	it := onLoopback(s)
+	addr := s.StartItem(it)
 	s.WaitKept(it.Item)
 	from, link := linked(t, core, addr)
 	stop()
 	wantEnd(t, link)
 	from.wantHeard(farewell)
 	from.send(hello) // nobody is there
-	start(t, core)
+	core.RunPlug(New())
 	s = core.Session()
 	s.Configure(it)
 	from.wantHeard(greeting)
@@ -512,10 +456,8 @@ func TestListenerPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindListener, map[string]any{"port": port, "bindaddr": "127.0.0.1"})
+	_, s := plugtest.Attached(t, New())
+	it := listenerItem(s, map[string]any{"port": port, "bindaddr": "127.0.0.1"})
 	s.Configure(it)
 	want := "listen udp 127.0.0.1:" + port + ": bind: address already in use"
 	if st := s.WaitItem(it.Item, wire.StateFailed); st.Err != want {
@@ -528,20 +470,18 @@ func TestListenerPortInUse(t *testing.T) {
 }
 
 // dialling configures a udp-peer.
-func dialling(t *testing.T, core *plugtest.FakeCore, raw map[string]any) (*plugtest.CoreSession, wire.ConfigItem) {
+func dialling(t *testing.T, raw map[string]any) (*plugtest.FakeCore, *plugtest.CoreSession, wire.ConfigItem) {
 	t.Helper()
-	s := core.Session()
-	it := configured(t, kindPeer, raw)
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindPeer, raw)
 	s.Configure(it)
-	return s, it
+	return core, s, it
 }
 
 func TestPeerRedials(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
 	far := newSource(t, "")
-	s, it := dialling(t, core, map[string]any{"address": far.LocalAddr().String()})
+	core, s, it := dialling(t, map[string]any{"address": far.LocalAddr().String()})
 	var port uint16
 	for i := range 3 {
 		d := core.Link()
@@ -565,7 +505,7 @@ func TestPeerRedials(t *testing.T) {
 		if st := s.WaitItem(it.Item, wire.StateUp); st.Addr != far.LocalAddr().String() {
 			t.Errorf("status %+v", st)
 		}
-		waitCount(t, s, countStray, uint64(i+1))
+		s.WaitCount(countStray, uint64(i+1))
 		if err := link.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -581,9 +521,7 @@ func TestPeerRefused(t *testing.T) {
 	if err := far.Close(); err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, it := dialling(t, core, map[string]any{"address": addr})
+	core, s, it := dialling(t, map[string]any{"address": addr})
 	link := core.Link().OpenLink("l")
 	t.Cleanup(func() { _ = link.Close() })
 	sendFrame(t, link, hello)
@@ -625,9 +563,7 @@ func TestPeerTriesAddresses(t *testing.T) {
 func TestPeerWithoutRedial(t *testing.T) {
 	t.Parallel()
 	far := newSource(t, "")
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, it := dialling(t, core, map[string]any{"address": far.LocalAddr().String(), "redial": "no"})
+	core, s, it := dialling(t, map[string]any{"address": far.LocalAddr().String(), "redial": "no"})
 	if err := core.Link().OpenLink("l").Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -642,9 +578,7 @@ func TestPeerWithoutRedial(t *testing.T) {
 func TestPeerRefusedByCore(t *testing.T) {
 	t.Parallel()
 	far := newSource(t, "")
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, it := dialling(t, core, map[string]any{"address": far.LocalAddr().String(), "redial": "no"})
+	core, s, it := dialling(t, map[string]any{"address": far.LocalAddr().String(), "redial": "no"})
 	core.Link().Refuse(wire.NewError(wire.CodeDenied, "no links for you"))
 	s.WaitStatus("the refusal", func(st wire.Status) bool {
 		return len(st.Items) == 1 && st.Items[0].Err == "open link: denied: no links for you" && st.Items[0].Item == it.Item
@@ -653,9 +587,7 @@ func TestPeerRefusedByCore(t *testing.T) {
 
 func TestPeerUnknownName(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, it := dialling(t, core, map[string]any{"address": "nosuch.invalid:1"})
+	_, s, it := dialling(t, map[string]any{"address": "nosuch.invalid:1"})
 	if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "nosuch.invalid") {
 		t.Errorf("status %+v", st)
 	}
@@ -685,13 +617,11 @@ func TestVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	far := newSource(t, "")
-	in := configured(t, kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
+	in := onLoopback(s)
 	in.Greeting = listener
-	out := configured(t, kindPeer, map[string]any{"address": far.LocalAddr().String()})
+	out := s.Item(kindPeer, map[string]any{"address": far.LocalAddr().String()})
 	s.Configure(in, out)
 
 	link := core.Link().OpenLink("out")

@@ -57,10 +57,19 @@ func listen(ctx context.Context, it *plug.Item, p listenerParams) error {
 	addr := l.Addr().String()
 	it.Log.Info("listening", "address", addr, "path", p.Path)
 	it.Up(addr)
-	return it.Accept(ctx, l, func(ctx context.Context, c net.Conn) {
+	return it.AcceptLinks(ctx, l, s.opens(), func(ctx context.Context, c net.Conn) {
 		it.Up(addr)
 		s.serve(ctx, c)
 	}, func(err error) { it.Degraded(addr, err) })
+}
+
+// opens tells how a link begins: with TLS, if that is spoken here, or else with a
+// request for a WebSocket.
+func (s *listener) opens() plug.Opening {
+	if s.tls != nil {
+		return plug.OpensTLS
+	}
+	return opensWebSocket
 }
 
 // serve makes a link of a connection.

@@ -1,69 +1,41 @@
 package backendws
 
 import (
-	"context"
 	"encoding/binary"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
 
-	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
-	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// start runs the plug against core until the test ends.
-func start(t *testing.T, core *plugtest.FakeCore) (stop func()) {
+// item is one as a core sends it; tls is the profile that it names, or nil.
+func item(t *testing.T, s *plugtest.CoreSession, kind string, raw map[string]any, tls any) wire.ConfigItem {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: core.Dial}) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	})
-	t.Cleanup(stop)
-	return stop
-}
-
-// configured is an item as a core sends it: with the defaults filled in. tls is a
-// profile, or nil.
-func configured(t *testing.T, kind string, raw map[string]any, tls any) wire.ConfigItem {
-	t.Helper()
-	k := schema.Find(New().Kinds, kind)
-	v, errs := schema.Check(k, kind, kind, raw)
-	if len(errs) > 0 {
-		t.Fatal(errs)
+	it := s.Item(kind, raw)
+	if tls == nil {
+		return it
 	}
-	if tls != nil {
-		v["tls"] = tls
+	var params map[string]any
+	if err := json.Unmarshal(it.Params, &params); err != nil {
+		t.Fatal(err)
 	}
-	return plugtest.NewItem(t, schema.Identity(k, v), kind, v)
+	params["tls"] = tls
+	return plugtest.NewItem(t, it.Item, it.Kind, params)
 }
 
 // listening is a ws-listener of the plug: its address.
 func listening(t *testing.T, raw map[string]any, tls any) (*plugtest.FakeCore, string) {
 	t.Helper()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	raw["port"], raw["bindaddr"] = 0, "127.0.0.1"
-	it := configured(t, kindListener, raw, tls)
-	s.Configure(it)
-	return core, s.WaitItem(it.Item, wire.StateUp).Addr
+	return core, s.StartItem(item(t, s, kindListener, raw, tls))
 }
 
 func dialWS(t *testing.T, url string, h http.Header) *websocket.Conn {

@@ -49,9 +49,8 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			start(t, core)
-			r := core.Session().Configure(configured(t, tc.kind, tc.raw, tc.tls))
+			_, s := plugtest.Attached(t, New())
+			r := s.Configure(item(t, s, tc.kind, tc.raw, tc.tls))
 			if len(r.Errors) != 1 || r.Errors[0].Msg != tc.want {
 				t.Errorf("got %+v, want %s", r.Errors, tc.want)
 			}
@@ -124,10 +123,8 @@ func exchange(t *testing.T, link net.Conn, ws *websocket.Conn) {
 func TestPeerCarriesMessages(t *testing.T) {
 	t.Parallel()
 	addr, accepted := server(t)
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindPeer, map[string]any{"address": "ws://" + addr + "/mesh"}, nil)
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindPeer, map[string]any{"address": "ws://" + addr + "/mesh"})
 	s.Configure(it)
 	for range 2 { // it dials again
 		ws := <-accepted
@@ -152,10 +149,8 @@ func TestPeerCarriesMessages(t *testing.T) {
 func TestPeerSaysWhatItGot(t *testing.T) {
 	t.Parallel()
 	addr, _ := server(t)
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindPeer, map[string]any{"address": "ws://" + addr, "extraheader": "Origin: http://elsewhere"}, nil)
+	_, s := plugtest.Attached(t, New())
+	it := s.Item(kindPeer, map[string]any{"address": "ws://" + addr, "extraheader": "Origin: http://elsewhere"})
 	s.Configure(it)
 	want := "ws://" + addr + " has answered 403 Forbidden: does a reverse proxy change the header Host, so that it differs from Origin?"
 	if st := s.WaitItem(it.Item, wire.StateDegraded); st.Err != want {
@@ -267,12 +262,9 @@ func TestLastWords(t *testing.T) {
 // A link whose item is stopped ends; so does one whose core is killed.
 func TestEndsWithItem(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"}, nil)
-	s.Configure(it)
-	addr := s.WaitItem(it.Item, wire.StateUp).Addr
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
+	addr := s.StartItem(it)
 	ws := dialWS(t, "ws://"+addr, nil)
 	link := core.Link().OpenLink("l")
 	s.Configure()
@@ -295,8 +287,9 @@ func TestPeerStopsInTheMiddle(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	for _, scheme := range []string{"ws", "wss"} {
 		core := plugtest.NewCore(t)
-		stop := start(t, core)
-		core.Session().Configure(configured(t, kindPeer, map[string]any{"address": scheme + "://" + l.Addr().String()}, nil))
+		stop := core.RunPlug(New())
+		s := core.Session()
+		s.Configure(s.Item(kindPeer, map[string]any{"address": scheme + "://" + l.Addr().String()}))
 		c, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)

@@ -24,10 +24,8 @@ func TestTLS(t *testing.T) {
 	server.RequireClientCert = true
 	near, addr := listening(t, map[string]any{}, server)
 
-	far := plugtest.NewCore(t)
-	start(t, far)
-	s := far.Session()
-	it := configured(t, kindPeer, map[string]any{"address": "wss://" + addr}, beta.Client("c"))
+	far, s := plugtest.Attached(t, New())
+	it := item(t, s, kindPeer, map[string]any{"address": "wss://" + addr}, beta.Client("c"))
 	s.Configure(it)
 	in, out := near.Link(), far.Link()
 	if b := in.LinkBody(); !b.Secured || !slices.Equal(b.Names, []string{"beta", "beta2"}) {
@@ -68,10 +66,8 @@ func TestPeerDoesNotTrust(t *testing.T) {
 		"another authority": mtlstest.NodeFiles(t, mtlstest.NewCA(t, "other"), mtlstest.Leaf{Nodes: []string{"beta"}}).Client("c"),
 		"the system":        nil,
 	} {
-		core := plugtest.NewCore(t)
-		start(t, core)
-		s := core.Session()
-		it := configured(t, kindPeer, map[string]any{"address": "wss://" + addr}, profile)
+		_, s := plugtest.Attached(t, New())
+		it := item(t, s, kindPeer, map[string]any{"address": "wss://" + addr}, profile)
 		s.Configure(it)
 		if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "TLS with "+addr) || !strings.Contains(st.Err, "unknown authority") {
 			t.Errorf("%s: %s", name, st.Err)

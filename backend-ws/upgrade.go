@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/project-receptor/receptor/plug"
 )
 
 // maxRequest bounds the head of a request; those of browsers and proxies have few
@@ -23,6 +25,21 @@ var errWrongPath = errors.New("no link is made at this path")
 // writeBuffers are where messages are put together, whole: a message of several
 // fragments is allowed, but not every node has met one.
 var writeBuffers = &sync.Pool{}
+
+// opensWebSocket tells whether a connection may become a WebSocket, by the head of its
+// request, whole as far as it is shown. What else is wrong with it upgrade finds.
+func opensWebSocket(head []byte) plug.Verdict {
+	const method = "GET /"
+	switch begins := head[:min(len(head), len(method))]; {
+	case !strings.HasPrefix(method, string(begins)):
+		return plug.NoLink
+	case !bytes.Contains(head, []byte("\r\n\r\n")):
+		return plug.TooShort
+	case !bytes.Contains(bytes.ToLower(head), []byte("websocket")):
+		return plug.NoLink
+	}
+	return plug.MayBeLink
+}
 
 // upgrade reads the one request of a connection, and makes a WebSocket of it if
 // it asks for that at the path. A request with an Origin, as browsers send it, must

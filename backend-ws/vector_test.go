@@ -97,11 +97,10 @@ func TestRecordedListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	core.Session().Configure(configured(t, kindPeer, map[string]any{
+	_, s := plugtest.Attached(t, New())
+	s.Configure(s.Item(kindPeer, map[string]any{
 		"address": "ws://" + l.Addr().String() + asked.URL.Path, "extraheader": "X-Thing:some value",
-	}, nil))
+	}))
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

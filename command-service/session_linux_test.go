@@ -2,7 +2,6 @@ package commandservice
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,29 +9,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/recordconn"
-	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/terminal"
 	"github.com/project-receptor/receptor/plug/wire"
 )
-
-// item is a command service as a core sends it: with the defaults filled in.
-func item(t *testing.T, raw map[string]any) wire.ConfigItem {
-	t.Helper()
-	k := schema.Find(New().Kinds, kind)
-	v, errs := schema.Check(k, kind, kind, raw)
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	return plugtest.NewItem(t, schema.Identity(k, v), k.Kind, v)
-}
 
 // stand is the plug with one item, and its core.
 type stand struct {
@@ -48,21 +33,7 @@ type stand struct {
 func start(t *testing.T) *stand {
 	t.Helper()
 	st := &stand{t: t, core: plugtest.NewCore(t)}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: st.core.Dial}) }()
-	st.stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	})
-	t.Cleanup(st.stop)
+	st.stop = st.core.RunPlug(New())
 	st.s = st.core.Session()
 	return st
 }
@@ -75,10 +46,8 @@ func serve(t *testing.T, command string, more map[string]any) *stand {
 	for name, v := range more {
 		raw[name] = v
 	}
-	it := item(t, raw)
-	st.s.Configure(it)
+	st.s.StartItem(st.s.Item(kind, raw))
 	st.bind = st.s.WaitBind("shell").Bind
-	st.s.WaitItem(it.Item, wire.StateUp)
 	return st
 }
 
@@ -463,7 +432,7 @@ func TestItemsThatCannotBe(t *testing.T) {
 		for n, v := range c.more {
 			raw[n] = v
 		}
-		it := item(t, raw)
+		it := st.s.Item(kind, raw)
 		st.s.Configure(it)
 		if s := st.s.WaitItem(it.Item, wire.StateFailed); s.Err != c.want {
 			t.Errorf("%s: %q, expected %q", name, s.Err, c.want)

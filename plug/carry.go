@@ -104,7 +104,7 @@ func (it *Item) CarryLink(ctx context.Context, sock net.Conn, i LinkInfo) error 
 
 // relay carries a link's bytes both ways until either side ends, then closes both.
 func (it *Item) relay(sock, core net.Conn) error {
-	stop := context.AfterFunc(it.carry, func() {
+	stop := context.AfterFunc(it.relays, func() {
 		_ = sock.Close()
 		_ = core.Close()
 	})
@@ -130,8 +130,8 @@ func (it *Item) relay(sock, core net.Conn) error {
 	_ = core.Close()
 	wg.Wait()
 	switch {
-	case it.carry.Err() != nil:
-		return context.Cause(it.carry)
+	case it.relays.Err() != nil:
+		return context.Cause(it.relays)
 	case byCore:
 		return nil
 	case failed != nil:

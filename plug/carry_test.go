@@ -58,7 +58,7 @@ func carryDial(t *testing.T) carried {
 	core := plugtest.NewCore(t)
 	app, sock := tcpPair(t)
 	result := make(chan error, 1)
-	stop := start(t, core, testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+	stop := core.RunPlug(testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
 		result <- it.CarryDial(ctx, sock, plug.Target{Node: "far", Service: "web"}, plug.DialOptions{})
 		return nil
 	}))
@@ -181,7 +181,7 @@ func TestCarryDialEnds(t *testing.T) {
 			t.Parallel()
 			c := carryDial(t)
 			tc.end(t, c)
-			if err := receive(t, c.err, "CarryDial to return"); (err == nil) != tc.clean {
+			if err := plugtest.Receive(t, c.err, "CarryDial to return"); (err == nil) != tc.clean {
 				t.Errorf("CarryDial returned %v", err)
 			}
 		})
@@ -226,7 +226,7 @@ func TestCarryDialBulk(t *testing.T) {
 	if b := <-back; !bytes.Equal(b, data) {
 		t.Errorf("from the mesh: %d bytes", len(b))
 	}
-	if err := receive(t, c.err, "CarryDial to return"); err != nil {
+	if err := plugtest.Receive(t, c.err, "CarryDial to return"); err != nil {
 		t.Error(err)
 	}
 }
@@ -236,14 +236,14 @@ func TestCarryDialRefused(t *testing.T) {
 	core := plugtest.NewCore(t)
 	app, sock := tcpPair(t)
 	result := make(chan error, 1)
-	start(t, core, testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+	core.RunPlug(testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
 		result <- it.CarryDial(ctx, sock, plug.Target{Node: "far", Service: "web"}, plug.DialOptions{OnOpen: func() { t.Error("was opened") }})
 		return nil
 	}))
 	core.Session().Configure(item(t, "a", "1"))
 	core.DialRequest().Refuse(wire.NewError(wire.CodeUnreachable, "no way to far"))
 	wantReset(t, app)
-	err := receive(t, result, "CarryDial to return")
+	err := plugtest.Receive(t, result, "CarryDial to return")
 	var dial *plug.DialError
 	var told *wire.Error
 	if !errors.As(err, &dial) || !errors.As(err, &told) || !strings.Contains(err.Error(), "dial far/web: unreachable: no way to far") {
@@ -257,7 +257,7 @@ func TestCarryDialOutlivesDrain(t *testing.T) {
 	core := plugtest.NewCore(t)
 	app, sock := tcpPair(t)
 	result, opened, drained := make(chan error, 1), make(chan struct{}), make(chan struct{})
-	start(t, core, testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+	core.RunPlug(testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
 		context.AfterFunc(ctx, func() { close(drained) })
 		result <- it.CarryDial(ctx, sock, plug.Target{Node: "far", Service: "web"}, plug.DialOptions{OnOpen: func() { close(opened) }})
 		return nil
@@ -265,11 +265,11 @@ func TestCarryDialOutlivesDrain(t *testing.T) {
 	s := core.Session()
 	s.Configure(item(t, "a", "1"))
 	mesh := core.DialRequest().OpenStream("s1")
-	receive(t, opened, "the stream to be open")
+	plugtest.Receive(t, opened, "the stream to be open")
 	if err := s.Call(t.Context(), wire.TypeDrain, wire.Drain{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, drained, "the item to be drained")
+	plugtest.Receive(t, drained, "the item to be drained")
 	say(t, mesh, "still here")
 	if err := mesh.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -279,7 +279,7 @@ func TestCarryDialOutlivesDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAll(t, mesh, "")
-	if err := receive(t, result, "CarryDial to return"); err != nil {
+	if err := plugtest.Receive(t, result, "CarryDial to return"); err != nil {
 		t.Error(err)
 	}
 }
@@ -317,7 +317,7 @@ func TestCarryLink(t *testing.T) {
 			core := plugtest.NewCore(t)
 			peer, sock := tcpPair(t)
 			result := make(chan error, 1)
-			start(t, core, testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
+			core.RunPlug(testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
 				result <- it.CarryLink(ctx, sock, plug.LinkInfo{Dir: "in", Local: "l", Remote: "r", Medium: "tcp"})
 				return nil
 			}))
@@ -331,7 +331,7 @@ func TestCarryLink(t *testing.T) {
 			say(t, link, "\x01\x00a")
 			wantPart(t, peer, "\x01\x00a")
 			tc.end(t, peer, link)
-			if err := receive(t, result, "CarryLink to return"); (err == nil) != tc.fine {
+			if err := plugtest.Receive(t, result, "CarryLink to return"); (err == nil) != tc.fine {
 				t.Errorf("CarryLink returned %v", err)
 			}
 			if _, err := sock.Write(nil); !errors.Is(err, net.ErrClosed) {
@@ -346,7 +346,7 @@ func TestCarryLinkOfAnItemThatIsGone(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	peer, sock := tcpPair(t)
-	start(t, core, testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
+	core.RunPlug(testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
 		return it.CarryLink(ctx, sock, plug.LinkInfo{Dir: "in"})
 	}))
 	s := core.Session()

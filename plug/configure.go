@@ -115,6 +115,7 @@ func (r *runner) newItem(c wire.ConfigItem, params json.RawMessage) *Item {
 	}
 	it.carry, it.stop = context.WithCancel(context.Background())
 	it.accept, it.drain = context.WithCancel(it.carry)
+	it.relays, it.cut = context.WithCancel(it.carry)
 	return it
 }
 

@@ -28,12 +28,12 @@ func TestGreeting(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	p, items := idlePlug()
-	start(t, core, p)
+	core.RunPlug(p)
 	a := item(t, "a", "1")
 	a.Greeting = []byte("first")
 	s := core.Session()
 	s.Configure(a)
-	it := receive(t, items, "the item")
+	it := plugtest.Receive(t, items, "the item")
 	if got := it.Greeting(); string(got) != "first" {
 		t.Errorf("greeting %q", got)
 	}
@@ -49,7 +49,7 @@ func TestGreeting(t *testing.T) {
 	core.Start()
 	a.Greeting = nil
 	core.Session().Configure(a)
-	it = receive(t, items, "the item, anew")
+	it = plugtest.Receive(t, items, "the item, anew")
 	if it.Attached(t.Context()) != nil || it.Greeting() != nil {
 		t.Errorf("greeting %q of a core that tells none", it.Greeting())
 	}
@@ -60,11 +60,11 @@ func TestCounters(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	p, items := idlePlug()
-	start(t, core, p)
+	core.RunPlug(p)
 	s := core.Session()
 	s.Configure(item(t, "a", "1"), item(t, "b", "2"))
 	for range 2 {
-		it := receive(t, items, "an item")
+		it := plugtest.Receive(t, items, "an item")
 		for range 500 {
 			it.Count("lost", 1)
 		}

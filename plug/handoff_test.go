@@ -65,7 +65,7 @@ func TestHandOverLink(t *testing.T) {
 				}
 			}()
 			p, result := linkPlug(sock)
-			start(t, core, p)
+			core.RunPlug(p)
 			s := core.Session()
 			s.Configure(item(t, "a", "1"))
 			h := core.HandedLink()
@@ -90,7 +90,7 @@ func TestHandOverLink(t *testing.T) {
 			wantAll(t, peer, "") // no copy holds it open
 			s.EndLink("another", "")
 			s.EndLink("l1", tc.code)
-			if err := receive(t, result, "CarryLink to return"); (err == nil) != tc.fine {
+			if err := plugtest.Receive(t, result, "CarryLink to return"); (err == nil) != tc.fine {
 				t.Errorf("CarryLink returned %v", err)
 			}
 		})
@@ -103,14 +103,14 @@ func TestHandedLinkOutlivesDrain(t *testing.T) {
 	core := handoffCore(t)
 	peer, sock := tcpPair(t)
 	p, result := linkPlug(sock)
-	start(t, core, p)
+	core.RunPlug(p)
 	s := core.Session()
 	s.Configure(item(t, "a", "1"))
 	link := core.HandedLink().Open("l1")
 	if err := s.Call(t.Context(), wire.TypeDrain, wire.Drain{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := receive(t, result, "CarryLink to return"); !errors.Is(err, context.Canceled) {
+	if err := plugtest.Receive(t, result, "CarryLink to return"); !errors.Is(err, context.Canceled) {
 		t.Errorf("CarryLink returned %v", err)
 	}
 	say(t, link, "still here")
@@ -124,14 +124,14 @@ func TestClosedAtOnce(t *testing.T) {
 		core := handoffCore(t)
 		_, sock := tcpPair(t)
 		p, result := linkPlug(sock)
-		start(t, core, p)
+		core.RunPlug(p)
 		s := core.Session()
 		s.Configure(item(t, "a", "1"))
 		h := core.HandedLink()
 		s.EndLink("l1", wire.CodeGone)
 		h.Open("l1")
 		var told *wire.Error
-		if err := receive(t, result, "CarryLink to return"); !errors.As(err, &told) || told.Code != wire.CodeGone {
+		if err := plugtest.Receive(t, result, "CarryLink to return"); !errors.As(err, &told) || told.Code != wire.CodeGone {
 			t.Errorf("CarryLink returned %v", err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestHandOverDial(t *testing.T) {
 	app, sock := tcpPair(t)
 	say(t, app, "question")
 	p, result := dialPlug(sock)
-	stop := start(t, core, p)
+	stop := core.RunPlug(p)
 	s := core.Session()
 	s.Configure(item(t, "a", "1"))
 	h := core.HandedDial()
@@ -153,7 +153,7 @@ func TestHandOverDial(t *testing.T) {
 		t.Errorf("DIAL %+v", b)
 	}
 	mesh := h.Open("s1")
-	if err := receive(t, result, "CarryDial to return"); err != nil {
+	if err := plugtest.Receive(t, result, "CarryDial to return"); err != nil {
 		t.Fatal(err)
 	}
 	stop() // the stream does not care
@@ -169,11 +169,11 @@ func TestHandOverDialRefused(t *testing.T) {
 	core := handoffCore(t)
 	app, sock := tcpPair(t)
 	p, result := dialPlug(sock)
-	start(t, core, p)
+	core.RunPlug(p)
 	core.Session().Configure(item(t, "a", "1"))
 	core.HandedDial().Refuse(wire.NewError(wire.CodeUnreachable, "no way to far"))
 	var dial *plug.DialError
-	if err := receive(t, result, "CarryDial to return"); !errors.As(err, &dial) || err.Error() != "dial far/web: unreachable: no way to far" {
+	if err := plugtest.Receive(t, result, "CarryDial to return"); !errors.As(err, &dial) || err.Error() != "dial far/web: unreachable: no way to far" {
 		t.Errorf("CarryDial returned %v", err)
 	}
 	wantReset(t, app)
@@ -192,7 +192,7 @@ func TestHandOverFallsBack(t *testing.T) {
 			peer, sock := tcpPair(t)
 			say(t, peer, "early")
 			p, _ := linkPlug(sock)
-			start(t, core, p)
+			core.RunPlug(p)
 			core.Session().Configure(item(t, "a", "1"))
 			core.HandedLink().Refuse(wire.NewError(code, "not now"))
 			link := core.Link().OpenLink("l1")
@@ -202,7 +202,7 @@ func TestHandOverFallsBack(t *testing.T) {
 			app, sock := tcpPair(t)
 			say(t, app, "early")
 			p, _ = dialPlug(sock)
-			start(t, core, p)
+			core.RunPlug(p)
 			core.Session().Configure(item(t, "a", "1"))
 			core.HandedDial().Refuse(wire.NewError(code, "not now"))
 			mesh := core.DialRequest().OpenStream("s1")
@@ -260,7 +260,7 @@ func TestWhatIsRelayed(t *testing.T) {
 				if role == wire.RoleStream {
 					p, _ = dialPlug(sock)
 				}
-				startWith(t, p, plug.Options{Dial: core.Dial, NoHandoff: tc.plug})
+				core.RunPlug(p, func(o *plug.Options) { o.NoHandoff = tc.plug })
 				core.Session().Configure(item(t, "a", "1"))
 				switch {
 				case role == wire.RoleLink && tc.link:
@@ -282,7 +282,7 @@ func TestServeHandsOver(t *testing.T) {
 	t.Parallel()
 	core := handoffCore(t)
 	app, sock := tcpPair(t)
-	stop := start(t, core, servePlug(func(context.Context, plug.Target) (net.Conn, error) { return sock, nil }))
+	stop := core.RunPlug(servePlug(func(context.Context, plug.Target) (net.Conn, error) { return sock, nil }))
 	s := core.Session()
 	s.Configure(item(t, "a", "1"))
 	mesh, err := s.AcceptHandedOver(t.Context(), s.WaitBind("web").Bind, "s1", wire.RemoteAddr{Node: "far"})
@@ -302,7 +302,7 @@ func TestServeWithdrawn(t *testing.T) {
 	core := handoffCore(t)
 	app, sock := tcpPair(t)
 	called, wait := make(chan struct{}), make(chan struct{})
-	start(t, core, servePlug(func(context.Context, plug.Target) (net.Conn, error) {
+	core.RunPlug(servePlug(func(context.Context, plug.Target) (net.Conn, error) {
 		close(called)
 		<-wait
 		return sock, nil
@@ -316,9 +316,9 @@ func TestServeWithdrawn(t *testing.T) {
 		_, err := s.AcceptHandedOver(ctx, bind, "s1", wire.RemoteAddr{Node: "far"})
 		result <- err
 	}()
-	receive(t, called, "the target to be called")
+	plugtest.Receive(t, called, "the target to be called")
 	cancel()
-	if err := receive(t, result, "ACCEPT to be withdrawn"); !errors.Is(err, context.Canceled) {
+	if err := plugtest.Receive(t, result, "ACCEPT to be withdrawn"); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	close(wait)
@@ -335,7 +335,7 @@ func TestLiveAfterReattach(t *testing.T) {
 		err  error
 	}
 	results, items := make(chan carried, 2), make(chan *plug.Item, 2)
-	start(t, core, testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
+	core.RunPlug(testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
 		items <- it
 		_, sock := tcpPair(t)
 		results <- carried{it.ID, it.CarryLink(ctx, sock, plug.LinkInfo{Remote: it.ID})}
@@ -350,7 +350,7 @@ func TestLiveAfterReattach(t *testing.T) {
 	}
 	s.WaitStatus("two items", func(st wire.Status) bool { return len(st.Items) == 2 })
 	for range 2 { // the answers are there
-		it := receive(t, items, "an item to run")
+		it := plugtest.Receive(t, items, "an item to run")
 		for start := time.Now(); len(it.Live()) == 0; runtime.Gosched() {
 			if time.Since(start) > plugtest.Patience {
 				t.Fatalf("%s knows of no link", it.ID)
@@ -361,11 +361,11 @@ func TestLiveAfterReattach(t *testing.T) {
 	s = core.Session()
 	a.Live = []wire.Live{{Object: "a-link", Remote: "a"}}
 	s.Configure(a, b)
-	if r := receive(t, results, "a CarryLink to return"); r.item != "b" || r.err == nil {
+	if r := plugtest.Receive(t, results, "a CarryLink to return"); r.item != "b" || r.err == nil {
 		t.Errorf("of %s: %v", r.item, r.err)
 	}
 	s.EndLink("a-link", "")
-	if r := receive(t, results, "a CarryLink to return"); r.item != "a" || r.err != nil {
+	if r := plugtest.Receive(t, results, "a CarryLink to return"); r.item != "a" || r.err != nil {
 		t.Errorf("of %s: %v", r.item, r.err)
 	}
 }
@@ -375,7 +375,7 @@ func TestLiveOfAnEarlierProcess(t *testing.T) {
 	t.Parallel()
 	core := handoffCore(t)
 	lives, ended := make(chan []wire.Live, 10), make(chan error, 10)
-	start(t, core, testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
+	core.RunPlug(testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
 		lives <- it.Live()
 		ended <- it.AwaitLive(ctx)
 		return nil
@@ -386,23 +386,23 @@ func TestLiveOfAnEarlierProcess(t *testing.T) {
 	s.EndLink("l3", "") // before CONFIG, which may say otherwise
 	a.Live = append(a.Live, wire.Live{Object: "l3"})
 	s.Configure(a)
-	got := receive(t, lives, "the item to run")
+	got := plugtest.Receive(t, lives, "the item to run")
 	if len(got) != 2 || got[0] != (wire.Live{Object: "l1", Remote: "there"}) || got[1].Object != "l2" {
 		t.Errorf("live %v", got)
 	}
 	s.EndLink("l2", wire.CodeGone)
 	s.EndLink("l1", "")
-	if err := receive(t, ended, "AwaitLive to return"); err != nil {
+	if err := plugtest.Receive(t, ended, "AwaitLive to return"); err != nil {
 		t.Error(err)
 	}
 	// An older truth about the same item is none.
 	s.Configure(a, item(t, "b", "1"))
-	if got := receive(t, lives, "another item to run"); len(got) != 0 {
+	if got := plugtest.Receive(t, lives, "another item to run"); len(got) != 0 {
 		t.Errorf("live %v", got)
 	}
 	a.Params = item(t, "a", "2").Params
 	s.Configure(a)
-	if got := receive(t, lives, "the item to run again"); len(got) != 0 {
+	if got := plugtest.Receive(t, lives, "the item to run again"); len(got) != 0 {
 		t.Errorf("live %v", got)
 	}
 }

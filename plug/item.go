@@ -27,11 +27,13 @@ type Item struct {
 	params json.RawMessage // normalised, to be compared
 	runner *runner
 	carry  context.Context // what is carried; ends when the item is stopped
+	relays context.Context // links that are relayed; ends when the plug leaves, too
 	accept context.Context // Run's: ends when it is stopped or drained
 	stop   context.CancelFunc
 	drain  context.CancelFunc
-	dials  chan struct{} // a token for each DIAL that waits for its answer
-	done   chan struct{} // closed when Run has ended for good
+	cut    context.CancelFunc // of relays
+	dials  chan struct{}      // a token for each DIAL that waits for its answer
+	done   chan struct{}      // closed when Run has ended for good
 
 	mu       sync.Mutex
 	status   wire.ItemStatus
@@ -63,9 +65,10 @@ func (it *Item) Up(addr string) { it.report(wire.StateUp, addr, nil) }
 // address leaves the one that was reported.
 func (it *Item) Degraded(addr string, err error) { it.report(wire.StateDegraded, addr, err) }
 
-// Carried is done when what the item carries is to end: when it is stopped, and
-// not already when it is to take on nothing new, as the context of Run is.
-func (it *Item) Carried() context.Context { return it.carry }
+// Carried is done when the links that the item relays are to end: when it is stopped or
+// the plug leaves, and not already when it is to take on nothing new, as the context of
+// Run is.
+func (it *Item) Carried() context.Context { return it.relays }
 
 // Attached waits for a core; its error is that of a context that is done. Loops
 // that accept connections call it before each one, so that connections wait in

@@ -68,10 +68,10 @@ func TestListenIsKept(t *testing.T) {
 	addrs := make(chan string, 10)
 	a := item(t, "a", "1")
 
-	stop := start(t, core, greetPlug(addrs))
+	stop := core.RunPlug(greetPlug(addrs))
 	s := core.Session()
 	s.Configure(a)
-	addr := receive(t, addrs, "the item to listen")
+	addr := plugtest.Receive(t, addrs, "the item to listen")
 	if k := s.WaitKept("a"); k.Key != "tcp 127.0.0.1:0" {
 		t.Errorf("KEEP %+v", k)
 	}
@@ -79,10 +79,10 @@ func TestListenIsKept(t *testing.T) {
 	stop()
 	waits := dialTCP(t, addr) // while nobody accepts
 
-	stop = start(t, core, greetPlug(addrs))
+	stop = core.RunPlug(greetPlug(addrs))
 	s = core.Session()
 	s.Configure(a)
-	if got := receive(t, addrs, "the item to listen"); got != addr {
+	if got := plugtest.Receive(t, addrs, "the item to listen"); got != addr {
 		t.Errorf("listens on %s, before on %s", got, addr)
 	}
 	wantGreeting(t, waits)
@@ -108,9 +108,9 @@ func TestListenWithoutHandoff(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	addrs := make(chan string, 10)
-	stop := start(t, core, greetPlug(addrs))
+	stop := core.RunPlug(greetPlug(addrs))
 	core.Session().Configure(item(t, "a", "1"))
-	addr := receive(t, addrs, "the item to listen")
+	addr := plugtest.Receive(t, addrs, "the item to listen")
 	wantGreeting(t, dialTCP(t, addr))
 	stop()
 	if c, err := net.Dial("tcp", addr); err == nil {
@@ -125,7 +125,7 @@ func TestAcceptedIsArmed(t *testing.T) {
 	t.Parallel()
 	core := handoffCore(t)
 	addrs, dialled := make(chan string, 1), make(chan struct{})
-	start(t, core, testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+	core.RunPlug(testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
 		l, err := it.Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
@@ -143,7 +143,7 @@ func TestAcceptedIsArmed(t *testing.T) {
 		return c.Close() // as the kernel does for the dead
 	}))
 	core.Session().Configure(item(t, "a", "1"))
-	c := dialTCP(t, receive(t, addrs, "the item to listen"))
+	c := dialTCP(t, plugtest.Receive(t, addrs, "the item to listen"))
 	close(dialled)
 	if err := c.SetDeadline(time.Now().Add(plugtest.Patience)); err != nil {
 		t.Fatal(err)
@@ -168,10 +168,10 @@ func TestListenUDPIsKept(t *testing.T) {
 		return sock.Close()
 	})
 	a := item(t, "a", "1")
-	stop := start(t, core, p)
+	stop := core.RunPlug(p)
 	s := core.Session()
 	s.Configure(a)
-	addr := receive(t, socks, "the socket").LocalAddr()
+	addr := plugtest.Receive(t, socks, "the socket").LocalAddr()
 	s.WaitKept("a")
 	stop()
 	c, err := net.Dial("udp", addr.String())
@@ -183,10 +183,10 @@ func TestListenUDPIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	start(t, core, p)
+	core.RunPlug(p)
 	s = core.Session()
 	s.Configure(a)
-	sock := receive(t, socks, "the socket again")
+	sock := plugtest.Receive(t, socks, "the socket again")
 	if sock.LocalAddr().String() != addr.String() {
 		t.Errorf("bound to %s, before to %s", sock.LocalAddr(), addr)
 	}
@@ -197,12 +197,44 @@ func TestListenUDPIsKept(t *testing.T) {
 	if n, err := sock.Read(b); err != nil || string(b[:n]) != "hello" {
 		t.Errorf("received %q, %v", b[:n], err)
 	}
-	s.Configure() // with the item it goes
+	s.WaitKept("a") // else it may be on its way there
+	s.Configure()   // with the item it goes
 	again, err := net.ListenPacket("udp", addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := again.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A plug that takes over waits for a port that the process before is about to let go.
+func TestListenAwaitsThePortOfTheProcessBefore(t *testing.T) {
+	t.Parallel()
+	core := plugtest.NewCore(t)
+	before, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = before.Close() })
+	runs, listening := make(chan struct{}, 10), make(chan struct{})
+	core.RunPlug(testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+		runs <- struct{}{}
+		l, err := it.Listen(ctx, "tcp", before.Addr().String())
+		if err != nil {
+			return err
+		}
+		close(listening)
+		<-ctx.Done()
+		return l.Close()
+	}), func(o *plug.Options) { o.Takeover = true })
+	core.Session().Configure(item(t, "a", "1"))
+	plugtest.Receive(t, runs, "the item to run")
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	plugtest.Receive(t, listening, "the listener")
+	if len(runs) > 0 {
+		t.Error("the item has failed meanwhile")
 	}
 }

@@ -33,8 +33,8 @@ type Plug struct {
 	// Roles are those that it asks for beside those of its kinds.
 	Roles []string
 
-	// Check, if set, looks at an item beyond its schema, before anything is
-	// applied. It must not block.
+	// Check, if set, looks at an item of one of these kinds beyond its schema,
+	// before anything is applied. It must not block.
 	Check func(*Item) error
 
 	// Run makes one item so, until the context is done. It reports its state by
@@ -46,6 +46,9 @@ type Plug struct {
 	// When the context is done Run takes on nothing new, waits for what it
 	// carries and returns. Whether that is cut off or may finish is not its
 	// business: Carry and Serve know.
+	//
+	// It gets items of these kinds only: ByKind and With make it of functions for
+	// each.
 	Run func(context.Context, *Item) error
 }
 
@@ -65,6 +68,12 @@ type Options struct {
 	// its name, by the same user: that one takes on nothing new from then on, and
 	// can be stopped. It is asked for once, not when the plug attaches again.
 	Takeover bool
+
+	// Leave, if set, has the plug end in its own time when it is closed: it takes on
+	// nothing new, attaches to no core any more, and ends what it relays as links, which
+	// form again elsewhere. Run returns when the streams that it relays have ended, or
+	// after five minutes.
+	Leave <-chan struct{}
 
 	// OnAttach, if set, is told the node's ID when the core has welcomed the
 	// plug, and "" when it is gone. It must not block.

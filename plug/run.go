@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,10 @@ const (
 	// lastOpens is how long a plug that stops waits for what it has accepted to be
 	// carried. What is relayed is cut then.
 	lastOpens = time.Second
+
+	// leaveTime is how long streams may go on in a plug that leaves. A core gives no
+	// more to one that was taken over from; whatever runs longer is cut.
+	leaveTime = 5 * time.Minute
 
 	// statusGather is how long changes of state are gathered before they are
 	// told: hundreds of items may change together.
@@ -80,7 +85,7 @@ func (a *attachment) over() bool {
 
 // Run attaches p to its core and serves until ctx is done; then it stops all
 // items and returns nil. It dials again with jittered back-off, 100 ms to 5 s,
-// whenever the core goes. A refusal that will never change (class fix or
+// whenever the core goes; with Leave it may end by itself. A refusal that will never change (class fix or
 // never) is logged once and tried again every 5 s.
 func Run(ctx context.Context, p *Plug, o Options) error {
 	if o.Dial == nil {
@@ -116,39 +121,78 @@ func Run(ctx context.Context, p *Plug, o Options) error {
 	// something to tell the core then.
 	attached, detach := context.WithCancel(context.WithoutCancel(ctx))
 	defer detach()
+	attaching, settle := context.WithCancel(ctx)
+	defer settle()
 	var loop sync.WaitGroup
-	loop.Go(func() { r.attachLoop(ctx, attached) })
-	<-ctx.Done()
+	loop.Go(func() { r.attachLoop(attaching, attached) })
+	select {
+	case <-ctx.Done():
+	case <-o.Leave:
+		settle()
+		r.leave(ctx)
+	}
 	r.close()
 	detach()
 	loop.Wait()
 	return nil
 }
 
+// leave has all items take on nothing new, and waits for the streams that they relay,
+// until ctx is done at the latest.
+func (r *runner) leave(ctx context.Context) {
+	r.log.Info("leaving: taking on nothing new")
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	items := r.drainAll()
+	for _, it := range items {
+		it.cut()
+	}
+	if core, err := r.attached(); err == nil {
+		// A core that is told by nobody asks for more, and is told then.
+		_ = core.session.Call(ctx, wire.TypeDrain, wire.Drain{DeadlineMS: leaveTime.Milliseconds(), Reason: "the plug leaves"}, nil)
+	}
+	awaitAll(ctx, items)
+}
+
 // close stops all items and waits for them. They take on nothing new at first, so
 // that what was accepted a moment ago can still be handed over.
 func (r *runner) close() {
+	items := r.drainAll()
 	r.mu.Lock()
-	r.closing = true
-	items := r.items
 	r.items = map[string]*Item{}
 	r.mu.Unlock()
-	for _, it := range items {
-		it.drain()
-	}
 	patience, cancel := context.WithTimeout(context.Background(), lastOpens)
 	defer cancel()
-	for _, it := range items {
-		select {
-		case <-it.done:
-		case <-patience.Done():
-		}
-	}
+	awaitAll(patience, items)
 	for _, it := range items {
 		it.stop()
 	}
 	for _, it := range items {
 		<-it.done
+	}
+}
+
+// drainAll has all items take on nothing new, and returns them. No item is started
+// from here on.
+func (r *runner) drainAll() map[string]*Item {
+	r.mu.Lock()
+	r.closing = true
+	items := maps.Clone(r.items)
+	r.mu.Unlock()
+	for _, it := range items {
+		it.drain()
+	}
+	return items
+}
+
+// awaitAll waits for the ends of items until ctx is done.
+func awaitAll(ctx context.Context, items map[string]*Item) {
+	for _, it := range items {
+		select {
+		case <-it.done:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

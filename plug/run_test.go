@@ -7,50 +7,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/wire"
 )
-
-// start runs p against core until the test ends.
-func start(t *testing.T, core *plugtest.FakeCore, p *plug.Plug) (stop func()) {
-	t.Helper()
-	return startWith(t, p, plug.Options{Dial: core.Dial})
-}
-
-// startWith runs p until the test ends.
-func startWith(t *testing.T, p *plug.Plug, o plug.Options) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, p, o) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	})
-	t.Cleanup(stop)
-	return stop
-}
-
-func receive[T any](t *testing.T, c <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(plugtest.Patience):
-		t.Fatalf("waited in vain for %s", what)
-		panic("unreachable")
-	}
-}
 
 // testPlug is a plug of one kind whose items do what run says.
 func testPlug(role string, run func(context.Context, *plug.Item) error) *plug.Plug {
@@ -88,7 +49,7 @@ func item(t *testing.T, id, value string) wire.ConfigItem {
 func wantEvents(t *testing.T, events <-chan event, want ...event) {
 	t.Helper()
 	for len(want) > 0 {
-		got := receive(t, events, "an event")
+		got := plugtest.Receive(t, events, "an event")
 		i := slices.Index(want, got)
 		if i < 0 {
 			t.Fatalf("got %v, want one of %v", got, want)
@@ -110,7 +71,7 @@ func TestConfigIsDiffed(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	p, events := eventPlug()
-	stop := start(t, core, p)
+	stop := core.RunPlug(p)
 	s := core.Session()
 	if s.Hello.Name != "test" || len(s.Hello.Roles) != 1 || s.Hello.Process == "" {
 		t.Errorf("HELLO %+v", s.Hello)
@@ -159,7 +120,7 @@ func TestConfigIsCheckedWhole(t *testing.T) {
 		}
 		return nil
 	}
-	start(t, core, p)
+	core.RunPlug(p)
 	s := core.Session()
 	s.Configure(item(t, "a", "1"))
 	wantEvents(t, events, event{"start", "a", "1"})
@@ -183,7 +144,7 @@ func TestNoTLSInTheOpen(t *testing.T) {
 	core := plugtest.NewCore(t)
 	p, events := eventPlug()
 	p.Kinds[0].Params = append(p.Kinds[0].Params, wire.Param{Name: "tls", Type: "string", TLS: wire.TLSClient})
-	start(t, core, p)
+	core.RunPlug(p)
 	s := core.Session()
 	r := s.Configure(plugtest.NewItem(t, "a", "test", map[string]string{"value": "1", "tls": "c"}))
 	if len(r.Errors) != 1 || r.Errors[0].Msg != "parameter tls: this core is too old to speak TLS" {
@@ -199,7 +160,7 @@ func TestFailedItemIsRunAgain(t *testing.T) {
 	core := plugtest.NewCore(t)
 	runs := make(chan int, 10)
 	n := 0
-	start(t, core, testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
+	core.RunPlug(testPlug(wire.RoleLink, func(ctx context.Context, it *plug.Item) error {
 		n++
 		runs <- n
 		if n == 1 {
@@ -225,12 +186,12 @@ func TestWithoutCore(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	items := make(chan *plug.Item, 1)
-	start(t, core, testPlug(wire.RoleLink, func(_ context.Context, it *plug.Item) error {
+	core.RunPlug(testPlug(wire.RoleLink, func(_ context.Context, it *plug.Item) error {
 		items <- it
 		return nil
 	}))
 	core.Session().Configure(item(t, "a", "1"))
-	it := receive(t, items, "the item")
+	it := plugtest.Receive(t, items, "the item")
 	if err := it.Attached(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +217,7 @@ func TestWithoutCore(t *testing.T) {
 	go func() { waited <- it.Attached(t.Context()) }()
 	core.Start()
 	core.Session().Configure(item(t, "a", "1"))
-	if err := receive(t, waited, "Attached"); err != nil {
+	if err := plugtest.Receive(t, waited, "Attached"); err != nil {
 		t.Error(err)
 	}
 }
@@ -279,7 +240,7 @@ func TestRefusedIsTriedAgain(t *testing.T) {
 		}
 	})
 	p, _ := eventPlug()
-	start(t, core, p)
+	core.RunPlug(p)
 	core.Session()
 }
 
@@ -288,7 +249,7 @@ func TestTakeoverIsAskedOnce(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	p, _ := eventPlug()
-	startWith(t, p, plug.Options{Dial: core.Dial, Takeover: true})
+	core.RunPlug(p, func(o *plug.Options) { o.Takeover = true })
 	for i, want := range []bool{true, false} {
 		s := core.Session()
 		if s.Hello.Takeover != want {
@@ -302,7 +263,7 @@ func TestDrain(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	p, events := eventPlug()
-	start(t, core, p)
+	core.RunPlug(p)
 	s := core.Session()
 	s.Configure(item(t, "a", "1"))
 	wantEvents(t, events, event{"start", "a", "1"})
@@ -319,7 +280,7 @@ func TestUnsupportedRequest(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	p, _ := eventPlug()
-	start(t, core, p)
+	core.RunPlug(p)
 	err := core.Session().Call(t.Context(), wire.TypeWatch, struct{}{}, nil)
 	var e *wire.Error
 	if !errors.As(err, &e) || e.Code != wire.CodeUnsupported {

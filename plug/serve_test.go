@@ -23,7 +23,7 @@ func TestServe(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	app, sock := tcpPair(t)
-	start(t, core, servePlug(func(_ context.Context, from plug.Target) (net.Conn, error) {
+	core.RunPlug(servePlug(func(_ context.Context, from plug.Target) (net.Conn, error) {
 		if from != (plug.Target{Node: "far", Service: "x"}) {
 			return nil, errors.New("not you")
 		}
@@ -87,7 +87,7 @@ func TestStopKeepsServices(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	left, hold := make(chan struct{}), make(chan struct{})
-	stop := start(t, core, testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+	stop := core.RunPlug(testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
 		err := it.Serve(ctx, plug.Service{Name: "web"}, nil)
 		close(left)
 		<-hold // as what it carries may
@@ -123,7 +123,7 @@ func TestServeAttachRefused(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t)
 	app, sock := tcpPair(t)
-	start(t, core, servePlug(func(context.Context, plug.Target) (net.Conn, error) { return sock, nil }))
+	core.RunPlug(servePlug(func(context.Context, plug.Target) (net.Conn, error) { return sock, nil }))
 	s := core.Session()
 	s.Configure(item(t, "a", "1"))
 	if err := s.Accept(t.Context(), s.WaitBind("web").Bind, "s1", wire.RemoteAddr{}); err != nil {
@@ -139,7 +139,7 @@ func TestServeAcceptWithdrawn(t *testing.T) {
 	core := plugtest.NewCore(t)
 	app, sock := tcpPair(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	start(t, core, servePlug(func(ctx context.Context, _ plug.Target) (net.Conn, error) {
+	core.RunPlug(servePlug(func(ctx context.Context, _ plug.Target) (net.Conn, error) {
 		cancel()
 		<-ctx.Done()
 		return sock, nil

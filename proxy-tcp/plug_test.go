@@ -1,57 +1,25 @@
 package proxytcp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
-	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// start runs the plug against core until the test ends.
-func start(t *testing.T, core *plugtest.FakeCore) {
+// serving starts an inbound proxy, on a free port of loopback.
+func serving(t *testing.T) (core *plugtest.FakeCore, s *plugtest.CoreSession, it wire.ConfigItem, addr string) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: core.Dial}) }()
-	t.Cleanup(sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	}))
-}
-
-// configured is an item as a core sends it: with the defaults filled in.
-func configured(t *testing.T, kind string, raw map[string]any) wire.ConfigItem {
-	t.Helper()
-	k := schema.Find(New().Kinds, kind)
-	v, errs := schema.Check(k, kind, kind, raw)
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	return plugtest.NewItem(t, schema.Identity(k, v), k.Kind, v)
-}
-
-// serverItem is an inbound proxy, on a free port of loopback.
-func serverItem(t *testing.T) wire.ConfigItem {
-	t.Helper()
-	return configured(t, "tcp-inbound-proxy", map[string]any{"port": 0, "remotenode": "far", "remoteservice": "web"})
+	core, s = plugtest.Attached(t, New())
+	it = s.Item("tcp-inbound-proxy", map[string]any{"port": 0, "remotenode": "far", "remoteservice": "web"})
+	return core, s, it, s.StartItem(it)
 }
 
 func dial(t *testing.T, addr string) *net.TCPConn {
@@ -114,13 +82,12 @@ func TestKinds(t *testing.T) {
 		"an inbound": {"tcp-inbound-proxy", map[string]any{"port": "1234", "remotenode": "n", "remoteservice": "s"}, "tcp-server port=1234 bindaddr=localhost"},
 		"a client":   {"tcp-client", map[string]any{"service": "s", "address": "a:1"}, "tcp-client service=s"},
 		"an outound": {"tcp-outbound-proxy", map[string]any{"service": "s", "address": "a:1"}, "tcp-client service=s"},
-		"a mistake":  {"tcp-client", map[string]any{"service": "ninechars", "address": "a:1"}, `item: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
+		"a mistake":  {"tcp-client", map[string]any{"service": "ninechars", "address": "a:1"}, `tcp-client: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
 	} {
-		k := schema.Find(New().Kinds, tc.kind)
-		v, errs := schema.Check(k, tc.kind, "item", tc.raw)
-		got := schema.Identity(k, v)
-		if len(errs) > 0 {
-			got = errs[0].Error()
+		it, err := plugtest.ItemOf(New().Kinds, tc.kind, tc.raw)
+		got := it.Item
+		if err != nil {
+			got = err.Error()
 		}
 		if got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
@@ -130,12 +97,7 @@ func TestKinds(t *testing.T) {
 
 func TestServer(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := serverItem(t)
-	s.Configure(it)
-	addr := s.WaitItem(it.Item, wire.StateUp).Addr
+	core, _, it, addr := serving(t)
 	if host, port, err := net.SplitHostPort(addr); err != nil || !net.ParseIP(host).IsLoopback() || port == "0" {
 		t.Fatalf("address %q, %v", addr, err)
 	}
@@ -155,12 +117,7 @@ func TestServer(t *testing.T) {
 // What goes wrong is seen by the application and in the state, until the next success.
 func TestServerCannotOpenStream(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := serverItem(t)
-	s.Configure(it)
-	addr := s.WaitItem(it.Item, wire.StateUp).Addr
+	core, s, it, addr := serving(t)
 	app := dial(t, addr)
 	core.DialRequest().Refuse(wire.NewError(wire.CodeUnreachable, "no route to node far"))
 	wantReset(t, app)
@@ -176,18 +133,13 @@ func TestServerCannotOpenStream(t *testing.T) {
 // A core that dies resets its streams; the port stays, and connections wait.
 func TestServerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := serverItem(t)
-	s.Configure(it)
-	addr := s.WaitItem(it.Item, wire.StateUp).Addr
+	core, _, it, addr := serving(t)
 	app := dial(t, addr)
 	core.DialRequest().OpenStream("s1")
 	core.Kill()
 	wantReset(t, app)
 	core.Start()
-	s = core.Session() // no core for the items before it tells its configuration
+	s := core.Session() // no core for the items before it tells its configuration
 	app = dial(t, addr)
 	s.Configure(it)
 	exchange(t, app, core.DialRequest().OpenStream("s2"))
@@ -200,10 +152,8 @@ func TestServerPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindServer, map[string]any{"port": l.Addr().(*net.TCPAddr).Port, "bindaddr": "127.0.0.1", "remotenode": "far", "remoteservice": "web"})
+	_, s := plugtest.Attached(t, New())
+	it := s.Item(kindServer, map[string]any{"port": l.Addr().(*net.TCPAddr).Port, "bindaddr": "127.0.0.1", "remotenode": "far", "remoteservice": "web"})
 	s.Configure(it)
 	if st := s.WaitItem(it.Item, wire.StateFailed); !strings.Contains(st.Err, l.Addr().String()+": bind: address already in use") {
 		t.Errorf("status %+v", st)
@@ -217,10 +167,8 @@ func TestClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, "tcp-outbound-proxy", map[string]any{"service": "web", "address": l.Addr().String()})
+	core, s := plugtest.Attached(t, New())
+	it := s.Item("tcp-outbound-proxy", map[string]any{"service": "web", "address": l.Addr().String()})
 	s.Configure(it)
 	b := s.WaitBind("web")
 	if !b.Advertise || fmt.Sprint(b.Tags) != fmt.Sprintf("map[address:%s type:TCP Proxy]", l.Addr()) {

@@ -26,13 +26,12 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func unixServer(t *testing.T, path string, more map[string]any) wire.ConfigItem {
-	t.Helper()
+func unixServer(s *plugtest.CoreSession, path string, more map[string]any) wire.ConfigItem {
 	raw := map[string]any{"filename": path, "remotenode": "far", "remoteservice": "web"}
 	for name, v := range more {
 		raw[name] = v
 	}
-	return configured(t, kindUnixServer, raw)
+	return s.Item(kindUnixServer, raw)
 }
 
 func dialUnix(t *testing.T, path string) *net.UnixConn {
@@ -54,10 +53,8 @@ func TestUnixServer(t *testing.T) {
 		t.Run(fmt.Sprint("hand-off ", handoff), func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(shortDir(t), "s")
-			core := plugtest.NewCore(t, func(c *plugtest.FakeCore) { c.FDPass = handoff })
-			start(t, core)
-			s := core.Session()
-			it := unixServer(t, path, map[string]any{"permissions": "0640"})
+			core, s := plugtest.Attached(t, New(), func(c *plugtest.FakeCore) { c.FDPass = handoff })
+			it := unixServer(s, path, map[string]any{"permissions": "0640"})
 			s.Configure(it)
 			if st := s.WaitItem(it.Item, wire.StateUp); st.Addr != path {
 				t.Errorf("status %+v", st)
@@ -116,10 +113,8 @@ func TestUnixServerReplacesStaleOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := os.Lstat(path) // nil: there is nothing
-			core := plugtest.NewCore(t)
-			start(t, core)
-			s := core.Session()
-			it := unixServer(t, path, nil)
+			_, s := plugtest.Attached(t, New())
+			it := unixServer(s, path, nil)
 			s.Configure(it)
 			if tc.want == "" {
 				s.WaitItem(it.Item, wire.StateUp)
@@ -153,9 +148,8 @@ func listenOnce(t *testing.T, path string, live bool) error {
 
 func TestUnixServerMistakes(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	r := core.Session().Configure(unixServer(t, "/x", map[string]any{"permissions": "01777"}))
+	_, s := plugtest.Attached(t, New())
+	r := s.Configure(unixServer(s, "/x", map[string]any{"permissions": "01777"}))
 	if len(r.Errors) != 1 || r.Errors[0].Msg != "parameter permissions: expected a mode from 0001 to 0777, got 01777" {
 		t.Errorf("%+v", r.Errors)
 	}
@@ -172,10 +166,8 @@ func TestUnixClient(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = l.Close() }()
-			core := plugtest.NewCore(t, func(c *plugtest.FakeCore) { c.FDPass = handoff })
-			start(t, core)
-			s := core.Session()
-			it := configured(t, kindUnixClient, map[string]any{"service": "db", "filename": path})
+			core, s := plugtest.Attached(t, New(), func(c *plugtest.FakeCore) { c.FDPass = handoff })
+			it := s.Item(kindUnixClient, map[string]any{"service": "db", "filename": path})
 			s.Configure(it)
 			b := s.WaitBind("db")
 			if !b.Advertise || fmt.Sprint(b.Tags) != fmt.Sprintf("map[filename:%s type:Unix Proxy]", path) {

@@ -136,11 +136,5 @@ func (d *fakeDevice) send(t *testing.T, b []byte) {
 // next is the next packet that the host gets, with its header.
 func (d *fakeDevice) next(t *testing.T) []byte {
 	t.Helper()
-	select {
-	case b := <-d.got:
-		return b
-	case <-time.After(plugtest.Patience):
-		t.Fatal("the host gets no packet")
-		return nil
-	}
+	return plugtest.Receive(t, d.got, "a packet for the host")
 }

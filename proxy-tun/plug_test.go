@@ -2,18 +2,14 @@ package proxytun
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
-	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 	"github.com/project-receptor/receptor/proxy-tun/internal/host"
 	"github.com/project-receptor/receptor/proxy-tun/internal/packet"
@@ -42,33 +38,9 @@ func newStandFor(t *testing.T, offload bool, s Settings, grace time.Duration) *s
 		st.devices <- d
 		return d, nil
 	}}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, p.plug(), plug.Options{Dial: st.core.Dial}) }()
-	t.Cleanup(sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	}))
+	st.core.RunPlug(p.plug())
 	st.session = st.core.Session()
 	return st
-}
-
-// item is one as a core sends it: with the defaults filled in.
-func item(t *testing.T, kind string, raw map[string]any) wire.ConfigItem {
-	t.Helper()
-	k := schema.Find(kinds(), kind)
-	v, errs := schema.Check(k, kind, kind, raw)
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	return plugtest.NewItem(t, schema.Identity(k, v), k.Kind, v)
 }
 
 // serve answers PBIND of an item that is configured, and returns its interface and what
@@ -102,13 +74,7 @@ func (s *stand) bind() (*plugtest.PacketService, wire.PBind) {
 
 func (s *stand) device() *fakeDevice {
 	s.t.Helper()
-	select {
-	case d := <-s.devices:
-		return d
-	case <-time.After(plugtest.Patience):
-		s.t.Fatal("the plug makes no interface")
-		return nil
-	}
+	return plugtest.Receive(s.t, s.devices, "an interface")
 }
 
 // peers tells the plug of services elsewhere.
@@ -117,11 +83,6 @@ func (s *stand) peers(all ...wire.PeerMatch) {
 	if err := s.session.Notify(wire.TypePeers, wire.Peers{Object: "p1", Peers: all}); err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-func (s *stand) waitCount(name string, n uint64) {
-	s.t.Helper()
-	s.session.WaitStatus(name, func(st wire.Status) bool { return st.Counters[name] == n })
 }
 
 // wantState waits until an item has a state whose reason contains a text.
@@ -215,8 +176,8 @@ func (d *fakeDevice) wantICMP(t *testing.T, from string, kind, code byte) []byte
 	return b[at:]
 }
 
-func tunnelItem(t *testing.T, more ...any) wire.ConfigItem {
-	t.Helper()
+func (s *stand) tunnel(more ...any) wire.ConfigItem {
+	s.t.Helper()
 	raw := map[string]any{
 		"service": "vpn", "remotenode": "far", "remoteservice": "end",
 		"ifaddress": "10.1.0.1,fd01::1", "destaddress": "10.1.0.2, fd01::2", "route": "10.2.0.0/16,fd02::/32",
@@ -224,7 +185,7 @@ func tunnelItem(t *testing.T, more ...any) wire.ConfigItem {
 	for i := 0; i < len(more); i += 2 {
 		raw[more[i].(string)] = more[i+1]
 	}
-	return item(t, "ip-tunnel", raw)
+	return s.session.Item("ip-tunnel", raw)
 }
 
 var farEnd = wire.PeerMatch{
@@ -272,16 +233,9 @@ func TestKinds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			ctx, cancel := context.WithCancel(t.Context())
-			done := make(chan error, 1)
 			p := &tun{settings: &Settings{}, make: func(host.Config) (device, error) { return nil, errors.New("none is needed") }}
-			go func() { done <- plug.Run(ctx, p.plug(), plug.Options{Dial: core.Dial}) }()
-			r := core.Session().Configure(item(t, tc.kind, tc.raw))
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
+			_, s := plugtest.Attached(t, p.plug())
+			r := s.Configure(s.Item(tc.kind, tc.raw))
 			got := ""
 			if len(r.Errors) > 0 {
 				got = r.Errors[0].Msg
@@ -299,7 +253,7 @@ func TestTunnel(t *testing.T) {
 	t.Parallel()
 	for _, offload := range []bool{false, true} {
 		s := newStand(t, offload, Settings{})
-		it := tunnelItem(t)
+		it := s.tunnel()
 		d, p, b := s.serve(it)
 		if b.Item != it.Item || b.Service != "vpn" || !b.Advertise || b.Tags["type"] != "IP Tunnel" || b.Tags["super"] != "1" || b.Watch["type"] != "IP Tunnel" {
 			t.Errorf("PBIND %+v", b)
@@ -323,9 +277,9 @@ func TestTunnel(t *testing.T) {
 		d.wantNext(t, plain(back))
 		p.Peer(2, wire.Peer{Node: "stranger", Service: "end"})
 		p.Send(2, string(back))
-		s.waitCount(countStranger, 1)
+		s.session.WaitCount(countStranger, 1)
 		p.Send(flow, "no packet")
-		s.waitCount(countBroken, 1)
+		s.session.WaitCount(countBroken, 1)
 		p.Send(flow, string(six))
 		d.wantNext(t, plain(six))
 	}
@@ -336,7 +290,7 @@ func TestTunnel(t *testing.T) {
 func TestSuper(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, true, Settings{})
-	d, p, _ := s.serve(tunnelItem(t))
+	d, p, _ := s.serve(s.tunnel())
 	super := tcp("10.1.0.1", "10.2.3.4", 3)
 	var cut [][]byte
 	send := func() { d.send(t, bytes.Clone(super)) }
@@ -378,7 +332,7 @@ func TestSuper(t *testing.T) {
 	d.wantNext(t, super)
 	whole[1] = 0xff // flags that nobody knows
 	p.Send(flow, string(whole))
-	s.waitCount(countBroken, 1)
+	s.session.WaitCount(countBroken, 1)
 	for _, b := range cut {
 		p.Send(flow, string(b))
 	}
@@ -396,7 +350,7 @@ func TestSuper(t *testing.T) {
 func TestSuperForPlainDevice(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, false, Settings{})
-	d, p, _ := s.serve(tunnelItem(t))
+	d, p, _ := s.serve(s.tunnel())
 	p.Peer(2, wire.Peer{Node: "far", Service: "end"})
 	p.Send(2, string(append([]byte{superMark}, tcp("10.2.3.4", "10.1.0.1", 3)...)))
 	for range 3 {
@@ -411,7 +365,7 @@ func TestSuperForPlainDevice(t *testing.T) {
 func TestTooBig(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, true, Settings{})
-	it := tunnelItem(t, "mtu", 1350)
+	it := s.tunnel("mtu", 1350)
 	d, p, _ := s.serve(it)
 	d.send(t, plain(udp("10.1.0.1", "10.2.0.1", 1400, true)))
 	flow := wantFlow(t, p, "far", "end")
@@ -440,7 +394,7 @@ func TestTooBig(t *testing.T) {
 func TestTunnelUnreachable(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, true, Settings{})
-	it := tunnelItem(t)
+	it := s.tunnel()
 	d, p, _ := s.serve(it)
 	q := udp("10.1.0.1", "10.2.0.1", 10, false)
 	d.send(t, plain(q))
@@ -450,7 +404,7 @@ func TestTunnelUnreachable(t *testing.T) {
 	s.wantState(it, wire.StateDegraded, "service unknown")
 	d.send(t, plain(q))
 	d.wantICMP(t, "10.1.0.2", 3, 0)
-	s.waitCount(countNoWay, 1)
+	s.session.WaitCount(countNoWay, 1)
 	p.Peer(2, wire.Peer{Node: "far", Service: "end"})
 	p.Send(2, string(udp("10.2.0.1", "10.1.0.1", 10, false)))
 	s.wantState(it, wire.StateUp, "")
@@ -461,7 +415,7 @@ func TestTunnelUnreachable(t *testing.T) {
 func TestTunnelRoutes(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, true, Settings{})
-	it := tunnelItem(t)
+	it := s.tunnel()
 	d, _, _ := s.serve(it)
 	d.waitRoutes(t, "10.2.0.0/16", "fd02::/32")
 	s.peers(farEnd)
@@ -484,7 +438,7 @@ func TestTunnelRoutes(t *testing.T) {
 func TestDeviceOutlivesCore(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, true, Settings{})
-	it := tunnelItem(t)
+	it := s.tunnel()
 	d, p, _ := s.serve(it)
 	q := udp("10.1.0.1", "10.2.0.1", 10, false)
 	d.send(t, plain(q))
@@ -515,9 +469,9 @@ func site(node string, cost float64, routes ...string) wire.PeerMatch {
 	return m
 }
 
-func routerItem(t *testing.T) wire.ConfigItem {
-	t.Helper()
-	return item(t, "ip-router", map[string]any{
+func (s *stand) router() wire.ConfigItem {
+	s.t.Helper()
+	return s.session.Item("ip-router", map[string]any{
 		"networkname": "sites", "interface": "tun3", "localnet": "10.1.0.0/30,fd01::/126", "routes": "10.9.0.0/16, fd09::/32",
 	})
 }
@@ -526,7 +480,7 @@ func routerItem(t *testing.T) wire.ConfigItem {
 func TestRouter(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, true, Settings{})
-	it := routerItem(t)
+	it := s.router()
 	d, p, b := s.serve(it)
 	want := map[string]string{
 		"type": "IP Router", "network": "sites", "route_local": "10.1.0.0/30", "route_0": "10.9.0.0/16",
@@ -580,7 +534,7 @@ func TestRouterKeepsSites(t *testing.T) {
 	t.Parallel()
 	for _, grace := range []time.Duration{time.Hour, time.Millisecond} {
 		s := newStandFor(t, true, Settings{}, grace)
-		it := routerItem(t)
+		it := s.router()
 		d, _, _ := s.serve(it)
 		s.peers(site("one", 1, "route_0", "10.2.0.0/16"), site("other", 1, "route_0", "10.3.0.0/16"))
 		d.waitRoutes(t, "10.2.0.0/16", "10.3.0.0/16")
@@ -603,7 +557,7 @@ func TestRouterKeepsSites(t *testing.T) {
 func TestRouterLimits(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, true, Settings{})
-	it := routerItem(t)
+	it := s.router()
 	d, _, _ := s.serve(it)
 	s.peers(site("greedy", 1, "route_0", "0.0.0.0/0", "route_1", "10.2.0.0/16", "ip6_0", "::/0"))
 	d.waitRoutes(t, "10.2.0.0/16")
@@ -641,7 +595,7 @@ func TestLimitsOfItems(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStand(t, true, Settings{Limits: tc.limits})
-			it := tunnelItem(t, tc.params...)
+			it := s.tunnel(tc.params...)
 			s.session.Configure(it)
 			if tc.want == "" {
 				s.bind()
@@ -657,7 +611,7 @@ func TestLimitsOfItems(t *testing.T) {
 func TestLacking(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, true, Settings{Lacking: errors.New("the capability is missing")})
-	it := routerItem(t)
+	it := s.router()
 	s.session.Configure(it)
 	s.wantState(it, wire.StateFailed, "the capability is missing")
 	if len(s.devices) > 0 {

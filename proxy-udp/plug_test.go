@@ -1,61 +1,27 @@
 package proxyudp
 
 import (
-	"context"
 	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
-	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
 // mtu is what the core of these tests says that fits.
 const mtu = 1000
 
-// start runs the plug against core until the test ends.
-func start(t *testing.T, core *plugtest.FakeCore) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- plug.Run(ctx, New(), plug.Options{Dial: core.Dial}) }()
-	t.Cleanup(sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		case <-time.After(plugtest.Patience):
-			t.Error("Run does not return")
-		}
-	}))
-}
-
-// configured is an item as a core sends it: with the defaults filled in.
-func configured(t *testing.T, kind string, raw map[string]any) wire.ConfigItem {
-	t.Helper()
-	k := schema.Find(New().Kinds, kind)
-	v, errs := schema.Check(k, kind, kind, raw)
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	return plugtest.NewItem(t, schema.Identity(k, v), k.Kind, v)
-}
-
 // serving starts an inbound proxy on a free port of an address.
-func serving(t *testing.T, core *plugtest.FakeCore, at string) (*plugtest.CoreSession, wire.ConfigItem, string) {
+func serving(t *testing.T, at string) (*plugtest.FakeCore, *plugtest.CoreSession, wire.ConfigItem, string) {
 	t.Helper()
-	s := core.Session()
-	it := configured(t, "udp-inbound-proxy", map[string]any{
+	core, s := plugtest.Attached(t, New())
+	it := s.Item("udp-inbound-proxy", map[string]any{
 		"port": 0, "bindaddr": at, "remotenode": "far", "remoteservice": "dns", "idletimeout": "1h",
 	})
-	s.Configure(it)
-	return s, it, s.WaitItem(it.Item, wire.StateUp).Addr
+	return core, s, it, s.StartItem(it)
 }
 
 // opened answers PBIND of the item, and returns when the plug has taken it, which is
@@ -172,10 +138,6 @@ func wantData(t *testing.T, p *plugtest.PacketService, flow uint32, text string)
 	}
 }
 
-func wantCount(s *plugtest.CoreSession, name string, n uint64) {
-	s.WaitStatus(name, func(st wire.Status) bool { return st.Counters[name] == n })
-}
-
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	if _, err := New().Hello(""); err != nil {
@@ -190,13 +152,12 @@ func TestKinds(t *testing.T) {
 		"an inbound":  {"udp-inbound-proxy", map[string]any{"port": "1234", "remotenode": "n", "remoteservice": "s"}, "udp-server port=1234 bindaddr=localhost"},
 		"a client":    {"udp-client", map[string]any{"service": "s", "address": "a:1"}, "udp-client service=s"},
 		"an outbound": {"udp-outbound-proxy", map[string]any{"service": "s", "address": "a:1"}, "udp-client service=s"},
-		"a mistake":   {"udp-client", map[string]any{"service": "ninechars", "address": "a:1"}, `item: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
+		"a mistake":   {"udp-client", map[string]any{"service": "ninechars", "address": "a:1"}, `udp-client: parameter service: expected a service name of 1 to 8 bytes, got "ninechars"`},
 	} {
-		k := schema.Find(New().Kinds, tc.kind)
-		v, errs := schema.Check(k, tc.kind, "item", tc.raw)
-		got := schema.Identity(k, v)
-		if len(errs) > 0 {
-			got = errs[0].Error()
+		it, err := plugtest.ItemOf(New().Kinds, tc.kind, tc.raw)
+		got := it.Item
+		if err != nil {
+			got = err.Error()
 		}
 		if got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
@@ -211,9 +172,7 @@ func TestServer(t *testing.T) {
 	for _, at := range []string{"localhost", "127.0.0.1", "::1"} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			start(t, core)
-			s, it, addr := serving(t, core, at)
+			core, s, it, addr := serving(t, at)
 			p, _ := opened(t, core, it, addr)
 			one, other := dial(t, addr), dial(t, addr)
 			one.send("question")
@@ -233,7 +192,7 @@ func TestServer(t *testing.T) {
 			one.send(strings.Repeat("x", mtu+1))
 			one.send(strings.Repeat("y", mtu))
 			wantData(t, p, first, strings.Repeat("y", mtu))
-			wantCount(s, countTooLong, 1)
+			s.WaitCount(countTooLong, 1)
 		})
 	}
 }
@@ -242,9 +201,7 @@ func TestServer(t *testing.T) {
 // datagram makes another flow to it.
 func TestServerTargetUnreachable(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s, it, addr := serving(t, core, "127.0.0.1")
+	core, s, it, addr := serving(t, "127.0.0.1")
 	p, _ := opened(t, core, it, addr)
 	app := dial(t, addr)
 	app.send("anybody there?")
@@ -266,9 +223,7 @@ func TestServerTargetUnreachable(t *testing.T) {
 // A core that dies takes its flows with it, not the port.
 func TestServerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	_, it, addr := serving(t, core, "127.0.0.1")
+	core, _, it, addr := serving(t, "127.0.0.1")
 	p, _ := opened(t, core, it, addr)
 	app := dial(t, addr)
 	app.send("before")
@@ -290,14 +245,11 @@ func TestServerOutlivesCore(t *testing.T) {
 // A flow that carries nothing is forgotten on both sides; the next datagram makes another.
 func TestServerIdle(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	start(t, core)
-	s := core.Session()
-	it := configured(t, kindServer, map[string]any{
+	core, s := plugtest.Attached(t, New())
+	it := s.Item(kindServer, map[string]any{
 		"port": 0, "bindaddr": "127.0.0.1", "remotenode": "far", "remoteservice": "dns", "idletimeout": "1s",
 	})
-	s.Configure(it)
-	addr := s.WaitItem(it.Item, wire.StateUp).Addr
+	addr := s.StartItem(it)
 	p, flow := opened(t, core, it, addr)
 	if r := p.Next(); r.Type != wire.RecordGone || r.Flow != flow {
 		t.Fatalf("got %+v, want GONE", r)
@@ -307,11 +259,10 @@ func TestServerIdle(t *testing.T) {
 }
 
 // clientOf starts an outbound proxy to an address.
-func clientOf(t *testing.T, core *plugtest.FakeCore, address string) (*plugtest.CoreSession, wire.ConfigItem, *plugtest.PacketService) {
+func clientOf(t *testing.T, address string) (*plugtest.CoreSession, wire.ConfigItem, *plugtest.PacketService) {
 	t.Helper()
-	start(t, core)
-	s := core.Session()
-	it := configured(t, "udp-outbound-proxy", map[string]any{"service": "dns", "address": address})
+	core, s := plugtest.Attached(t, New())
+	it := s.Item("udp-outbound-proxy", map[string]any{"service": "dns", "address": address})
 	s.Configure(it)
 	d := core.PacketBind()
 	b := d.PBindBody()
@@ -331,8 +282,7 @@ func TestClient(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			app := listen(t, at)
-			core := plugtest.NewCore(t)
-			s, _, p := clientOf(t, core, app.LocalAddr().String())
+			s, _, p := clientOf(t, app.LocalAddr().String())
 			from := map[string]net.Addr{}
 			for i, text := range []string{"one", "", "three"} {
 				flow := uint32(2*i + 2)
@@ -353,7 +303,7 @@ func TestClient(t *testing.T) {
 			if len(from) != 3 {
 				t.Errorf("3 services came from %v", from)
 			}
-			wantCount(s, countTooLong, 3)
+			s.WaitCount(countTooLong, 3)
 		})
 	}
 }
@@ -364,8 +314,7 @@ func TestClientTargetReturns(t *testing.T) {
 	t.Parallel()
 	app := listen(t, "127.0.0.1:0")
 	address := app.LocalAddr().String()
-	core := plugtest.NewCore(t)
-	s, it, p := clientOf(t, core, address)
+	s, it, p := clientOf(t, address)
 	p.Peer(2, wire.Peer{Local: "dns", Node: "far", Service: "x", MTU: mtu})
 	p.Send(2, "before")
 	_, from := app.hear()

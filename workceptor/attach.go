@@ -230,8 +230,8 @@ func (w *Workceptor) end(u store.Unit, r Report) {
 		var err error
 		if r.measured != nil {
 			e.Stdout, e.Stderr = r.measured[0], r.measured[1]
-		} else if e.Stdout, err = w.store.Measure(u.ID, store.Stdout); err == nil && !u.Spec.Merged {
-			e.Stderr, err = w.store.Measure(u.ID, store.Stderr)
+		} else if e.Stdout, err = l.digests[0].measure(w.store, u.ID, Stdout); err == nil && !u.Spec.Merged {
+			e.Stderr, err = l.digests[1].measure(w.store, u.ID, Stderr)
 		}
 		if err != nil && !gone(err) {
 			w.log.Error("cannot read what a unit has written", "unit", u.ID, "error", err)

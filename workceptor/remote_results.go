@@ -2,7 +2,6 @@ package workceptor
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -19,10 +18,10 @@ import (
 // fetch brings what a unit writes, to its end, and then ends it.
 func (n *remoteNode) fetch(ru *remoteUnit) {
 	for fresh := false; ru.ctx.Err() == nil; {
-		end, measured, err := n.fetchFrom(ru, fresh)
+		end, err := n.fetchFrom(ru, fresh)
 		switch {
 		case err == nil:
-			n.ended(ru, end, measured)
+			n.ended(ru, end, &[2]Output{end.Stdout, end.Stderr})
 			return
 		case ru.ctx.Err() != nil:
 			return
@@ -49,7 +48,7 @@ var errDamaged = errors.New("results are not those that were measured")
 
 // fetchFrom fetches what is missing of a unit's results until it has ended, and makes
 // it durable. A fresh one begins anew.
-func (n *remoteNode) fetchFrom(ru *remoteUnit, fresh bool) (end client.Status, measured *[2]Output, err error) {
+func (n *remoteNode) fetchFrom(ru *remoteUnit, fresh bool) (end client.Status, err error) {
 	var out, stderr *sink
 	defer func() {
 		for _, s := range []*sink{out, stderr} {
@@ -58,16 +57,17 @@ func (n *remoteNode) fetchFrom(ru *remoteUnit, fresh bool) (end client.Status, m
 			}
 		}
 	}()
-	from := client.From{Stderr: client.Skip}
 	if out, err = n.openSink(ru.id, store.Stdout, fresh); err != nil {
-		return end, nil, err
+		return end, err
 	}
-	from.Stdout, from.StdoutHash = out.at, out.hash
+	// What comes is as the other node has sent it, since nobody can change what goes
+	// through a stream of the mesh; and whoever reads it here checks it.
+	from := client.From{Stdout: out.at, StdoutHash: out.known, Stderr: client.Skip, Unchecked: true}
 	if !ru.spec.Merged {
 		if stderr, err = n.openSink(ru.id, store.Stderr, fresh); err != nil {
-			return end, nil, err
+			return end, err
 		}
-		from.Stderr, from.StderrHash = stderr.at, stderr.hash
+		from.Stderr, from.StderrHash = stderr.at, stderr.known
 	}
 	grown := func() {
 		n.mu.Lock()
@@ -94,33 +94,27 @@ func (n *remoteNode) fetchFrom(ru *remoteUnit, fresh bool) (end client.Status, m
 		return nil
 	})
 	if errors.Is(err, client.ErrDamaged) {
-		return end, nil, fmt.Errorf("%w: %w", errDamaged, err)
+		return end, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if err != nil {
-		return end, nil, err
+		return end, err
 	}
-	measured = new([2]Output)
-	for i, s := range []*sink{out, stderr} {
-		if s == nil {
-			continue
-		}
-		measured[i] = Output{Size: s.at, SHA256: hex.EncodeToString(s.hash.Sum(nil))}
-		if s.at == 0 {
+	for _, s := range []*sink{out, stderr} {
+		if s == nil || s.at == 0 {
 			continue
 		}
 		if err := n.w.store.Sync(ru.id, s.file); err != nil {
-			return end, nil, fmt.Errorf("keep the results of unit %s: %w", ru.id, err)
+			return end, fmt.Errorf("keep the results of unit %s: %w", ru.id, err)
 		}
 	}
-	return end, measured, nil
+	return end, nil
 }
 
-// sink is where one stream of a unit of another node is kept. The file is this node's
-// alone, so its digest is known as it is written.
+// sink is where one stream of a unit of another node is kept.
 type sink struct {
 	file    fsys.File
 	at      int64
-	hash    hash.Hash // of all up to at
+	known   hash.Hash // of what was there when it was opened; nil: nothing was
 	flushed int64     // so much is on its way to the disk
 }
 
@@ -130,11 +124,14 @@ func (n *remoteNode) openSink(id, name string, fresh bool) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{file: f, hash: sha256.New()}
+	s := &sink{file: f}
 	if fresh {
 		err = f.Truncate(0)
 	} else {
-		s.at, err = io.Copy(s.hash, f)
+		known := sha256.New()
+		if s.at, err = io.Copy(known, f); s.at > 0 {
+			s.known = known
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -147,7 +144,6 @@ func (n *remoteNode) openSink(id, name string, fresh bool) (*sink, error) {
 // left to be waited for at the end is little.
 const flushEvery = 4 << 20
 
-// write appends what the client of the results adds to the hash once this returns.
 func (s *sink) write(b []byte) error {
 	if _, err := s.file.WriteAt(b, s.at); err != nil {
 		return err

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -245,6 +247,23 @@ func (m *mesh) submit(r workceptor.Request, payload string) workceptor.Status {
 	return m.alpha.submit(r, payload)
 }
 
+// see waits until alpha has that of what a unit of beta writes.
+func (m *mesh) see(id, want string) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), settle)
+	defer cancel()
+	got, all := "", errors.New("all")
+	_, err := m.alpha.Results(ctx, id, workceptor.From{Stderr: workceptor.Skip}, func(c workceptor.Chunk) error {
+		if got += string(c.Data); got == want {
+			return all
+		}
+		return nil
+	})
+	if !errors.Is(err, all) {
+		m.t.Fatalf("%q of %q: %v", got, want, err)
+	}
+}
+
 // forgotten waits until beta has no units any more: alpha has fetched them.
 func (m *mesh) forgotten() {
 	m.t.Helper()
@@ -427,18 +446,7 @@ func TestRemoteResumes(t *testing.T) {
 	}
 	see := func() {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), settle)
-		defer cancel()
-		got, all := "", errors.New("all")
-		_, err := m.alpha.Results(ctx, u.ID, workceptor.From{Stderr: workceptor.Skip}, func(c workceptor.Chunk) error {
-			if got += string(c.Data); got == want {
-				return all
-			}
-			return nil
-		})
-		if !errors.Is(err, all) {
-			t.Fatalf("%q of %q: %v", got, want, err)
-		}
+		m.see(u.ID, want)
 	}
 	write("one ")
 	see()
@@ -457,6 +465,40 @@ func TestRemoteResumes(t *testing.T) {
 	out, _, end := m.alpha.results(u.ID, workceptor.From{})
 	if out != want || end.State != workceptor.Succeeded || m.beta.worker.Total() != 1 {
 		t.Errorf("%q, %+v, %d runs", out, end, m.beta.worker.Total())
+	}
+	m.forgotten()
+}
+
+// What the disk has made of results while the node was down is not taken for them:
+// they are fetched anew.
+func TestRemoteResultsSpoiltHere(t *testing.T) {
+	t.Parallel()
+	step := make(chan string)
+	m := newMesh(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
+		for s := range step {
+			_, _ = u.Write([]byte(s))
+		}
+		return workceptor.Exit{}
+	}})
+	over := sync.OnceFunc(func() { close(step) })
+	defer over()
+	u := m.submit(workceptor.Request{}, "")
+	step <- "one "
+	m.see(u.ID, "one ")
+	m.alpha.close()
+	file := filepath.Join(m.alpha.config.Dir, u.ID, "stdout")
+	if b, err := os.ReadFile(file); err != nil || string(b) != "one " {
+		t.Errorf("kept: %q, %v", b, err)
+	}
+	if err := os.WriteFile(file, []byte("ONE "), 0o600); err != nil {
+		t.Error(err)
+	}
+	m.alpha.open()
+	step <- "two"
+	over()
+	m.alpha.untilState(u.ID, workceptor.Succeeded)
+	if out, _, end := m.alpha.results(u.ID, workceptor.From{}); out != "one two" || end.Stdout != sum("one two") {
+		t.Errorf("%q, %+v", out, end.Stdout)
 	}
 	m.forgotten()
 }

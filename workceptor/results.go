@@ -46,6 +46,11 @@ const resultsBuffer = 64 << 10
 // it ended, with the sizes and digests that all of it together must have. Only then
 // it was whole: any error means that something is missing. Any number may read.
 func (w *Workceptor) Results(ctx context.Context, id string, from From, each func(Chunk) error) (Status, error) {
+	return w.results(ctx, id, from, make([]byte, resultsBuffer), each)
+}
+
+// results reads into buf, of which each piece is the beginning.
+func (w *Workceptor) results(ctx context.Context, id string, from From, buf []byte, each func(Chunk) error) (Status, error) {
 	streams := []*follower{{stream: Stdout, at: from.Stdout}, {stream: Stderr, at: from.Stderr}}
 	defer func() {
 		for _, f := range streams {
@@ -54,15 +59,18 @@ func (w *Workceptor) Results(ctx context.Context, id string, from From, each fun
 			}
 		}
 	}()
-	buf := make([]byte, resultsBuffer)
 	for {
 		// What wakes is taken before it is looked, so that nothing comes in between.
 		u, changed, err := w.store.Watch(id)
 		if err != nil {
 			return Status{}, err
 		}
-		grown := w.watchOutput(u)
-		for _, f := range streams {
+		grown, digests := w.watchOutput(u)
+		for i, f := range streams {
+			f.digest = nil
+			if digests != nil {
+				f.digest = &digests[i]
+			}
 			end := int64(-1)
 			if u.State.Final() {
 				end = u.Stdout.Size
@@ -88,10 +96,11 @@ func (w *Workceptor) Results(ctx context.Context, id string, from From, each fun
 	}
 }
 
-// watchOutput returns what is closed when a unit has written more, or nil.
-func (w *Workceptor) watchOutput(u store.Unit) <-chan struct{} {
+// watchOutput returns what is closed when a unit has written more, or nil, and where
+// what is read of its streams goes as well, or nil.
+func (w *Workceptor) watchOutput(u store.Unit) (<-chan struct{}, *[2]digest) {
 	if u.State != Running {
-		return nil
+		return nil, nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -99,7 +108,10 @@ func (w *Workceptor) watchOutput(u store.Unit) <-chan struct{} {
 	if l.more == nil {
 		l.more = make(chan struct{})
 	}
-	return l.more
+	if u.Spec.Remote != nil {
+		return l.more, nil // the other node measures it
+	}
+	return l.more, &l.digests
 }
 
 // follower reads one stream of a unit.
@@ -107,6 +119,7 @@ type follower struct {
 	stream Stream
 	file   fsys.File
 	at     int64
+	digest *digest // of a unit that runs here, or nil
 }
 
 // read gives out what is there, up to end unless that is negative.
@@ -125,16 +138,21 @@ func (f *follower) read(ctx context.Context, s *store.Store, id string, end int6
 		f.file = file
 	}
 	for end < 0 || f.at < end {
-		b := buf
+		n := int64(len(buf))
+		n -= f.at % n // so that what follows are whole pages
 		if end >= 0 {
-			b = buf[:min(int64(len(buf)), end-f.at)]
+			n = min(n, end-f.at)
 		}
-		n, err := f.file.ReadAt(b, f.at)
-		if n > 0 {
-			if err := each(Chunk{Stream: f.stream, Offset: f.at, Data: b[:n]}); err != nil {
+		got, err := f.file.ReadAt(buf[:n], f.at)
+		if got > 0 {
+			b := buf[:got]
+			if f.digest != nil {
+				f.digest.add(f.at, b)
+			}
+			if err := each(Chunk{Stream: f.stream, Offset: f.at, Data: b}); err != nil {
 				return err
 			}
-			f.at += int64(n)
+			f.at += int64(got)
 		}
 		switch {
 		case errors.Is(err, io.EOF) && end < 0:

@@ -130,6 +130,7 @@ type liveUnit struct {
 	ending         bool          // its outputs are being measured
 	stopping       *Attachment   // the worker was told to stop it
 	more           chan struct{} // closed when there is more output; nil: nobody waits
+	digests        [2]digest     // of stdout and stderr
 }
 
 // New opens the units of a node.

@@ -255,6 +255,10 @@ func TestFollowers(t *testing.T) {
 			if err != nil || end.State != workceptor.Succeeded || got[0].String() != "0\n1\n2\n"[f%2:] || got[1].String() != "!0\n!1\n!2\n" {
 				t.Errorf("follower %d: %q, %q, %v, %v", f, got[0].String(), got[1].String(), end.State, err)
 			}
+			// Whoever followed it has also measured it.
+			if end.Stdout != sum("0\n1\n2\n") || end.Stderr != sum("!0\n!1\n!2\n") {
+				t.Errorf("follower %d: measured %+v and %+v", f, end.Stdout, end.Stderr)
+			}
 		})
 	}
 	for step := range 3 {

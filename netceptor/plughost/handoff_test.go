@@ -124,25 +124,12 @@ func (g *giver) give(t wire.Type, body any, files ...*os.File) (string, error) {
 func (g *giver) configured(item string) wire.ConfigItem {
 	g.t.Helper()
 	for {
-		c := receive(g.t, g.configs, "CONFIG with "+item)
+		c := plugtest.Receive(g.t, g.configs, "CONFIG with "+item)
 		for _, it := range c.Items {
 			if it.Item == item {
 				return it
 			}
 		}
-	}
-}
-
-func receive[T any](t *testing.T, c <-chan T, what string) T {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), plugtest.Patience)
-	defer cancel()
-	select {
-	case v := <-c:
-		return v
-	case <-ctx.Done():
-		t.Fatalf("waited in vain for %s", what)
-		panic("unreachable")
 	}
 }
 
@@ -224,7 +211,7 @@ func (p *givers) open(t *testing.T) (near, far *net.TCPConn) {
 	if _, err := p.near.give(wire.TypeDial, wire.Dial{Node: "beta", Service: "svc"}, f); err != nil {
 		t.Fatal(err)
 	}
-	far = receive(t, p.apps, "the far application")
+	far = plugtest.Receive(t, p.apps, "the far application")
 	patient(t, near, far)
 	return near, far
 }
@@ -346,7 +333,7 @@ func TestHandedRemoteClosesEarly(t *testing.T) {
 	if n, err := io.ReadFull(near, got); err != nil || !bytes.Equal(got, answer) {
 		t.Errorf("%d bytes arrived of %d, %v", n, len(answer), err)
 	}
-	if err := receive(t, failed, "an error"); isTimeout(err) {
+	if err := plugtest.Receive(t, failed, "an error"); isTimeout(err) {
 		t.Error("the application is not told that its bytes are not wanted")
 	}
 	if err := <-served; err != nil {
@@ -413,7 +400,7 @@ func TestLive(t *testing.T) {
 
 	// The other side's item goes, and the link with it.
 	p.b.SetItems(nil)
-	if c := receive(t, back.closed, "CLOSED"); c.Object != p.link || c.Code != "" {
+	if c := plugtest.Receive(t, back.closed, "CLOSED"); c.Object != p.link || c.Code != "" {
 		t.Errorf("CLOSED %+v", c)
 	}
 	for _, r := range []*rig{p.a, p.b} {
@@ -481,9 +468,9 @@ func TestDialOutlivesSession(t *testing.T) {
 		_, err := p.give(wire.TypeDial, wire.Dial{Node: "alpha", Service: "svc"}, f2)
 		dialled <- err
 	}()
-	receive(t, asked, "ACCEPT")
+	plugtest.Receive(t, asked, "ACCEPT")
 	p.kill()
-	if err := receive(t, dialled, "the end of DIAL"); !errors.Is(err, session.ErrClosed) {
+	if err := plugtest.Receive(t, dialled, "the end of DIAL"); !errors.Is(err, session.ErrClosed) {
 		t.Errorf("DIAL = %v", err)
 	}
 	r.eventually("the plug to be gone", func() bool { return len(r.Plugs()) == 1 }) // it waits for no DIAL
@@ -537,7 +524,7 @@ func TestApplicationIsArmed(t *testing.T) {
 	if _, err := p.near.CallFiles(t.Context(), wire.TypeDial, wire.Dial{Node: "beta", Service: "svc"}, nil, []*os.File{f}); err != nil {
 		t.Fatal(err)
 	}
-	far := receive(t, p.apps, "the far application")
+	far := plugtest.Receive(t, p.apps, "the far application")
 	patient(t, near, far)
 	armed := func() (l *unix.Linger) {
 		t.Helper()
@@ -636,7 +623,7 @@ func TestHostileDescriptors(t *testing.T) {
 	if _, err := p.give(wire.TypeLink, link, plain()); err != nil { // ends at once, and that is told
 		t.Error(err)
 	}
-	if c := receive(t, p.closed, "CLOSED"); !strings.HasPrefix(c.Object, "link-") {
+	if c := plugtest.Receive(t, p.closed, "CLOSED"); !strings.HasPrefix(c.Object, "link-") {
 		t.Errorf("CLOSED %+v", c)
 	}
 	r.eventually("the place to be free", func() bool { return r.Plugs()[0].Objects == 0 })

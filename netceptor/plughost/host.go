@@ -105,8 +105,8 @@ func New(c Config) (*Host, error) {
 		h.coreKinds = append(h.coreKinds, strings.ToLower(k))
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	for _, name := range c.Policy.unknownNames() {
-		h.log.Warn("plugs-policy names somebody unknown; that rule matches nobody", "name", name)
+	if names := c.Policy.unknownNames(); len(names) > 0 {
+		h.log.Debug("plugs-policy names somebody who is not there; such a rule matches nobody", "names", names)
 	}
 	return h, nil
 }
@@ -231,7 +231,7 @@ func (h *Host) refuse(o *session.Opening, cred socket.Cred, err error) {
 	e := asWire(err)
 	h.count("refused_" + e.Code)
 	if o.Kind == wire.ConnSession || e.Code == wire.CodeDenied {
-		h.logRefusal(cred, e.Msg)
+		h.logRefusal(cred, e.Msg+h.policy.hint(e))
 	}
 	if err := o.Refuse(e); err != nil {
 		h.log.Debug("plug did not wait for its refusal", "error", err, "uid", cred.UID)

@@ -97,6 +97,26 @@ func TestAttachRefused(t *testing.T) {
 	}
 }
 
+// Rules for plugs that are not installed are no news, until somebody is denied.
+func TestPolicyOfUsersThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	r := newHostOnly(t, "alpha", Config{Policy: Policy{Rules: []Rule{{User: "no-such-user"}, {Group: "no-such-group", User: "4242"}}}})
+	for line := range strings.Lines(r.log.String()) {
+		if !strings.Contains(line, "[DEBUG]") {
+			t.Errorf("at start the log has %s", line)
+		}
+	}
+	const denied = "plugs-policy has no rule for uid 4343"
+	_, err := plugtest.TryAttachPlug(t, r.dialAs(socket.Cred{UID: 4343, Known: true}), plugtest.PlugOptions{Hello: plugtest.Hello("tcp")})
+	wantError(t, err, wire.CodeDenied, denied)
+	if strings.Contains(err.Error(), "no-such") {
+		t.Errorf("a stranger is told of the rules: %v", err)
+	}
+	if want := denied + "; its rules of these match nobody, since they are not there: user no-such-user, group no-such-group"; !strings.Contains(r.log.String(), want) {
+		t.Errorf("no %q in the log\n%s", want, r.log)
+	}
+}
+
 func TestAttachByPolicy(t *testing.T) {
 	t.Parallel()
 	r := newHostOnly(t, "alpha", Config{Policy: Policy{Rules: []Rule{

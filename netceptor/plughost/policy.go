@@ -169,8 +169,18 @@ func (r *Rule) matchesUser(c socket.Cred) bool {
 	return true
 }
 
-// unknownNames lists the users and groups that the system does not know now:
-// worth a warning, as such a rule matches nobody.
+// hint is what the log says besides of a refusal: a name that is mistyped looks like
+// that of a plug that is not installed, until somebody is denied.
+func (p *Policy) hint(e *wire.Error) string {
+	names := p.unknownNames()
+	if e.Code != wire.CodeDenied || len(names) == 0 {
+		return ""
+	}
+	return "; its rules of these match nobody, since they are not there: " + strings.Join(names, ", ")
+}
+
+// unknownNames lists the users and groups that the system does not know now: such a
+// rule matches nobody.
 func (p *Policy) unknownNames() []string {
 	var names []string
 	for _, r := range p.Rules {

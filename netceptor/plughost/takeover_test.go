@@ -42,7 +42,7 @@ func TestTakeover(t *testing.T) {
 	if len(newer.welcome.Kinds) != 0 {
 		t.Errorf("refused %+v", newer.welcome.Kinds)
 	}
-	if d := receive(t, older.drains, "DRAIN"); d.DeadlineMS <= 0 || d.Reason == "" {
+	if d := plugtest.Receive(t, older.drains, "DRAIN"); d.DeadlineMS <= 0 || d.Reason == "" {
 		t.Errorf("DRAIN %+v", d)
 	}
 	if live := newer.configured(item).Live; len(live) != 1 || live[0].Object != link {
@@ -73,7 +73,7 @@ func TestTakeover(t *testing.T) {
 	if err := newer.Call(t.Context(), wire.TypeBind, bind, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := receive(t, opened, "the stream"); err != nil {
+	if err := plugtest.Receive(t, opened, "the stream"); err != nil {
 		t.Fatal(err)
 	}
 
@@ -88,7 +88,7 @@ func TestTakeover(t *testing.T) {
 	sendAll(t, far, nil)
 	wantAll(t, near, nil)
 	_ = other.Close()
-	if c := receive(t, newer.closed, "CLOSED"); c.Object != link {
+	if c := plugtest.Receive(t, newer.closed, "CLOSED"); c.Object != link {
 		t.Errorf("CLOSED %+v", c)
 	}
 }

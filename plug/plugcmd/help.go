@@ -21,15 +21,18 @@ func (c *command) help() {
 	}
 	c.printf(c.stdout, `Usage: %[1]s [options]
        %[1]s describe
+       %[1]s replace PID
 
 Attaches to a receptor-core and gives it the kinds of items below. It waits for
-its core, and attaches again whenever that comes back.
+its core, and attaches again whenever that comes back. With replace it starts this
+program in the place of that process of it, with the options of that.
 
 Options:
   --socket PATH      plug socket of the core; default %[2]s, else the only one found
   --name NAME        name of this plug on the node; default %[3]s
   --no-handoff       relay all bytes, hand no socket to the core
   --takeover         take over from a running process of this plug, which may be stopped then
+  --ready-fd N       write a line READY to that descriptor, and close it, once attached
   --log-level LEVEL  trace, debug, info, warn, error or off; default info
   --log-json         log in JSON
   --version          print the version

@@ -1,4 +1,4 @@
-// Package plugcmd is the command line that all plug programs share: describe,
+// Package plugcmd is the command line that all plug programs share: describe, replace,
 // --socket, --log-level, --version, --help, signals and exit statuses.
 package plugcmd
 
@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -20,6 +21,7 @@ import (
 
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/socket"
+	"github.com/project-receptor/receptor/plug/successor"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -59,7 +61,7 @@ func MainWith(p *plug.Plug, extra Extra) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills
-	c := command{plug: p, extra: extra, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, find: socket.Find}
+	c := command{plug: p, extra: extra, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, find: socket.Find, leave: leaves()}
 	return c.run(ctx, os.Args[1:])
 }
 
@@ -70,6 +72,7 @@ type command struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	find           func(name string) []string
+	leave          <-chan struct{} // closed when a signal asks for that
 }
 
 // options are the flags.
@@ -79,8 +82,10 @@ type options struct {
 	json          bool
 	noHandoff     bool
 	takeover      bool
+	readyFD       int // 0: none
 	version, help bool
 	describe      bool
+	replace       int // process; 0: none
 }
 
 func (c *command) run(ctx context.Context, args []string) int {
@@ -101,6 +106,8 @@ func (c *command) run(ctx context.Context, args []string) int {
 		return exitOK
 	case o.describe:
 		return c.describe(o)
+	case o.replace != 0:
+		return c.replace(o)
 	}
 	path, ok := c.socket(o)
 	if !ok {
@@ -118,6 +125,7 @@ func (c *command) parse(args []string) (options, error) {
 	f.BoolVar(&o.json, "log-json", false, "")
 	f.BoolVar(&o.noHandoff, "no-handoff", false, "")
 	f.BoolVar(&o.takeover, "takeover", false, "")
+	f.IntVar(&o.readyFD, "ready-fd", 0, "")
 	f.BoolVar(&o.version, "version", false, "")
 	f.Func("log-level", "", func(s string) error {
 		if o.level = hclog.LevelFromString(s); o.level == hclog.NoLevel {
@@ -129,9 +137,16 @@ func (c *command) parse(args []string) (options, error) {
 		f.Func(own.Name, "", own.Set)
 	}
 	err := f.Parse(args)
-	if err == nil && f.Arg(0) == "describe" { // flags may stand on either side
+	switch { // flags may stand on either side
+	case err != nil:
+	case f.Arg(0) == "describe":
 		o.describe = true
 		err = f.Parse(f.Args()[1:])
+	case f.Arg(0) == "replace":
+		if o.replace, err = strconv.Atoi(f.Arg(1)); err != nil || o.replace <= 0 {
+			return o, errors.New("replace: expected the number of a process")
+		}
+		err = f.Parse(f.Args()[2:])
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -158,6 +173,17 @@ func (c *command) describe(o options) int {
 		c.printf(c.stderr, "%s: print the description: %v\n", c.plug.Program, err)
 		return exitFail
 	}
+	return exitOK
+}
+
+// replace starts a successor of a process of this program.
+func (c *command) replace(o options) int {
+	next, err := successor.Replace(c.plug.Program, o.replace)
+	if err != nil {
+		c.printf(c.stderr, "%s: process %d is not replaced: %v\n", c.plug.Program, o.replace, err)
+		return exitFail
+	}
+	c.printf(c.stderr, "%s: process %d takes over from process %d\n", c.plug.Program, next, o.replace)
 	return exitOK
 }
 
@@ -206,28 +232,25 @@ func (c *command) serve(ctx context.Context, o options, path string) int {
 			return exitUsage
 		}
 	}
-	say := func(state string) {
-		if err := notify(c.getenv("NOTIFY_SOCKET"), state); err != nil {
-			log.Warn("cannot tell the service manager", "error", err)
-		}
-	}
+	m := manager{path: c.getenv("NOTIFY_SOCKET"), log: log, leave: c.leave, readyFD: o.readyFD}
 	log.Info("starting", "version", c.plug.Version, "socket", path)
-	say("READY=1\nSTATUS=waiting for the core at " + path)
+	m.say("READY=1\nSTATUS=waiting for the core at " + path)
 	err := plug.Run(ctx, c.plug, plug.Options{
 		Name:      o.name,
 		Logger:    log,
 		NoHandoff: o.noHandoff,
 		Takeover:  o.takeover,
+		Leave:     c.leave,
 		Dial:      func(ctx context.Context) (net.Conn, error) { return socket.Dial(ctx, path) },
 		OnAttach: func(node string) {
 			if node == "" {
-				say("STATUS=waiting for the core at " + path)
+				m.say("STATUS=waiting for the core at " + path)
 				return
 			}
-			say("STATUS=attached to node " + node)
+			m.attached(node)
 		},
 	})
-	say("STOPPING=1")
+	m.say("STOPPING=1")
 	if err != nil {
 		log.Error("cannot run", "error", err)
 		return exitFail
@@ -236,17 +259,40 @@ func (c *command) serve(ctx context.Context, o options, path string) int {
 	return exitOK
 }
 
-// notify tells systemd a state, where it listens.
-func notify(path, state string) error {
-	if path == "" {
-		return nil
+// manager is the service manager, if there is one. It hears of this process only while
+// that is its service: not before it has taken over, nor once it is to leave.
+type manager struct {
+	path    string // of its socket; empty: there is none
+	log     hclog.Logger
+	leave   <-chan struct{}
+	readyFD int // where whoever has started a successor waits; 0: nobody does
+}
+
+// say tells it a state.
+func (m *manager) say(state string) {
+	select {
+	case <-m.leave:
+		return
+	default:
 	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		return err
+	if m.readyFD != 0 {
+		return
 	}
-	_, err = conn.Write([]byte(state))
-	return errors.Join(err, conn.Close())
+	if err := successor.Notify(m.path, state); err != nil {
+		m.log.Warn("cannot tell the service manager", "error", err)
+	}
+}
+
+// attached tells it, or whoever has started a successor, of a core.
+func (m *manager) attached(node string) {
+	if m.readyFD == 0 {
+		m.say("STATUS=attached to node " + node)
+		return
+	}
+	if err := successor.Ready(m.readyFD, node); err != nil {
+		m.log.Warn("cannot tell who has started this process", "error", err)
+	}
+	m.readyFD = 0
 }
 
 // build is the main module and its version.

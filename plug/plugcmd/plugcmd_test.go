@@ -7,15 +7,18 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/project-receptor/receptor/plug"
+	"github.com/project-receptor/receptor/plug/successor"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -80,6 +83,9 @@ func TestCommandLine(t *testing.T) {
 		"unknown flag":       {args: []string{"--nope"}, status: exitUsage, stderr: "receptor-backend-test: flag provided but not defined: -nope; see --help\n"},
 		"unknown argument":   {args: []string{"nope"}, status: exitUsage, stderr: `unknown argument "nope"`},
 		"more than describe": {args: []string{"describe", "nope"}, status: exitUsage, stderr: `unknown argument "nope"`},
+		"replace nothing":    {args: []string{"replace"}, status: exitUsage, stderr: "replace: expected the number of a process"},
+		"replace a name":     {args: []string{"replace", "x"}, status: exitUsage, stderr: "replace: expected the number of a process"},
+		"replace another":    {args: []string{"replace", "1"}, status: exitFail, stderr: "receptor-backend-test: process 1 is not replaced: "},
 		"unknown log level":  {args: []string{"--log-level", "loud"}, status: exitUsage, stderr: "expected trace, debug, info, warn, error or off"},
 		"own option":         {args: []string{"-h"}, stdout: "  --own VALUE        an option of this program\n  --option"},
 		"long own option":    {args: []string{"-h"}, stdout: "  --option-with-a-long-name VALUE\n                     another\n  --help "},
@@ -118,6 +124,57 @@ func TestDescribeIsHello(t *testing.T) {
 	if h.Name != "backend-test" || len(h.Kinds) != 1 || len(h.Roles) != 1 || h.Roles[0].Role != wire.RoleLink {
 		t.Errorf("%+v", h)
 	}
+}
+
+// A successor says nothing to the service manager before it has taken over, and a plug
+// that leaves nothing any more: another process is the service then.
+func TestManagerHearsItsService(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "plugcmd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	leave := make(chan struct{})
+	m := manager{path: socket.LocalAddr().String(), log: hclog.NewNullLogger(), leave: leave, readyFD: dup(t, w)}
+	m.say("READY=1")
+	m.attached("alpha")
+	if said, err := io.ReadAll(r); err != nil || string(said) != "READY alpha\n" {
+		t.Errorf("who has started it is told %q, %v", said, err)
+	}
+	m.attached("beta")
+	close(leave)
+	m.say("STOPPING=1")
+	if err := successor.Notify(m.path, "the end"); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 1024)
+	for _, want := range []string{"STATUS=attached to node beta", "the end"} {
+		n, err := socket.Read(buf)
+		if err != nil || string(buf[:n]) != want {
+			t.Errorf("the manager is told %q, %v, want %q", buf[:n], err, want)
+		}
+	}
+}
+
+// dup is a descriptor of its own of a file, which it closes.
+func dup(t *testing.T, f *os.File) int {
+	t.Helper()
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return fd
 }
 
 // With a socket named, the plug waits for its core; it tells systemd at once,

@@ -290,37 +290,37 @@ func (c *FakeCore) own(f *life, conn net.Conn) {
 // Session returns the next plug that has attached.
 func (c *FakeCore) Session() *CoreSession {
 	c.t.Helper()
-	return next(c.t, c.sessions, "a plug to attach")
+	return Receive(c.t, c.sessions, "a plug to attach")
 }
 
 // Link returns the next data connection that a plug has opened with LINK.
 func (c *FakeCore) Link() *DataConn {
 	c.t.Helper()
-	return next(c.t, c.links, "LINK")
+	return Receive(c.t, c.links, "LINK")
 }
 
 // DialRequest returns the next data connection that a plug has opened with DIAL.
 func (c *FakeCore) DialRequest() *DataConn {
 	c.t.Helper()
-	return next(c.t, c.dials, "DIAL")
+	return Receive(c.t, c.dials, "DIAL")
 }
 
 // HandedLink returns the next socket that a plug has handed over with LINK.
 func (c *FakeCore) HandedLink() *HandedOver {
 	c.t.Helper()
-	return next(c.t, c.handed[wire.TypeLink], "LINK with a socket")
+	return Receive(c.t, c.handed[wire.TypeLink], "LINK with a socket")
 }
 
 // HandedDial returns the next socket that a plug has handed over with DIAL.
 func (c *FakeCore) HandedDial() *HandedOver {
 	c.t.Helper()
-	return next(c.t, c.handed[wire.TypeDial], "DIAL with a socket")
+	return Receive(c.t, c.handed[wire.TypeDial], "DIAL with a socket")
 }
 
 // Attach returns the next data connection that a plug has opened with ATTACH.
 func (c *FakeCore) Attach() *DataConn {
 	c.t.Helper()
-	return next(c.t, c.attaches, "ATTACH")
+	return Receive(c.t, c.attaches, "ATTACH")
 }
 
 // Opening returns the next object of any kind that a plug opens, and the name of

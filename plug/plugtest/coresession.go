@@ -2,7 +2,7 @@ package plugtest
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"net"
 	"sync/atomic"
 
@@ -87,16 +87,6 @@ func (s *CoreSession) handle(ctx context.Context, r *session.Request) (any, erro
 	}
 }
 
-// NewItem makes an item of a configuration; params is marshalled.
-func NewItem(t TB, item, kind string, params any) wire.ConfigItem {
-	t.Helper()
-	b, err := json.Marshal(params)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wire.ConfigItem{Item: item, Kind: kind, Params: b}
-}
-
 // Configure sends CONFIG with the next revision and returns the answer. What the
 // core keeps of items that are not among these is dropped before.
 func (s *CoreSession) Configure(items ...wire.ConfigItem) wire.ConfigResult {
@@ -138,6 +128,12 @@ func (s *CoreSession) WaitItem(item, state string) wire.ItemStatus {
 		return false
 	})
 	return found
+}
+
+// WaitCount waits until the plug tells that a counter of STATUS is n.
+func (s *CoreSession) WaitCount(counter string, n uint64) {
+	s.t.Helper()
+	s.WaitStatus(fmt.Sprintf("%d of %s", n, counter), func(st wire.Status) bool { return st.Counters[counter] == n })
 }
 
 // WaitBind waits until the plug has bound service.

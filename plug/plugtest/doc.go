@@ -1,6 +1,11 @@
 // Package plugtest holds fakes for both ends of the plug protocol: a core that
 // drives a plug, and a plug that drives a core, for tests without the other.
 //
+// The test of a plug of the SDK begins so:
+//
+//	core, s := plugtest.Attached(t, mine.New())
+//	addr := s.StartItem(s.Item("mine-listener", map[string]any{"port": 0}))
+//
 // They speak the protocol as it is specified and check nothing more: what is
 // right is for the test to say. Their methods that take no error fail the test
 // instead, so they are for the test's own goroutine. A method that waits gives
@@ -43,8 +48,8 @@ type TB interface {
 	Fatalf(format string, args ...any)
 }
 
-// next receives from c, or fails the test.
-func next[T any](t TB, c <-chan T, what string) T {
+// Receive receives from c, or fails the test after Patience.
+func Receive[T any](t TB, c <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-c:

@@ -26,7 +26,7 @@ type PacketRecord struct {
 // PacketBind returns the next data connection that a plug has opened with PBIND.
 func (c *FakeCore) PacketBind() *DataConn {
 	c.t.Helper()
-	return next(c.t, c.packets, "PBIND")
+	return Receive(c.t, c.packets, "PBIND")
 }
 
 // PBindBody returns the body of PBIND.
@@ -82,7 +82,7 @@ func (p *PacketService) read() {
 // Next returns the next record of the plug.
 func (p *PacketService) Next() PacketRecord {
 	p.t.Helper()
-	return next(p.t, p.records, "a record")
+	return Receive(p.t, p.records, "a record")
 }
 
 // Send sends a datagram over a flow.

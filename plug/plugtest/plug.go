@@ -194,13 +194,13 @@ func (p *FakePlug) WaitConfig(what string, ok func(wire.Config) bool) wire.Confi
 // WaitEnd waits for the end of the session and returns what Run did.
 func (p *FakePlug) WaitEnd() error {
 	p.t.Helper()
-	return next(p.t, p.ended, "the end of the session")
+	return Receive(p.t, p.ended, "the end of the session")
 }
 
 // NextAccept returns the next incoming stream, which the core was told will be taken.
 func (p *FakePlug) NextAccept() wire.Accept {
 	p.t.Helper()
-	return next(p.t, p.accepts, "ACCEPT")
+	return Receive(p.t, p.accepts, "ACCEPT")
 }
 
 // Status sends STATUS.
@@ -284,7 +284,7 @@ func (p *FakePlug) Take(ctx context.Context, k wire.Take) ([]*os.File, error) {
 // NextClosed returns the next CLOSED.
 func (p *FakePlug) NextClosed() wire.Closed {
 	p.t.Helper()
-	return next(p.t, p.closed, "CLOSED")
+	return Receive(p.t, p.closed, "CLOSED")
 }
 
 // Dial opens a stream; an empty Session is filled in.

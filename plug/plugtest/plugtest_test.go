@@ -1,11 +1,15 @@
 package plugtest_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 
+	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugtest"
+	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -156,3 +160,73 @@ func TestRawBytes(t *testing.T) {
 		t.Errorf("read %q, %v; want ERROR", b, err)
 	}
 }
+
+// A core names an item and fills in its defaults, by whatever name the user has for its kind.
+func TestItemOf(t *testing.T) {
+	t.Parallel()
+	kinds := []wire.Kind{{
+		Kind: "s", Role: wire.RoleStream, Aliases: []wire.Alias{{Kind: "old-s", Defaults: map[string]any{"at": "localhost"}}},
+		Params: []wire.Param{
+			{Name: "port", Type: schema.TypePort, Key: true, Required: true, Bare: true},
+			{Name: "at", Type: schema.TypeString, Default: "0.0.0.0"},
+		},
+	}}
+	for name, tc := range map[string]struct {
+		kind   string
+		params map[string]any
+		want   string
+	}{
+		"a kind":     {"s", map[string]any{"port": "7"}, `s port=7 {"at":"0.0.0.0","port":7}`},
+		"an alias":   {"old-s", map[string]any{schema.Bare: "7"}, `s port=7 {"at":"localhost","port":7}`},
+		"a mistake":  {"s", map[string]any{"port": "x"}, `s: parameter port: expected a number from 0 to 65535, got "x"`},
+		"no kind":    {"t", nil, "the plug has no kind t"},
+		"two wrongs": {"s", map[string]any{"x": 1}, "s: unknown parameter x; s takes port, at\ns: parameter port is required: expected a number from 0 to 65535"},
+	} {
+		it, err := plugtest.ItemOf(kinds, tc.kind, tc.params)
+		got := it.Item + " " + string(it.Params)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != tc.want {
+			t.Errorf("%s: got %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+// A plug runs until it is stopped, whether its core is there or not; how it ends badly is told.
+func TestRunPlug(t *testing.T) {
+	t.Parallel()
+	p := &plug.Plug{Program: "receptor-x", Kinds: []wire.Kind{{Kind: "s", Role: wire.RoleStream, Dir: "out", Help: "x"}}}
+	p.Run = func(ctx context.Context, it *plug.Item) error {
+		it.Up("here")
+		it.Count("seen", 2)
+		<-ctx.Done()
+		return nil
+	}
+	core := plugtest.NewStopped(t)
+	stop := core.RunPlug(p, func(o *plug.Options) { o.Name = "y" })
+	core.Start()
+	s := core.Session()
+	if addr := s.StartItem(s.Item("s", nil)); addr != "here" || s.Hello.Name != "y" {
+		t.Errorf("%s is up at %q", s.Hello.Name, addr)
+	}
+	s.WaitCount("seen", 2)
+	stop()
+	stop() // it does nothing more
+	<-s.Done()
+
+	told := &recorder{T: t}
+	bad := plugtest.NewStopped(told)
+	bad.RunPlug(&plug.Plug{})()
+	if len(told.errors) != 1 {
+		t.Errorf("of a plug that cannot be run is told %q", told.errors)
+	}
+}
+
+// recorder notes what would fail a test.
+type recorder struct {
+	*testing.T
+	errors []string
+}
+
+func (r *recorder) Error(args ...any) { r.errors = append(r.errors, fmt.Sprint(args...)) }

@@ -23,9 +23,10 @@ import (
 	"github.com/project-receptor/receptor/tests/integration/lab"
 )
 
-// Ten thousand connections that are no neighbours, of all sorts and more at a
+// Ten thousand connections and more that are no neighbours, of all sorts and more at a
 // time than may wait, while a transfer runs over a link of the same listener: no byte of it is
-// lost, a newcomer still gets in, and afterwards nothing is left of them.
+// lost, a newcomer from elsewhere gets in meanwhile, few get as far as the core, and
+// afterwards nothing is left of them. What the transfer loses by it bench-junk tells.
 func TestTenThousandJunkConnections(t *testing.T) {
 	const crowd, atOnce = 10_000, 1500
 	p, err := plain() // memory is to be that of the programs
@@ -52,8 +53,9 @@ func TestTenThousandJunkConnections(t *testing.T) {
 	var junk sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	started := time.Now()
+	joined := make(chan struct{})
 	junk.Go(func() {
-		for i := range crowd {
+		for i := 0; i < crowd || !isClosed(joined); i++ {
 			slots <- struct{}{}
 			junk.Go(func() {
 				defer func() { <-slots; sent.Add(1) }()
@@ -62,15 +64,15 @@ func TestTenThousandJunkConnections(t *testing.T) {
 		}
 	})
 	crowded := x.rate(t, s, func() bool { return sent.Load() >= crowd/2 })
-	s.newcomer(t, s.media()[0])
-	must(t, waitFor(s.ctx, func() bool { return sent.Load() == crowd }))
+	s.newcomer(t, s.fromElsewhere())
+	close(joined)
 	junk.Wait()
 	for i, now := range cpu() {
 		used[i] = now - used[i]
 	}
 	t.Logf("CPU: core %.1f s, backend %.1f s, this test %.1f s", used[0], used[1], used[2])
 	t.Logf("%d connections in %.1f s; the transfer ran at %.1f MB/s before, at %.1f MB/s (%.0f %%) meanwhile",
-		crowd, time.Since(started).Seconds(), alone/1e6, crowded/1e6, 100*crowded/alone)
+		sent.Load(), time.Since(started).Seconds(), alone/1e6, crowded/1e6, 100*crowded/alone)
 	x.finish(t)
 
 	s.expectUnhurt(t)
@@ -88,14 +90,37 @@ func TestTenThousandJunkConnections(t *testing.T) {
 		t.Errorf("memory grew by %d bytes", grown)
 	}
 	after := s.status(t)
-	for _, name := range []string{"empty_frame", "link_refused", "connections_waiting"} {
+	for _, name := range []string{"empty_frame", "link_refused"} { // by those before it was a crowd, and by all
 		if after.Counters[name] == before.Counters[name] {
 			t.Errorf("counter %s has not risen", name)
 		}
 	}
+	must(t, s.WaitStatus(s.ctx, victim, func(st *lab.Status) bool {
+		return st.Plug("backend-tcp").Counters["connections_no_hello"] > crowd/4 // half are of such sorts
+	}))
 	if lines := strings.Count(core.Output()+backend.Output(), "\n"); lines > 1000 {
 		t.Errorf("%d lines were logged", lines)
 	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// fromElsewhere is the way to the victim's listener from another address than that of
+// everybody else.
+func (s *stand) fromElsewhere() medium {
+	return medium{"TCP from elsewhere", func(t *testing.T) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+		c, err := d.DialContext(s.ctx, "tcp", s.link)
+		must(t, err)
+		return c
+	}}
 }
 
 // newcomer makes a link as nodes do: it tries again where it had to give way.

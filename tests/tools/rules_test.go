@@ -140,6 +140,7 @@ var libraries = []struct {
 	{"github.com/vishvananda/netlink", []string{"proxy-tun/internal/host"}, "who touches the network of the host is one package"},
 	{"github.com/gaissmai/bart", []string{"proxy-tun"}, "the mesh has no networks of IP in it"},
 	{"os/exec", []string{"cmd/internal/launcher", "cmd/receptor", "plug/cmd", "tests"}, "the core and its plugs execute nothing; a hop node has no code that can run a job"},
+	{workspace.Root + "/plug/successor", []string{"plug/plugcmd"}, "a plug's program alone starts itself again, and the core has no such code"},
 	{"log", nil, "logging is injected (hclog)"},
 	{"flag", []string{"plug/plugcmd", "plug/cmd", "cmd", "example", "tests"}, "flags live in command packages"},
 }
@@ -156,6 +157,38 @@ func TestImportsOfLibraries(t *testing.T) {
 					t.Errorf("%s imports %s, which only %v may: %s", p.rel(), i, l.only, l.why)
 				}
 			}
+		}
+	}
+}
+
+// starters are the packages that may start processes without os/exec.
+var starters = []string{
+	"plug/successor", "proxy-tun/internal/privilege", "command-service/internal/watch",
+	"worker-command/internal/ledger", "worker-command/internal/supervisor",
+}
+
+// A process can be started by other means than os/exec, of which libraries says who may.
+func TestStartersOfProcesses(t *testing.T) {
+	t.Parallel()
+	found := map[string]bool{}
+	for _, p := range listPackages(t, open(t)) {
+		inspect(t, p, p.GoFiles, func(fset *token.FileSet, n ast.Node) {
+			s, ok := n.(*ast.SelectorExpr)
+			if !ok || !slices.Contains([]string{"StartProcess", "ForkExec", "Exec"}, s.Sel.Name) {
+				return
+			}
+			if x, ok := s.X.(*ast.Ident); !ok || !slices.Contains([]string{"os", "syscall", "unix"}, x.Name) {
+				return
+			}
+			found[p.rel()] = true
+			if !slices.Contains(starters, p.rel()) && !under(p.rel(), "tests") {
+				t.Errorf("%s: a process is started: only %v may", fset.Position(n.Pos()), starters)
+			}
+		})
+	}
+	for _, s := range starters {
+		if !found[s] {
+			t.Errorf("%s starts no process: take it from the list", s)
 		}
 	}
 }

@@ -376,6 +376,7 @@ func TestErrorsOfTheConversation(t *testing.T) {
 		{"other bytes", results(client.From{}), streaming + data + last(`{"unit":{"stdout":{"size":4,"sha256":"00"}}}`), client.ErrDamaged, "SHA-256 of stdout"},
 		{"fewer bytes", results(client.From{Stdout: 3}), streaming + data + last(`{"unit":{"stdout":{"size":8}}}`), client.ErrDamaged, "7 bytes, not 8"},
 		{"more bytes", results(client.From{}), streaming + data + last(`{"unit":{"stdout":{"size":3}}}`), client.ErrDamaged, "4 bytes, not 3"},
+		{"more bytes, unchecked", results(client.From{Unchecked: true}), streaming + data + last(`{"unit":{"stdout":{"size":3}}}`), client.ErrDamaged, "4 bytes, not 3"},
 		{"truncated", results(client.From{}), streaming + last(`{"error":{"code":"internal","msg":"output of the unit is missing"}}`), nil, "missing"},
 		{"what was not asked for", results(client.From{Stdout: client.Skip}), streaming + data, nil, "not wanted"},
 		{"payload as a result", results(client.From{}), streaming + "\x00\x00\x00\x00\x00", nil, "type 0"},

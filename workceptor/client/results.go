@@ -31,6 +31,10 @@ type From struct {
 	// so that the digest of all can be checked. Nil: only what is read from its
 	// beginning is checked.
 	StdoutHash, StderrHash hash.Hash
+
+	// Unchecked: what is read from its beginning is not put through a hash. That is for
+	// whoever hands it on to somebody who checks it, with the digest; sizes are checked.
+	Unchecked bool
 }
 
 // Skip leaves a stream out.
@@ -46,9 +50,14 @@ type Chunk struct {
 // Results calls each with what a unit has written, and goes on writing, in order of
 // each stream, until it has ended. It returns the unit as it ended. Then each stream
 // has the size that the node has measured, and one that was read from its beginning, or
-// whose known bytes have gone through a hash, the digest; else it is ErrDamaged. An error of each ends it, and is returned.
+// whose known bytes have gone through a hash, the digest; else it is ErrDamaged. An error
+// of each ends it, and is returned.
 func (c *Client) Results(ctx context.Context, unit string, from From, each func(Chunk) error) (u Status, err error) {
 	r := &reader{unit: unit, out: newTrack(Stdout, from.Stdout, from.StdoutHash), err: newTrack(Stderr, from.Stderr, from.StderrHash), each: each}
+	if !from.Unchecked {
+		r.out.check()
+		r.err.check()
+	}
 	err = c.persist(ctx, func(t *try) (err error) {
 		before := r.out.at + r.err.at
 		u, err = c.resultsOnce(ctx, r, t)
@@ -99,7 +108,7 @@ func (c *Client) resultsOnce(ctx context.Context, r *reader, t *try) (Status, er
 		case typ == frame.End:
 			u, err := end(data)
 			if err == nil {
-				err = errors.Join(r.out.check(u.Stdout), r.err.check(u.Stderr))
+				err = errors.Join(r.out.compare(u.Stdout), r.err.compare(u.Stderr))
 			}
 			return u, err
 		default:
@@ -127,17 +136,21 @@ func (r *reader) partial(typ byte, data []byte) error {
 
 // track is how far one stream has got.
 type track struct {
-	stream Stream
-	at     int64
-	hash   hash.Hash // nil: its beginning was not seen
+	stream    Stream
+	begun, at int64
+	hash      hash.Hash // of all up to at; nil: its digest is not checked
 }
 
 func newTrack(s Stream, from int64, known hash.Hash) *track {
-	t := &track{stream: s, at: max(from, Skip), hash: known}
-	if from == 0 && known == nil {
+	from = max(from, Skip)
+	return &track{stream: s, begun: from, at: from, hash: known}
+}
+
+// check has the digest checked where its beginning is seen.
+func (t *track) check() {
+	if t.begun == 0 && t.hash == nil {
 		t.hash = sha256.New()
 	}
-	return t
 }
 
 func (t *track) take(data []byte, each func(Chunk) error) error {
@@ -154,12 +167,12 @@ func (t *track) take(data []byte, each func(Chunk) error) error {
 	return nil
 }
 
-// check compares what has come with what the node has measured.
-func (t *track) check(want state.Output) error {
+// compare compares what has come with what the node has measured.
+func (t *track) compare(want state.Output) error {
 	switch {
 	case t.at < 0:
 		return nil
-	case t.hash == nil && t.at > want.Size:
+	case t.hash == nil && t.begun > want.Size:
 		return nil // it was begun behind the end
 	case t.at != want.Size:
 		return fmt.Errorf("%w: %s has %d bytes, not %d", ErrDamaged, t.stream, t.at, want.Size)

@@ -7,12 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/project-receptor/receptor/cmd/internal/config"
+	"github.com/project-receptor/receptor/plug/schema"
 )
 
-// Usage is the help of receptor-core.
-const Usage = `receptor-core is a node of a Receptor mesh. Plugs attach to its socket.
+const usage = `receptor-core is a node of a Receptor mesh. Plugs attach to its socket.
 
 Usage:
   receptor-core [-c FILE ...] [--<kind> [<parameter>=<value> ...] ...]
@@ -27,7 +28,7 @@ Items of kinds that are not the core's own wait for a plug that claims them.
   --log-json          log in JSON
   --check             check the configuration and exit
   --version           print the version and exit
-  --help              print this and exit
+  --help [KIND]       print this, or one kind of the core's own in detail, and exit
 
 It logs to stderr. SIGTERM and SIGINT stop it in order, the second one at once.
 Exit status: 0 after an orderly stop, 1 on failure, 2 if the configuration is
@@ -42,7 +43,7 @@ type Args struct {
 	Ready   io.WriteCloser // nil: nobody waits for READY
 	LogJSON bool
 	Check   bool
-	Help    bool
+	Help    string // to be printed instead; empty: the core is to run
 }
 
 // ParseArgs reads the command line, and the files and the descriptor that it
@@ -54,12 +55,13 @@ func ParseArgs(args []string) (*Args, error) {
 		config.Option{Name: "socket", Value: true},
 		config.Option{Name: "log-json"},
 		config.Option{Name: "check"},
-		config.Option{Name: "help"},
+		config.Option{Name: "help", Optional: true},
 		config.Option{Name: "h"},
 	)
-	a := &Args{LogJSON: line.Has("log-json"), Check: line.Has("check"), Help: line.Has("help") || line.Has("h")}
-	if a.Help {
-		return a, nil
+	a := &Args{LogJSON: line.Has("log-json"), Check: line.Has("check")}
+	if line.Has("help") || line.Has("h") {
+		a.Help, err = help(line.Get("help"))
+		return a, err
 	}
 	errs := []error{err}
 	items := line.Items
@@ -81,6 +83,24 @@ func ParseArgs(args []string) (*Args, error) {
 		errs = append(errs, err)
 	}
 	return a, errors.Join(errs...)
+}
+
+// help is the help: of one kind of the core's own if it is named, else all there is.
+func help(kind string) (string, error) {
+	var text strings.Builder
+	if kind == "" {
+		text.WriteString(usage + "\nKinds of the core:\n")
+		for _, k := range config.Kinds() {
+			config.KindHelp(&text, &k)
+		}
+		return text.String(), nil
+	}
+	k := schema.Find(config.Kinds(), strings.ToLower(strings.TrimLeft(kind, "-")))
+	if k == nil {
+		return "", fmt.Errorf("--help: %s is no kind of the core's own: see the help of the plug that claims it, or receptor --help", kind)
+	}
+	config.KindHelp(&text, k)
+	return text.String(), nil
 }
 
 // itemsFrom reads the items that the launcher hands over.

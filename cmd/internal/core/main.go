@@ -21,8 +21,8 @@ func Main(args []string) int {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, err)
 		return 2
-	case a.Help:
-		fmt.Print(Usage)
+	case a.Help != "":
+		fmt.Print(a.Help)
 		return 0
 	case a.Config.Version:
 		fmt.Print(buildinfo.Line("receptor-core"))

@@ -2,17 +2,14 @@ package launcher
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/project-receptor/receptor/cmd/internal/certs"
 	"github.com/project-receptor/receptor/cmd/internal/config"
 	"github.com/project-receptor/receptor/plug/schema"
-	"github.com/project-receptor/receptor/plug/wire"
 )
 
 const usage = `receptor runs a node of a Receptor mesh: its core and the plugs that it needs.
@@ -26,6 +23,7 @@ YAML; files and flags may be mixed. Names are in any letter case.
 
   -c, --config FILE   read items from a YAML file; may be repeated
   --socket PATH       path of the node's plug socket
+  --user NAME         whom core and plugs run as, if root runs this; default receptor if there is such a user
   --log-json          log in JSON
   --check             check the configuration and exit
   --help [KIND]       print this, or one kind in detail, and exit
@@ -37,8 +35,8 @@ Example:
 `
 
 // help prints the help: of one kind if it is named, else all there is.
-func (l *Launcher) help(ctx context.Context, kind string) int {
-	catalog := Discover(ctx, l.Dirs, l.DescribeTimeout)
+func (l *Launcher) help(ctx context.Context, kind string, as *identity) int {
+	catalog := Discover(ctx, l.Dirs, l.DescribeTimeout, as)
 	catalog.Retry(ctx)
 	var text strings.Builder
 	if kind == "" {
@@ -53,7 +51,7 @@ func (l *Launcher) help(ctx context.Context, kind string) int {
 	if k == nil {
 		return l.fail(ctx, statusUsage, fmt.Errorf("--help: %s", catalog.unknown(kind)))
 	}
-	kindHelp(&text, k)
+	config.KindHelp(&text, k)
 	return l.print(text.String())
 }
 
@@ -61,16 +59,16 @@ func (c *Catalog) help(w *strings.Builder) {
 	w.WriteString(usage)
 	w.WriteString("\nKinds of the core:\n")
 	for _, k := range config.Kinds() {
-		kindHelp(w, &k)
+		config.KindHelp(w, &k)
 	}
 	w.WriteString("\nCertificates:\n")
 	for _, k := range certs.Kinds() {
-		kindHelp(w, &k)
+		config.KindHelp(w, &k)
 	}
 	for _, p := range c.Plugs {
 		fmt.Fprintf(w, "\nKinds of %s (%s):\n", p.Name, p.Path)
 		for i := range p.Kinds {
-			kindHelp(w, &p.Kinds[i])
+			config.KindHelp(w, &p.Kinds[i])
 		}
 	}
 	if len(c.Plugs) == 0 {
@@ -79,58 +77,4 @@ func (c *Catalog) help(w *strings.Builder) {
 	for _, name := range slices.Sorted(maps.Keys(c.Ignored)) {
 		fmt.Fprintf(w, "\nNot used: %s\n", oneLine(c.Ignored[name]))
 	}
-}
-
-// kindHelp prints one kind with its parameters.
-func kindHelp(w *strings.Builder, k *wire.Kind) {
-	fmt.Fprintf(w, "\n  --%s\n        %s\n", k.Kind, k.Help)
-	for _, a := range k.Aliases {
-		fmt.Fprintf(w, "        also --%s%s\n", a.Kind, aliasDefaults(a))
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, p := range k.Params {
-		fmt.Fprintf(t, "      %s\t%s\t%s\n", p.Name, p.Type, strings.Join(append([]string{p.Help}, notes(p)...), "; ")) // memory does not fail
-	}
-	t.Flush() // memory does not fail
-}
-
-// notes are what there is to know about a parameter beside its help.
-func notes(p wire.Param) []string {
-	var n []string
-	if p.Required {
-		n = append(n, "required")
-	}
-	if p.Bare {
-		n = append(n, "may be given without its name")
-	}
-	if p.Repeat || p.Type == schema.TypeList {
-		n = append(n, "may be repeated")
-	}
-	if p.Default != nil {
-		n = append(n, "default "+text(p.Default))
-	}
-	return n
-}
-
-func aliasDefaults(a wire.Alias) string {
-	var d []string
-	for _, name := range slices.Sorted(maps.Keys(a.Defaults)) {
-		d = append(d, name+"="+text(a.Defaults[name]))
-	}
-	if d == nil {
-		return ""
-	}
-	return ", with default " + strings.Join(d, ", ")
-}
-
-// text is a default as one would write it.
-func text(v any) string {
-	if s, ok := v.(string); ok {
-		return s
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return string(b)
 }

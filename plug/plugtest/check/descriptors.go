@@ -47,7 +47,7 @@ func descriptorsChecks(role string) []Check {
 	for i := range checks {
 		checks[i].Handoff = true
 	}
-	return checks
+	return playing(checks, "descriptors/probe")
 }
 
 func probe(s *stand) {
@@ -142,7 +142,7 @@ func handOffBytes(s *stand) {
 		_, err := io.WriteString(m, early)
 		s.must(err, "write to the medium")
 		h := s.handed(s.incoming())
-		s.pause(quiet) // the plug may read it now, if it does that
+		s.idle() // the plug may read it now, if it does that
 		var residual []byte
 		if s.o.Role == wire.RoleLink {
 			residual = h.LinkBody().Residual
@@ -240,11 +240,12 @@ func outlives(s *stand) {
 
 // kept waits until the plug has had the listener of an item kept.
 func (s *stand) kept(core *plugtest.CoreSession, it wire.ConfigItem) {
-	for end := time.Now().Add(keepPatience); time.Now().Before(end); s.pause(redial) {
+	if s.comes(keepPatience, func() bool {
 		s.must(s.core.Breach(), "descriptors")
-		if _, ok := core.Kept(it.Item); ok {
-			return
-		}
+		_, ok := core.Kept(it.Item)
+		return ok
+	}) {
+		return
 	}
 	s.skip("the plug has no listener kept")
 }
@@ -300,17 +301,20 @@ func (s *stand) dialled(core *plugtest.CoreSession) (wire.ConfigItem, net.Listen
 
 // notDialled checks that the plug makes no connection to l for a while.
 func (s *stand) notDialled(l net.Listener, why string) {
-	s.must(l.(*net.TCPListener).SetDeadline(time.Now().Add(2*quiet)), "set a deadline")
-	c, err := l.Accept()
-	if err == nil {
-		_ = c.Close()
+	tcp := l.(*net.TCPListener)
+	if s.comes(2*quiet, func() bool {
+		s.must(tcp.SetDeadline(time.Now().Add(redial)), "set a deadline")
+		c, err := tcp.Accept()
+		if err == nil {
+			_ = c.Close()
+		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
+			s.must(err, "wait for a connection")
+		}
+		return err == nil
+	}) {
 		s.Fatalf("%s: expected no connection, got one", why)
 	}
-	var timeout net.Error
-	if !errors.As(err, &timeout) || !timeout.Timeout() {
-		s.must(err, "wait for a connection")
-	}
-	s.must(l.(*net.TCPListener).SetDeadline(time.Time{}), "set a deadline")
+	s.must(tcp.SetDeadline(time.Time{}), "set a deadline")
 }
 
 func closedLink(s *stand) {

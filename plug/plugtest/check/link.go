@@ -3,14 +3,13 @@ package check
 import (
 	"encoding/json"
 	"io"
-	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
 func linkChecks() []Check {
-	return []Check{
+	return playing([]Check{
 		{ID: "link/open-in", About: "a connection to a listener is opened as LINK, with the session's secret and the item", run: linkIn},
 		{ID: "link/open-out", About: "a connection that the item makes is opened as LINK, with the session's secret and the item", run: linkOut},
 		{ID: "link/quiet-before-answer", About: "nothing is sent between LINK and its answer", run: quietBeforeAnswer},
@@ -33,7 +32,7 @@ func linkChecks() []Check {
 			})
 		}},
 		{ID: "link/redial", About: "an item that makes links makes the next when one has ended", run: linkRedial},
-	}
+	})
 }
 
 // isLink checks the body of LINK.
@@ -101,10 +100,8 @@ func quietBeforeAnswer(s *stand) {
 	_, err := m.Write([]byte(early))
 	s.must(err, "write to the medium")
 	watch := d.WithHangup(s.ctx)
-	select {
-	case <-watch.Done():
+	if s.comes(quiet, func() bool { return watch.Err() != nil }) {
 		s.Fatalf("before the answer to %s: expected nothing, got bytes or the end", d.Type)
-	case <-time.After(quiet):
 	}
 	c := s.opened(d)
 	got := make([]byte, len(early))

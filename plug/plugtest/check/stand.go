@@ -28,6 +28,13 @@ const (
 	// quiet is how long nothing must happen for it to count as not happening.
 	quiet = 500 * time.Millisecond
 
+	// turns is how many questions the plug answers meanwhile: of a busy machine time
+	// alone does not say that it has had its turn.
+	turns = 20
+
+	// answerPatience is how long it may take for one, which takes far less.
+	answerPatience = 5 * time.Second
+
 	// redial is the pause between attempts to reach a plug's listener.
 	redial = 20 * time.Millisecond
 )
@@ -47,9 +54,10 @@ type stand struct {
 	o        *Options
 	handoff  bool // the core grants descriptors
 	core     *plugtest.FakeCore
-	kill     func() // ends the plug that was run last, as kill -9 would
-	services int    // handed out so far, and units
-	temp     string // a directory of the check's own; empty: none yet
+	talk     *plugtest.CoreSession // with the plug that has attached last; nil: none has
+	kill     func()                // ends the plug that was run last, as kill -9 would
+	services int                   // handed out so far, and units
+	temp     string                // a directory of the check's own; empty: none yet
 }
 
 // prepare makes the core, which start starts. grant changes how it welcomes;
@@ -109,6 +117,7 @@ func (s *stand) run() {
 // session waits for a plug to attach.
 func (s *stand) session() *plugtest.CoreSession {
 	core := s.core.Session()
+	s.talk = core
 	switch {
 	case !s.handoff || slices.Contains(core.Welcome.Features, wire.FeatureFDPass):
 	case slices.Contains(core.Hello.Features, wire.FeatureFDPass):
@@ -146,6 +155,9 @@ func (s *stand) own(c io.Closer) {
 
 // datagrams says whether the medium is one of datagrams.
 func (s *stand) datagrams() bool { return s.o.Medium == MediumUDP }
+
+// plays says whether the medium is one that is played here.
+func (s *stand) plays() bool { return s.o.Medium != MediumNone }
 
 // item makes an item of direction dir whose medium is at addr.
 func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
@@ -187,11 +199,10 @@ func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 		}
 		raw[name] = v
 	}
-	values, errs := schema.Check(kind, kind.Kind, kind.Kind, raw)
-	if len(errs) > 0 {
-		s.skip("no parameters for an item: %v", errors.Join(errs...))
+	it, err := plugtest.ItemOf([]wire.Kind{*kind}, kind.Kind, raw)
+	if err != nil {
+		s.skip("no parameters for an item: %v", err)
 	}
-	it := plugtest.NewItem(s.trial, schema.Identity(kind, values), kind.Kind, values)
 	if s.datagrams() && dir == in {
 		it.Greeting = greetingMsg
 	}
@@ -343,8 +354,47 @@ func (s *stand) listens(addr string) bool {
 	return !errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// attempts counts how often next returns true in a while, and fails where that
-// is too often: whoever is refused pauses between attempts.
+// comes tells whether ok says yes in a while: within d, and as long as the plug takes to
+// answer some questions.
+func (s *stand) comes(d time.Duration, ok func() bool) bool {
+	for range turns {
+		if ok() {
+			return true
+		}
+		s.pause(d / turns)
+		s.ask()
+	}
+	return ok()
+}
+
+// ask waits until the plug has answered a question. Of one that does not answer, or whose
+// session is over, no more are asked: time has to do.
+func (s *stand) ask() {
+	if s.talk == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, answerPatience)
+	defer cancel()
+	if s.talk.Call(ctx, wire.TypePing, nil, nil) != nil {
+		s.talk = nil
+	}
+}
+
+// idle lets a while go by, in which the plug may do what it must not.
+func (s *stand) idle() { s.comes(quiet, func() bool { return false }) }
+
+// opensSoon is the next object that the plug opens in a while; nil: none.
+func (s *stand) opensSoon() (o plugtest.Incoming, t wire.Type) {
+	s.comes(quiet, func() bool {
+		o, t = s.core.Opening(0)
+		return o != nil
+	})
+	return o, t
+}
+
+// attempts fails where whoever is refused does not pause between attempts, of which next
+// waits for one: where too many come in a time, or, on a machine too busy for so many, where
+// the next is there each time before the plug has answered some questions.
 func (s *stand) attempts(what string, next func(within time.Duration) bool) {
 	const (
 		window = 2 * time.Second
@@ -362,6 +412,11 @@ func (s *stand) attempts(what string, next func(within time.Duration) bool) {
 		}
 		if n++; n > most {
 			s.Fatalf("%s, refused each time: expected pauses between attempts, got %d attempts within %v", what, n, window)
+		}
+	}
+	for n = 0; s.comes(0, func() bool { return next(0) }); {
+		if n++; n > most {
+			s.Fatalf("%s, refused each time: expected pauses between attempts, got %d attempts before the plug has answered %d questions in one", what, n, turns)
 		}
 	}
 }

@@ -282,14 +282,14 @@ func startAgain(s *stand) {
 	if t := w.started(quick); t.State != wire.UnitExited || t.Exit == nil || t.Exit.Code != 0 {
 		s.Fatalf("START of a unit that has exited with 0: expected to be told so, got %+v", t)
 	}
-	s.pause(quiet) // to run it again, which must not be
+	s.idle() // to run it again, which must not be
 	w.wrote(quick)
 	if !s.o.Work.Long.given() {
 		return
 	}
 	long := w.running()
 	s.oneOf("START of a unit that runs", w.started(long).State, wire.UnitRunning)
-	s.pause(quiet) // to run it again, which must not be
+	s.idle() // to run it again, which must not be
 	w.release(long.Start.Unit)
 	if n := bytes.Count(w.output(long), []byte(long.Output)); long.Output != "" && n != 1 {
 		s.Fatalf("a unit that was started twice: expected one run, got %d", n)
@@ -474,7 +474,7 @@ func workerRestart(s *stand) {
 			s.Fatalf("START of a unit from before: expected what has become of it, got %v", err)
 		}
 	}
-	s.pause(quiet) // to run one again, which must not be
+	s.idle() // to run one again, which must not be
 	for _, u := range units {
 		w.release(u.Start.Unit)
 		if n := bytes.Count(w.output(u), []byte(u.Output)); u.Output != "" && n != 1 {
@@ -494,7 +494,7 @@ func workItemGone(s *stand) {
 func workDrain(s *stand) {
 	w := s.working()
 	s.must(w.core.Call(s.ctx, wire.TypeDrain, wire.Drain{DeadlineMS: time.Hour.Milliseconds(), Reason: "receptor-plugcheck"}, nil), "DRAIN")
-	s.pause(quiet) // what had come before may still be taken
+	s.idle() // what had come before may still be taken
 	_, err := w.start(w.unit(s.o.Work.Quick))
 	w.refused(err, "START after DRAIN")
 }

@@ -89,7 +89,7 @@ func (h *host) file(path string) string { return filepath.Join(h.root, path) }
 // command is a command that runs on the host, as root.
 func (h *host) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("chroot", append([]string{h.root}, args...)...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root"}
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root", "DEBIAN_FRONTEND=noninteractive"}
 	if h.net != nil {
 		h.net.Run(cmd)
 	}
@@ -121,4 +121,32 @@ func (h *host) owner(path string) string {
 	h.t.Helper()
 	name, _, _ := strings.Cut(h.run("dpkg", "-S", path), ":")
 	return name
+}
+
+// playSystemd has systemctl of the host take notes, where all services run, those of
+// backends can be reloaded, and the reload of one of these fails. What it returns tells
+// what was noted while something was done.
+func (h *host) playSystemd() func(do func()) string {
+	h.t.Helper()
+	notes := h.file("/run/systemctl")
+	must(h.t, os.MkdirAll(h.file("/run/systemd/system"), 0o755))
+	must(h.t, os.WriteFile(h.file("/usr/sbin/systemctl"), []byte("#!/bin/sh\necho \"$@\" >> /run/systemctl\ncase \"$*\" in show*backend*) echo yes ;; reload*ws*) exit 1 ;; esac\n"), 0o755)) // found before the system's
+	return func(do func()) string {
+		h.t.Helper()
+		must(h.t, os.WriteFile(notes, nil, 0o644))
+		do()
+		text, err := os.ReadFile(notes)
+		must(h.t, err)
+		return string(text)
+	}
+}
+
+// restarted and reloaded are what an upgrade has systemd do with a service that cannot be
+// reloaded, and with one that can.
+func restarted(name string) string {
+	return fmt.Sprintf("show -p CanReload --value %[1]s.service\ndaemon-reload\ntry-restart %[1]s.service\n", name)
+}
+
+func reloaded(name string) string {
+	return fmt.Sprintf("show -p CanReload --value %[1]s.service\ndaemon-reload\nis-active --quiet %[1]s.service\nreload %[1]s.service\n", name)
 }

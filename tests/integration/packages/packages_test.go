@@ -4,10 +4,8 @@ package packages
 
 import (
 	"bytes"
-	"context"
 	"debug/buildinfo"
 	"debug/elf"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,110 +168,26 @@ func TestInstall(t *testing.T) {
 
 // upgrade upgrades and removes packages while a systemd that is played takes notes.
 func upgrade(t *testing.T, h *host) {
-	must(t, os.MkdirAll(h.file("/run/systemd/system"), 0o755))
-	must(t, os.WriteFile(h.file("/usr/local/sbin/systemctl"), []byte("#!/bin/sh\necho \"$@\" >> /run/systemctl\n"), 0o755))
-	said := func(args ...string) string {
-		t.Helper()
-		must(t, os.WriteFile(h.file("/run/systemctl"), nil, 0o644))
-		cmd := h.command(args...)
-		cmd.Env = append(cmd.Env, "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-		text, err := os.ReadFile(h.file("/run/systemctl"))
-		must(t, err)
-		return string(text)
-	}
+	said := h.playSystemd()
 	// try-restart leaves alone what does not run.
 	config := h.file("/etc/receptor/receptor.yml")
 	must(t, os.WriteFile(config, []byte("# mine\n"), 0o644))
 	again := []string{"dpkg", "--no-triggers", "--force-unsafe-io", "-i"}
 	for name, want := range map[string]string{
-		"receptor-core":           "daemon-reload\ntry-restart receptor-core.service\n",
-		"receptor-backend-tcp":    "daemon-reload\ntry-restart receptor-backend-tcp.service\n",
-		"receptor-worker-command": "daemon-reload\ntry-restart receptor-worker-command.service\n",
+		"receptor-core":           restarted("receptor-core"),
+		"receptor-backend-tcp":    reloaded("receptor-backend-tcp"),
+		"receptor-backend-ws":     reloaded("receptor-backend-ws") + "try-restart receptor-backend-ws.service\n",
+		"receptor-worker-command": restarted("receptor-worker-command"),
 		"receptorctl":             "",
 	} {
-		if got := said(append(again, "/run/debs/"+filepath.Base(deb(t, name)))...); got != want {
+		if got := said(func() { h.run(append(again, "/run/debs/"+filepath.Base(deb(t, name)))...) }); got != want {
 			t.Errorf("upgrade of %s has systemd do %q, expected %q", name, got, want)
 		}
 	}
 	if text, err := os.ReadFile(config); err != nil || string(text) != "# mine\n" {
 		t.Errorf("after an upgrade the configuration is %q, %v", text, err)
 	}
-	if got, want := said("dpkg", "--no-triggers", "--force-depends", "-r", "receptor-backend-tcp"), "disable --now receptor-backend-tcp.service\ndaemon-reload\n"; got != want {
+	if got, want := said(func() { h.run("dpkg", "--no-triggers", "--force-depends", "-r", "receptor-backend-tcp") }), "disable --now receptor-backend-tcp.service\ndaemon-reload\n"; got != want {
 		t.Errorf("removal has systemd do %q, expected %q", got, want)
 	}
-}
-
-// Manual pages are such, and completions are taken by their shells and know what the
-// programs say.
-func TestManualAndCompletion(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for _, p := range table.In(built.repo) {
-		if out, err := exec.Command("dpkg-deb", "-x", deb(t, p.Name), dir).CombinedOutput(); err != nil {
-			t.Fatalf("dpkg-deb: %v\n%s", err, out)
-		}
-	}
-	for _, p := range table.In(built.repo) {
-		page := filepath.Join(dir, "usr/share/man/man1", p.Name+".1.gz")
-		cmd := exec.Command("sh", "-c", "zcat "+page+" | groff -man -Tutf8 -ww -P-c")
-		var complaints bytes.Buffer
-		cmd.Stderr = &complaints
-		if _, err := exec.LookPath("groff"); err != nil {
-			t.Log("manual pages are not formatted: there is no groff")
-		} else if text, err := cmd.Output(); err != nil || complaints.Len() > 0 || !regexp.MustCompile(p.Name+`\s+-\s`).Match(text) {
-			t.Errorf("%s: %v\n%s", page, err, complaints.String())
-		}
-		for _, shell := range []struct{ name, file, check string }{
-			{"bash", "usr/share/bash-completion/completions/" + p.Name, "bash -n %s"},
-			{"zsh", "usr/share/zsh/vendor-completions/_" + p.Name, "zsh -n %s"},
-			{"fish", "usr/share/fish/vendor_completions.d/" + p.Name + ".fish", "fish -n %s"},
-		} {
-			file := filepath.Join(dir, shell.file)
-			text, err := os.ReadFile(file)
-			must(t, err)
-			// receptorctl's ask the program itself.
-			if word := map[bool]string{true: "__complete", false: "log-json"}[p.Name == "receptorctl"]; !strings.Contains(string(text), word) {
-				t.Errorf("%s does not know %s", file, word)
-			}
-			if _, err := exec.LookPath(shell.name); err != nil {
-				t.Logf("%s is not there to check its completions", shell.name)
-				continue
-			}
-			if out, err := exec.Command("sh", "-c", fmt.Sprintf(shell.check, file)).CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", file, err, out)
-			}
-		}
-	}
-	// The launcher's know kinds and parameters of whatever plugs are installed.
-	for line, want := range map[string]string{
-		"receptor --tcp-l":             "--tcp-listener",
-		"receptor --tcp-listener bind": "bindaddr=",
-		"receptor-backend-tcp --take":  "--takeover",
-		"receptor-backend-tcp --log-l": "--log-level",
-	} {
-		if got := complete(t.Context(), t, filepath.Join(dir, "usr"), line); got != want {
-			t.Errorf("bash completes %q to %q, expected %q", line, got, want)
-		}
-	}
-}
-
-// complete has bash complete the last word of a line.
-func complete(ctx context.Context, t *testing.T, usr, line string) string {
-	t.Helper()
-	words := strings.Fields(line)
-	script := fmt.Sprintf(`compopt() { :; }
-. %s/share/bash-completion/completions/%s
-COMP_WORDS=(%s) COMP_CWORD=%d
-_%s
-echo "${COMPREPLY[@]}"`, usr, words[0], line, len(words)-1, strings.ReplaceAll(words[0], "-", "_"))
-	cmd := exec.CommandContext(ctx, "bash", "-c", script)
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(usr, "bin")+":"+os.Getenv("PATH"))
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("bash: %v", err)
-	}
-	return strings.TrimSpace(string(out))
 }

@@ -43,6 +43,11 @@ type nfpmConfig struct {
 	Recommends  []string          `json:"recommends,omitempty"`
 	Contents    []nfpmContent     `json:"contents"`
 	Scripts     map[string]string `json:"scripts,omitempty"`
+	RPM         nfpmRPM           `json:"rpm"`
+}
+
+type nfpmRPM struct {
+	BuildHost string `json:"buildhost"` // nfpm takes the name of this machine, if there is none
 }
 
 type nfpmContent struct {
@@ -60,12 +65,12 @@ type nfpmInfo struct {
 
 // Build makes a package for an architecture, in a format of nfpm, and returns its file.
 func (b *Builder) Build(ctx context.Context, p *Package, arch, format string) (string, error) {
-	s := &stage{Builder: b, ctx: ctx, p: p, dir: filepath.Join(b.Work, p.Name+"-"+arch)}
-	if err := s.fill(arch); err != nil {
+	s := &stage{Builder: b, ctx: ctx, p: p, arch: arch, format: format, dir: filepath.Join(b.Work, p.Name+"-"+arch)}
+	if err := s.fill(); err != nil {
 		return "", err
 	}
 	config := filepath.Join(s.dir, "nfpm.json")
-	text, err := json.MarshalIndent(s.config(arch), "", "  ")
+	text, err := json.MarshalIndent(s.config(), "", "  ")
 	if err != nil {
 		return "", err
 	}
@@ -91,6 +96,8 @@ type stage struct {
 	*Builder
 	ctx      context.Context
 	p        *Package
+	arch     string
+	format   string
 	dir      string
 	contents []nfpmContent
 	scripts  map[string]string
@@ -104,6 +111,11 @@ func (s *stage) version() string {
 // add adds a file that is there.
 func (s *stage) add(src, dst string, mode int) {
 	s.contents = append(s.contents, nfpmContent{Src: src, Dst: dst, FileInfo: nfpmInfo{mode, "root", "root"}})
+}
+
+// addDir adds a directory: with rpm, one that is in no package stays when its files go.
+func (s *stage) addDir(dst string) {
+	s.contents = append(s.contents, nfpmContent{Dst: dst, Type: "dir", FileInfo: nfpmInfo{0o755, "root", "root"}})
 }
 
 // write adds a file with that text.
@@ -126,20 +138,22 @@ func (s *stage) writeMan(program, text string) {
 	s.write("/usr/share/man/man1/"+program+".1.gz", b.String())
 }
 
-func (s *stage) fill(arch string) error {
+func (s *stage) fill() error {
 	if err := os.RemoveAll(s.dir); err != nil {
 		return err
 	}
 	for _, program := range append([]string{s.p.Name}, s.p.Programs...) {
-		s.add(filepath.Join(s.Programs, "linux-"+arch, program), "/usr/bin/"+program, 0o755)
+		s.add(filepath.Join(s.Programs, "linux-"+s.arch, program), "/usr/bin/"+program, 0o755)
 	}
 	for _, f := range s.p.Files {
 		s.add(s.Repo.File(f.From), f.To, 0o644)
 		if f.Config {
 			s.contents[len(s.contents)-1].Type = "config|noreplace"
+			s.addDir(filepath.Dir(f.To))
 		}
 	}
 	doc := "/usr/share/doc/" + s.p.Name + "/"
+	s.addDir(doc)
 	s.add(s.Repo.File(s.p.Module, "LICENSE"), doc+"copyright", 0o644)
 	s.add(s.Repo.File(s.p.Module, "CHANGELOG.md"), doc+"CHANGELOG.md", 0o644)
 	s.add(s.Repo.File(s.p.Module, "README.md"), doc+"README.md", 0o644)
@@ -174,9 +188,13 @@ func (s *stage) texts() error {
 	for _, program := range s.p.Programs {
 		s.writeMan(program, ".so man1/"+s.p.Name+".1\n")
 	}
+	functions := "vendor-completions" // of Debian's zsh alone
+	if s.format == "rpm" {
+		functions = "site-functions"
+	}
 	for shell, to := range map[string]string{
 		"bash": "/usr/share/bash-completion/completions/" + s.p.Name,
-		"zsh":  "/usr/share/zsh/vendor-completions/_" + s.p.Name,
+		"zsh":  "/usr/share/zsh/" + functions + "/_" + s.p.Name,
 		"fish": "/usr/share/fish/vendor_completions.d/" + s.p.Name + ".fish",
 	} {
 		text, err := h.completion(s.ctx, shell)
@@ -200,13 +218,14 @@ func (s *stage) script(when, name string) {
 	s.scripts[when] = file
 }
 
-func (s *stage) config(arch string) *nfpmConfig {
+func (s *stage) config() *nfpmConfig {
 	c := &nfpmConfig{
-		Name: s.p.Name, Arch: arch, Platform: "linux",
+		Name: s.p.Name, Arch: s.arch, Platform: "linux",
 		Version: s.version(), Release: s.Release,
 		Section: "net", Maintainer: "The Receptor developers",
 		Description: s.p.Summary, Homepage: "https://" + workspace.Root, License: "Apache-2.0",
 		Depends: s.p.Depends, Contents: s.contents, Scripts: s.scripts,
+		RPM: nfpmRPM{BuildHost: "localhost"},
 	}
 	if s.p.Unit != nil && s.p.Unit.Exec == "" {
 		c.Recommends = []string{"receptor-core"} // of whatever version: what works together is negotiated

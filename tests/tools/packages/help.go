@@ -64,9 +64,9 @@ func askHelp(ctx context.Context, path, program string, commands ...string) (*he
 	return h, nil
 }
 
-// isLauncher tells whether the program takes kinds of items as options, and knows
-// those of all installed plugs.
-func (h *help) isLauncher() bool { return strings.Contains(h.text, "--help [KIND]") }
+// takesItems tells whether the program takes kinds of items as options, and tells of
+// those that it knows: a launcher, of all installed plugs.
+func (h *help) takesItems() bool { return strings.Contains(h.text, "--help [KIND]") }
 
 // isPlug tells whether the program is one.
 func (h *help) isPlug() bool { return strings.Contains(h.text, h.program+" describe\n") }
@@ -103,42 +103,63 @@ func (h *help) words() string {
 	return strings.Join(w, " ")
 }
 
-// What a launcher's installed plugs add: kinds, and parameters of a kind.
+// What the kinds that a program knows add: themselves, under all their names, and
+// parameters of one of them.
 const (
-	kindsOf  = `%[1]s --help 2>/dev/null | sed -n 's/^  \(--[a-z0-9-]*\)$/\1/p'`
-	paramsOf = `%[1]s --help "${%[2]s#--}" 2>/dev/null | sed -n 's/^      \([a-z0-9]*\)  *.*$/\1=/p'`
+	kindsOf  = `%[1]s --help 2>/dev/null | sed -n 's/^  \(--[a-z0-9-]*\)$/\1/p; s/^        also \(--[a-z0-9-]*\).*$/\1/p'`
+	paramsOf = `%[1]s --help %[2]s 2>/dev/null | sed -n 's/^      \([a-z0-9][a-z0-9]*\)  .*$/\1=/p'`
 )
+
+const logLevels = "trace debug info warn error off"
+
+// isFile, isLevel and isOther tell what the value of an option is, if it has one.
+func (o *option) isFile() bool  { return o.value == "PATH" || o.value == "FILE" }
+func (o *option) isLevel() bool { return o.long == "log-level" }
+func (o *option) isOther() bool {
+	return !o.isFile() && !o.isLevel() && o.value != "" && !strings.HasPrefix(o.value, "[")
+}
 
 func (h *help) bash() string {
 	name := strings.ReplaceAll(h.program, "-", "_")
+	const files = `compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur"))`
 	var b strings.Builder
 	fmt.Fprintf(&b, "# bash completion for %s\n_%s() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n\tcase $prev in\n", h.program, name)
 	for _, o := range h.options {
+		names := "--" + o.long
+		if o.short != "" {
+			names = "-" + o.short + " | " + names
+		}
 		switch {
-		case o.value == "PATH" || o.value == "FILE":
-			fmt.Fprintf(&b, "\t--%s) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", o.long)
-		case o.long == "log-level":
-			fmt.Fprintf(&b, "\t--%s) COMPREPLY=($(compgen -W \"trace debug info warn error off\" -- \"$cur\")); return ;;\n", o.long)
-		case o.value != "" && !strings.HasPrefix(o.value, "["):
-			fmt.Fprintf(&b, "\t--%s) return ;;\n", o.long)
+		case o.isFile():
+			fmt.Fprintf(&b, "\t%s) %s; return ;;\n", names, files)
+		case o.isLevel():
+			fmt.Fprintf(&b, "\t%s) COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n", names, logLevels)
+		case o.isOther():
+			fmt.Fprintf(&b, "\t%s) return ;;\n", names)
 		}
 	}
 	words := h.words()
-	if h.isLauncher() {
+	if h.takesItems() {
 		words += " $(" + fmt.Sprintf(kindsOf, h.program) + ")"
 	}
 	b.WriteString("\tesac\n")
-	if h.isLauncher() {
-		fmt.Fprintf(&b, `	if [[ $cur != -* ]]; then
-		local i kind=
-		for ((i = COMP_CWORD - 1; i > 0; i--)); do
-			[[ ${COMP_WORDS[i]} == --* ]] && kind=${COMP_WORDS[i]} && break
-		done
-		compopt -o nospace
-		[[ $kind ]] && COMPREPLY=($(compgen -W "$(%s)" -- "$cur"))
+	if h.takesItems() {
+		// Bash takes the "=" of parameter=value for a word.
+		fmt.Fprintf(&b, `	local i kind=
+	for ((i = COMP_CWORD - 1; i > 0; i--)); do
+		[[ ${COMP_WORDS[i]} == --* ]] && kind=${COMP_WORDS[i]#--} && break
+	done
+	if [[ $cur == = || $prev == = ]]; then
+		[[ $cur == = ]] && cur=
+		%s
 		return
 	fi
-`, fmt.Sprintf(paramsOf, h.program, "kind"))
+	if [[ $cur != -* && $kind ]]; then
+		compopt -o nospace 2>/dev/null
+		COMPREPLY=($(compgen -W "$(%s)" -- "$cur"))
+		return
+	fi
+`, files, fmt.Sprintf(paramsOf, h.program, `"$kind"`))
 	}
 	fmt.Fprintf(&b, "\tCOMPREPLY=($(compgen -W \"%s\" -- \"$cur\"))\n}\ncomplete -F _%s %s\n", words, name, h.program)
 	return b.String()
@@ -147,20 +168,8 @@ func (h *help) bash() string {
 func (h *help) zsh() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#compdef %s\n", h.program)
-	if h.isLauncher() {
-		fmt.Fprintf(&b, `local i kind=
-for ((i = CURRENT - 1; i > 1; i--)); do
-	[[ ${words[i]} == --* ]] && kind=${words[i]} && break
-done
-case ${words[CURRENT-1]} in
--c | --config | --socket) _files; return ;;
-esac
-if [[ ${words[CURRENT]} == -* || -z $kind ]]; then
-	compadd -- %s $(%s)
-else
-	compadd -S '' -- $(%s)
-fi
-`, h.words(), fmt.Sprintf(kindsOf, h.program), fmt.Sprintf(paramsOf, h.program, "kind"))
+	if h.takesItems() {
+		h.zshItems(&b)
 		return b.String()
 	}
 	b.WriteString("_arguments")
@@ -168,11 +177,11 @@ fi
 	for _, o := range h.options {
 		fmt.Fprintf(&b, " \\\n\t'--%s[%s]", o.long, quote.Replace(o.text))
 		switch {
-		case o.value == "PATH" || o.value == "FILE":
+		case o.isFile():
 			b.WriteString(":file:_files")
-		case o.long == "log-level":
-			b.WriteString(":level:(trace debug info warn error off)")
-		case o.value != "" && !strings.HasPrefix(o.value, "["):
+		case o.isLevel():
+			fmt.Fprintf(&b, ":level:(%s)", logLevels)
+		case o.isOther():
 			fmt.Fprintf(&b, ":%s:", strings.ToLower(o.value))
 		}
 		b.WriteString("'")
@@ -182,6 +191,37 @@ fi
 	}
 	b.WriteString("\n")
 	return b.String()
+}
+
+func (h *help) zshItems(b *strings.Builder) {
+	var files, others []string
+	for _, o := range h.options {
+		switch {
+		case o.isFile() && o.short != "":
+			files = append(files, "-"+o.short, "--"+o.long)
+		case o.isFile():
+			files = append(files, "--"+o.long)
+		case o.isOther():
+			others = append(others, "--"+o.long)
+		}
+	}
+	fmt.Fprintf(b, "case ${words[CURRENT-1]} in\n%s) _files; return ;;\n", strings.Join(files, " | "))
+	if len(others) > 0 {
+		fmt.Fprintf(b, "%s) return ;;\n", strings.Join(others, " | "))
+	}
+	fmt.Fprintf(b, `esac
+local i kind=
+for ((i = CURRENT - 1; i > 1; i--)); do
+	[[ ${words[i]} == --* ]] && kind=${words[i]#--} && break
+done
+if [[ ${words[CURRENT]} == -* || -z $kind ]]; then
+	compadd -- %s $(%s)
+elif compset -P '*='; then
+	_files
+else
+	compadd -S '' -- $(%s)
+fi
+`, h.words(), fmt.Sprintf(kindsOf, h.program), fmt.Sprintf(paramsOf, h.program, `"$kind"`))
 }
 
 func (h *help) fish() string {
@@ -194,11 +234,11 @@ func (h *help) fish() string {
 			fmt.Fprintf(&b, " -s %s", o.short)
 		}
 		switch {
-		case o.value == "PATH" || o.value == "FILE":
+		case o.isFile():
 			b.WriteString(" -r -F")
-		case o.long == "log-level":
-			b.WriteString(" -x -a 'trace debug info warn error off'")
-		case o.value != "" && !strings.HasPrefix(o.value, "["):
+		case o.isLevel():
+			fmt.Fprintf(&b, " -x -a '%s'", logLevels)
+		case o.isOther():
 			b.WriteString(" -x")
 		}
 		b.WriteString("\n")
@@ -206,8 +246,20 @@ func (h *help) fish() string {
 	if h.isPlug() {
 		fmt.Fprintf(&b, "complete -c %s -n __fish_use_subcommand -a describe -d 'what the plug tells a core about itself'\n", h.program)
 	}
-	if h.isLauncher() {
-		fmt.Fprintf(&b, "complete -c %s -a '(%s)'\n", h.program, quote.Replace(fmt.Sprintf(kindsOf, h.program)))
+	if h.takesItems() {
+		items := "__" + strings.ReplaceAll(h.program, "-", "_") + "_items"
+		fmt.Fprintf(&b, `function %[1]s
+	set -l token (commandline -ct)
+	set -l kinds (commandline -opc | string match -- '--*')
+	if string match -q -- '-*' $token; or not set -q kinds[1]
+		%[3]s
+	else
+		%[4]s
+	end
+end
+complete -c %[2]s -a '(%[1]s)'
+complete -c %[2]s -n 'string match -q -- "*=*" (commandline -ct)' -F
+`, items, h.program, fmt.Sprintf(kindsOf, h.program), fmt.Sprintf(paramsOf, h.program, `(string sub -s 3 -- $kinds[-1])`))
 	}
 	return b.String()
 }

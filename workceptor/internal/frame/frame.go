@@ -31,9 +31,12 @@ const (
 
 // Append appends a frame to b.
 func Append(b []byte, typ byte, data []byte) []byte {
-	b = append(b, typ)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
-	return append(b, data...)
+	return append(AppendHeader(b, typ, len(data)), data...)
+}
+
+// AppendHeader appends what precedes so many bytes of data to b.
+func AppendHeader(b []byte, typ byte, size int) []byte {
+	return binary.BigEndian.AppendUint32(append(b, typ), uint32(size))
 }
 
 // ErrFrame says that what came is no frame, or not one that may come there.

@@ -84,7 +84,7 @@ func (w witness) life(s *Store) error {
 			if _, err := f.Write([]byte("output")); err != nil {
 				return err
 			}
-			out, err := s.Measure(u.ID, Stdout)
+			out, err := s.Measure(u.ID, Stdout, nil, 0)
 			if err != nil {
 				return err
 			}

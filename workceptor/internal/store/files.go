@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 
 	"github.com/project-receptor/receptor/workceptor/internal/fsys"
@@ -69,8 +70,9 @@ func (s *Store) remakeDir(id string) error {
 }
 
 // Measure makes what is in a unit's Stdout or Stderr durable and returns its size and
-// digest. A file that is not there is an empty one.
-func (s *Store) Measure(id, name string) (state.Output, error) {
+// digest. The first bytes, as many as known says, have gone through h, a SHA-256; a nil
+// one begins anew. A file that is not there is an empty one.
+func (s *Store) Measure(id, name string, h hash.Hash, known int64) (state.Output, error) {
 	f, err := s.OpenFile(id, name, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return state.Output{SHA256: digest(sha256.New())}, nil
@@ -79,15 +81,18 @@ func (s *Store) Measure(id, name string) (state.Output, error) {
 		return state.Output{}, err
 	}
 	defer f.Close() // nothing was written through it
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err == nil && n > 0 {
+	if info, err := f.Stat(); h == nil || err != nil || info.Size() < known {
+		h, known = sha256.New(), 0 // also if somebody has cut it
+	}
+	n, err := io.Copy(h, io.NewSectionReader(f, known, math.MaxInt64-known))
+	size := known + n
+	if err == nil && size > 0 {
 		err = s.Sync(id, f)
 	}
 	if err != nil {
 		return state.Output{}, fmt.Errorf("measure %s of unit %s: %w", name, id, err)
 	}
-	return state.Output{Size: n, SHA256: digest(h)}, nil
+	return state.Output{Size: size, SHA256: digest(h)}, nil
 }
 
 // Sync makes an open file of a unit durable, with its name.

@@ -145,11 +145,11 @@ func TestLifeOfAUnit(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.Close()
-			out, err := s.Measure(u.ID, Stdout)
+			out, err := s.Measure(u.ID, Stdout, nil, 0)
 			if err != nil || out.Size != 6 {
 				t.Errorf("measured %+v, %v", out, err)
 			}
-			if none, err := s.Measure(u.ID, Stderr); err != nil || none.Size != 0 || none.SHA256 == "" {
+			if none, err := s.Measure(u.ID, Stderr, nil, 0); err != nil || none.Size != 0 || none.SHA256 == "" {
 				t.Errorf("a file that is not there: %+v, %v", none, err)
 			}
 			u = next(t, s, u.ID, state.Event{Kind: state.Exited, Stdout: out})

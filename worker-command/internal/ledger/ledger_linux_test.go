@@ -637,6 +637,60 @@ func TestSupervisorThatNeverRan(t *testing.T) {
 	})
 }
 
+// On a full disk a unit waits, though its supervisor cannot note that it is about to run;
+// and it ends if that is wanted. Before, its supervisors died until it was refused.
+func TestUnitWaitsForTheDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=700"); err != nil {
+		t.Skipf("skipped: needs the rights of root, to mount a small tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ballast, fake := filepath.Join(dir, "ballast"), filepath.Join(t.TempDir(), "supervisor")
+	script := "#!/bin/sh\ncat /dev/zero > " + ballast + " 2> /dev/null\nexec " + self + " \"$@\"\n"
+	if err := os.WriteFile(fake, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, func(o *Options) { o.Dir, o.Supervisor = filepath.Join(dir, "state"), fake })
+	waits := func(id string) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // which is only that nobody waits for it
+		if _, err := b.Start(ctx, b.prepare(id, "echo once")); err != nil {
+			t.Fatal(err)
+		}
+		r := b.await(id, func(r Report) bool { return r.State.final() || strings.Contains(r.Detail, "no space left on device") })
+		if r.State != Starting {
+			t.Fatalf("unit %s does not wait: %+v", id, r)
+		}
+	}
+	waits("waits")
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.end("waits"); r.State != Exited || r.Code != 0 || b.read("waits", "stdout") != "once\n" {
+		t.Errorf("the end is %+v, stdout %q", r, b.read("waits", "stdout"))
+	}
+	waits("unwanted")
+	if err := b.Stop("unwanted", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.end("unwanted"); r.State != Refused || b.read("unwanted", "stdout") != "" {
+		t.Errorf("the end is %+v, stdout %q", r, b.read("unwanted", "stdout"))
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -238,31 +238,40 @@ func (b *work) followedLine(ctx context.Context) error {
 	return nil
 }
 
-// largeResult is read while it is written, and checked against its digest.
+// largeResult is the rate of a result that is read while it is written.
 func (b *work) largeResult(ctx context.Context) error {
 	var rates []float64
 	for range b.rounds {
-		n := int64(0)
-		took, err := b.run(ctx, "large", func(c client.Chunk) error {
-			n += int64(len(c.Data))
-			return nil
-		})
+		rate, err := b.resultRate(ctx)
 		if err != nil {
 			return err
 		}
-		if n != b.result {
-			return fmt.Errorf("%d bytes of %d", n, b.result)
-		}
-		rates = append(rates, float64(n)/1e6/took.Seconds())
+		rates = append(rates, rate)
 	}
-	slices.Sort(rates)
-	what, asked := "result", "legacy 24"
-	if b.node != "" {
-		what, asked = "remote result", "80 % of the stream's; legacy 12.6"
-	}
-	fmt.Printf("%-48s %8.0f MB/s median of %d, from submit to end   (%s)\n",
-		fmt.Sprintf("%s of %d MB", what, b.result/1_000_000), rates[len(rates)/2], len(rates), asked)
+	b.reportRate("result", rates, "from submit to end   (legacy 24)")
 	return nil
+}
+
+// resultRate is that of one result, checked against its digest, in MB/s.
+func (b *work) resultRate(ctx context.Context) (float64, error) {
+	n := int64(0)
+	took, err := b.run(ctx, "large", func(c client.Chunk) error {
+		n += int64(len(c.Data))
+		return nil
+	})
+	if err == nil && n != b.result {
+		err = fmt.Errorf("%d bytes of %d", n, b.result)
+	}
+	return float64(n) / 1e6 / took.Seconds(), err
+}
+
+func (b *work) reportRate(what string, rates []float64, note string) {
+	fmt.Printf("%-48s %8.0f MB/s median of %d, %s\n", fmt.Sprintf("%s of %d MB", what, b.result/1_000_000), median(rates), len(rates), note)
+}
+
+func median(of []float64) float64 {
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[len(sorted)/2]
 }
 
 // submits counts units that are on the disk, each before its client hears of it. They

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
@@ -39,12 +38,12 @@ func (b *work) remote(ctx context.Context) (err error) {
 			err = errors.Join(err, omega.cleanUp(ctx))
 		}
 	}()
-	for _, measure := range []func(context.Context) error{near.submitToResult, near.followedLine, near.largeResult} {
+	for _, measure := range []func(context.Context) error{near.submitToResult, near.followedLine} {
 		if err := measure(ctx); err != nil {
 			return err
 		}
 	}
-	return b.stream(ctx, port)
+	return near.resultBesideStream(ctx, port)
 }
 
 // at is the same at another node.
@@ -101,23 +100,38 @@ func (zeros) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// stream is what a stream of the mesh carries on the same way.
-func (b *work) stream(ctx context.Context, port int) error {
-	var rates []float64
+// resultBesideStream is the rate of a result and that of a stream of the mesh on the same
+// way, by turns, so that what disturbs the machine disturbs both.
+func (b *work) resultBesideStream(ctx context.Context, port int) error {
+	var results, streams, shares []float64
 	for range b.rounds {
-		start := time.Now()
-		c, err := lab.DialWait(ctx, lab.Local(port))
+		result, err := b.resultRate(ctx)
 		if err != nil {
 			return err
 		}
-		n, err := io.Copy(io.Discard, c)
-		_ = c.Close() // it was only read
-		if err != nil || n != b.result {
-			return fmt.Errorf("%d bytes of %d through the stream: %w", n, b.result, err)
+		stream, err := b.streamRate(ctx, port)
+		if err != nil {
+			return err
 		}
-		rates = append(rates, float64(n)/1e6/time.Since(start).Seconds())
+		results, streams, shares = append(results, result), append(streams, stream), append(shares, 100*result/stream)
 	}
-	slices.Sort(rates)
-	fmt.Printf("%-48s %8.0f MB/s median of %d\n", fmt.Sprintf("stream of %d MB on the same way", b.result/1_000_000), rates[len(rates)/2], len(rates))
+	b.reportRate("remote result", results, "from submit to end   (legacy 12.6)")
+	b.reportRate("stream", streams, "on the same way")
+	fmt.Printf("%-48s %8.0f %%    median of %d                       (at least 80)\n", "  remote result / stream, round by round", median(shares), len(shares))
 	return nil
+}
+
+// streamRate is what a stream of the mesh carries, in MB/s.
+func (b *work) streamRate(ctx context.Context, port int) (float64, error) {
+	start := time.Now()
+	c, err := lab.DialWait(ctx, lab.Local(port))
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(io.Discard, c)
+	_ = c.Close() // it was only read
+	if err != nil || n != b.result {
+		return 0, fmt.Errorf("%d bytes of %d through the stream: %w", n, b.result, err)
+	}
+	return float64(n) / 1e6 / time.Since(start).Seconds(), nil
 }
