@@ -14,9 +14,12 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// serverItem is an inbound proxy, on a free port of loopback.
-func serverItem(s *plugtest.CoreSession) wire.ConfigItem {
-	return s.Item("tcp-inbound-proxy", map[string]any{"port": 0, "remotenode": "far", "remoteservice": "web"})
+// serving starts an inbound proxy, on a free port of loopback.
+func serving(t *testing.T) (core *plugtest.FakeCore, s *plugtest.CoreSession, it wire.ConfigItem, addr string) {
+	t.Helper()
+	core, s = plugtest.Attached(t, New())
+	it = s.Item("tcp-inbound-proxy", map[string]any{"port": 0, "remotenode": "far", "remoteservice": "web"})
+	return core, s, it, s.StartItem(it)
 }
 
 func dial(t *testing.T, addr string) *net.TCPConn {
@@ -94,9 +97,7 @@ func TestKinds(t *testing.T) {
 
 func TestServer(t *testing.T) {
 	t.Parallel()
-	core, s := plugtest.Attached(t, New())
-	it := serverItem(s)
-	addr := s.StartItem(it)
+	core, _, it, addr := serving(t)
 	if host, port, err := net.SplitHostPort(addr); err != nil || !net.ParseIP(host).IsLoopback() || port == "0" {
 		t.Fatalf("address %q, %v", addr, err)
 	}
@@ -116,9 +117,7 @@ func TestServer(t *testing.T) {
 // What goes wrong is seen by the application and in the state, until the next success.
 func TestServerCannotOpenStream(t *testing.T) {
 	t.Parallel()
-	core, s := plugtest.Attached(t, New())
-	it := serverItem(s)
-	addr := s.StartItem(it)
+	core, s, it, addr := serving(t)
 	app := dial(t, addr)
 	core.DialRequest().Refuse(wire.NewError(wire.CodeUnreachable, "no route to node far"))
 	wantReset(t, app)
@@ -134,15 +133,13 @@ func TestServerCannotOpenStream(t *testing.T) {
 // A core that dies resets its streams; the port stays, and connections wait.
 func TestServerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core, s := plugtest.Attached(t, New())
-	it := serverItem(s)
-	addr := s.StartItem(it)
+	core, _, it, addr := serving(t)
 	app := dial(t, addr)
 	core.DialRequest().OpenStream("s1")
 	core.Kill()
 	wantReset(t, app)
 	core.Start()
-	s = core.Session() // no core for the items before it tells its configuration
+	s := core.Session() // no core for the items before it tells its configuration
 	app = dial(t, addr)
 	s.Configure(it)
 	exchange(t, app, core.DialRequest().OpenStream("s2"))

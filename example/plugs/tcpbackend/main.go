@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugcmd"
@@ -46,16 +45,14 @@ func listen(ctx context.Context, it *plug.Item, p struct{ Port int }) error {
 
 // peer makes a link, and the next whenever it has ended.
 func peer(ctx context.Context, it *plug.Item, p struct{ Address string }) error {
-	backoff := plug.Backoff{Min: time.Second, Max: 20 * time.Second}
-	for it.Attached(ctx) == nil && it.AwaitLive(ctx) == nil { // an earlier process may have left a link
+	it.KeepLink(ctx, p.Address, true, func(ctx context.Context) error { // but not while an earlier process has left one
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", p.Address)
-		if err == nil {
-			it.Up(p.Address)
-			err = carry(ctx, it, c, "out")
+		if err != nil {
+			return err
 		}
-		it.Degraded(p.Address, err) // nil: the link has ended in order
-		_ = backoff.Wait(ctx)       // Attached sees that ctx is done
-	}
+		it.Up(p.Address)
+		return carry(ctx, it, c, "out")
+	})
 	return nil
 }
 

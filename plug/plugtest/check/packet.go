@@ -264,12 +264,12 @@ func (p *packets) flow() *packetFlow {
 	return f
 }
 
-// open makes the flow, perhaps once more: by a datagram of the application's, or by a
-// PEER of ours.
+// open makes the flow, perhaps once more: by a datagram of the application's, or, where that
+// only answers or is not here, by a PEER of ours.
 func (f *packetFlow) open() {
 	f.probes++
 	f.probe = []byte(probeText + strconv.Itoa(f.probes))
-	if f.dir == in {
+	if f.dir == in && f.plays() {
 		to, err := net.ResolveUDPAddr("udp", f.addr)
 		f.must(err, "resolve "+f.addr)
 		f.to = to
