@@ -73,6 +73,7 @@ var Table = []Package{
 			TmpFiles: []string{
 				"d /run/receptor 0755 root root -",
 				"d " + runDir + " 0711 receptor receptor-plug -",
+				"d /var/lib/receptor 0700 receptor receptor -", // also where systemd does not start the service
 				"d /etc/receptor/tls 0750 root " + groupTLS + " -",
 			},
 		},
@@ -284,5 +285,9 @@ func (p *Package) Sysusers() string {
 		fmt.Fprintf(&b, "g %s -\n", g)
 	}
 	fmt.Fprintf(&b, "u %s - %q\n", p.User(), p.Unit.Description)
+	// Also where somebody else starts the program as that user.
+	for _, g := range p.groups() {
+		fmt.Fprintf(&b, "m %s %s\n", p.User(), g)
+	}
 	return b.String()
 }
