@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,8 @@ type host struct {
 	root string
 	net  *lab.Host // nil: it has none, and runs no service
 	runs []*service
+
+	leaving []*service // whose processes were replaced, and end when what they carry has
 }
 
 // newHost makes a host of this machine's system, on which the packages are installed.
@@ -60,7 +63,7 @@ func newHost(t *testing.T, name string, network *lab.Host, packages ...string) *
 		h.install(packages...)
 	}
 	t.Cleanup(func() {
-		for _, s := range h.runs {
+		for _, s := range slices.Concat(h.runs, h.leaving) {
 			if err := s.Stop(); err != nil {
 				t.Error(err)
 			}
