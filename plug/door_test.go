@@ -1,305 +1,172 @@
 package plug
 
 import (
-	"net"
 	"net/netip"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// testOpening takes "link" for one.
-func testOpening(head []byte) Verdict {
-	switch {
-	case strings.HasPrefix(string(head), "link"):
-		return MayBeLink
-	case strings.HasPrefix("link", string(head)):
-		return TooShort
-	}
-	return NoLink
-}
-
-// counts are what a door has counted.
-type counts struct {
-	mu sync.Mutex
-	n  map[string]uint64
-}
-
-func (c *counts) add(name string, n uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n[name] += n
-}
-
-func (c *counts) of(name string) uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.n[name]
-}
-
-func newTestDoor() (*door, *counts) {
-	c := &counts{n: map[string]uint64{}}
-	return newDoor(testOpening, c.add), c
-}
-
-// patience is for what comes if all is well.
-const patience = 30 * time.Second
-
-// dialled is both ends of a TCP connection.
-func dialled(t *testing.T, l net.Listener) (there, here net.Conn) {
-	t.Helper()
-	there, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	here, err = l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = there.Close()
-		_ = here.Close()
-	})
-	return there, here
-}
-
-func listenHere(t *testing.T) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
-}
-
-func write(t *testing.T, c net.Conn, text string) {
-	t.Helper()
-	if _, err := c.Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// At its ease a door lets all pass, however many those are in time.
-func TestDoorAtEase(t *testing.T) {
+// A listener is at its ease again some time after a crowd, however large that was.
+func TestPress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d, _ := newTestDoor()
+		var p press
 		for range 10 {
-			for range linksAtEase {
-				if !d.atEase() {
-					t.Fatal("pressed")
+			for i := range linksBurst {
+				if p.pressed(1) || !p.mayPass() {
+					t.Fatalf("pressed by the %d. of a burst", i)
 				}
 			}
-			for range 10 {
-				if d.atEase() {
-					t.Fatal("at ease")
+			if !p.pressed(0) || p.mayPass() {
+				t.Fatal("at ease after the burst")
+			}
+			time.Sleep(time.Second)
+			for range linksPerSecond {
+				if !p.mayPass() {
+					t.Fatal("fewer pass than may for long")
 				}
 			}
-			time.Sleep((linksAtEase + 10) * time.Second / linksPerSecond)
-		}
-		d.pressed(1_000_000) // is forgotten as soon as any other press
-		time.Sleep(linksPressed * time.Second / linksPerSecond)
-		if !d.atEase() {
-			t.Error("pressed long after")
+			if p.mayPass() {
+				t.Fatal("more pass than may for long")
+			}
+			p.pressed(1_000_000)
+			time.Sleep((linksPressed - linksBurst) * time.Second / linksPerSecond)
+			if !p.pressed(0) {
+				t.Fatal("at ease too early")
+			}
+			time.Sleep(linksPressed * time.Second / linksPerSecond)
 		}
 	})
 }
 
-// Those that wait pass one of each source in turn, and no faster than they may.
-func TestDoorTurns(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		d, counted := newTestDoor()
-		var at [3]netip.Addr
-		for i := range at {
-			at[i] = netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
-		}
-		for range linksBurst {
-			if !<-d.queue(at[0]) {
-				t.Fatal("one of the burst may not pass")
-			}
-		}
-		var mu sync.Mutex
-		var passed []string
-		enter := func(name string, source netip.Addr) {
-			turn := d.queue(source)
-			go func() {
-				ok := <-turn
-				mu.Lock()
-				defer mu.Unlock()
-				if !ok {
-					name += " not"
-				}
-				passed = append(passed, name)
-			}()
-			synctest.Wait()
-		}
-		expect := func(want ...string) {
-			t.Helper()
-			synctest.Wait()
-			mu.Lock()
-			defer mu.Unlock()
-			if slices.Sort(passed); !slices.Equal(passed, want) { // those of one moment
-				t.Fatalf("passed: %q, want %q", passed, want)
-			}
-			passed = nil
-		}
-		for _, name := range []string{"a1", "a2", "a3", "a4"} {
-			enter(name, at[0])
-		}
-		enter("b1", at[1])
-		enter("c1", at[2])
-		expect()
-		time.Sleep(turnsEvery)
-		expect("a1", "b1")
-		time.Sleep(turnsEvery)
-		expect("a2", "a3", "c1")
-		time.Sleep(turnsEvery)
-		expect("a4")
-		if d.queued != 0 || len(d.queues) != 0 || len(d.order) != 0 {
-			t.Errorf("%d wait, of %d sources", d.queued, len(d.order))
-		}
+// visitors queues visitors from addresses, and tells who goes.
+type visitors struct {
+	queue
+	names map[*visitor]string
+}
 
-		// More than there is room for: the oldest of that source gives way.
-		d.passed.level = linksBurst * 10
+func (q *visitors) enter(name, from string) string {
+	if q.names == nil {
+		q.names = map[*visitor]string{}
+	}
+	v := &visitor{source: netip.MustParseAddr(from)}
+	q.names[v] = name
+	return q.names[q.add(v)]
+}
+
+// leave lets n pass.
+func (q *visitors) leave(n int) string {
+	var names []string
+	for range n {
+		names = append(names, q.names[q.next()])
+	}
+	return strings.Join(names, " ")
+}
+
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	const hog, second, third = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+	t.Run("go round", func(t *testing.T) {
+		t.Parallel()
+		var q visitors
+		for _, v := range [][2]string{{"a1", hog}, {"a2", hog}, {"a3", hog}, {"b1", second}, {"c1", third}} {
+			if out := q.enter(v[0], v[1]); out != "" {
+				t.Errorf("%s gives way", out)
+			}
+		}
+		if got, want := q.leave(5), "a1 b1 c1 a2 a3"; got != want {
+			t.Errorf("passed: %s, want %s", got, want)
+		}
+		if q.size != 0 || len(q.of) != 0 || len(q.order) != 0 {
+			t.Errorf("left over: %+v", q.queue)
+		}
+	})
+	t.Run("of one address the oldest gives way", func(t *testing.T) {
+		t.Parallel()
+		var q visitors
+		q.enter("first", hog)
+		q.enter("b", second)
+		for range maxQueuedOfSource - 1 {
+			if out := q.enter("a", hog); out != "" {
+				t.Fatalf("%s gives way", out)
+			}
+		}
+		if out := q.enter("last", hog); out != "first" {
+			t.Errorf("%q gives way", out)
+		}
+	})
+	t.Run("of all one of many", func(t *testing.T) {
+		t.Parallel()
+		var q visitors
+		q.enter("first", third)
 		for range maxQueuedOfSource {
-			enter("a", at[0])
+			q.enter("a", hog)
 		}
-		enter("b", at[1])
-		enter("a", at[0])
-		expect("a not")
-		if n := counted.of(countCrowdedOut); n != 1 {
-			t.Errorf("%d were counted", n)
-		}
-		// In all: of those of which there are most, unless it is the newest's own.
 		for i := range maxQueued - maxQueuedOfSource - 1 {
-			enter("other", netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}))
-		}
-		expect()
-		enter("c", at[2])
-		expect("a not")
-		enter("b", at[1])
-		expect("b not")
-		d.shut()
-		synctest.Wait()
-		if len(passed) != maxQueued {
-			t.Errorf("%d were let go, want %d", len(passed), maxQueued)
-		}
-		for _, name := range passed {
-			if !strings.HasSuffix(name, " not") {
-				t.Errorf("%s has passed", name)
+			if out := q.enter("other", netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}).String()); out != "" {
+				t.Fatalf("%s gives way", out)
 			}
 		}
-		if <-d.queue(at[0]) {
-			t.Error("one has passed after the end")
+		if out := q.enter("b1", second); out != "a" {
+			t.Errorf("%q gives way, want one of those that are many", out)
+		}
+		if out := q.enter("b2", second); out != "b1" {
+			t.Errorf("%q gives way, want the newest one's own", out)
+		}
+		if got := q.leave(1); got != "first" {
+			t.Errorf("%s has passed", got)
 		}
 	})
-}
-
-// A connection is judged by what it says, and nothing of that is taken away.
-func TestDoorLooks(t *testing.T) {
-	t.Parallel()
-	d, _ := newTestDoor()
-	l := listenHere(t)
-	there, here := dialled(t, l)
-	said := make(chan Verdict, 1)
-	look := func() { said <- d.look(here) }
-	expect := func(what string, want Verdict) {
-		t.Helper()
-		select {
-		case v := <-said:
-			if v != want {
-				t.Errorf("%s: %v, want %v", what, v, want)
+	t.Run("some go by themselves", func(t *testing.T) {
+		t.Parallel()
+		var q visitors
+		q.enter("a1", hog)
+		q.enter("b1", second)
+		q.enter("a2", hog)
+		for v, name := range q.names {
+			if name != "a2" {
+				q.remove(v)
+				q.remove(v)
 			}
-		case <-time.After(patience):
-			t.Fatalf("%s: still waits", what)
 		}
-	}
-	go look()
-	write(t, there, "li")
-	awaitDoor(t, d, func() bool { return d.mute.Len() == 1 })
-	write(t, there, "nk and more")
-	expect("byte by byte", MayBeLink)
-	if err := here.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 100)
-	n, err := here.Read(b)
-	if err != nil || string(b[:n]) != "link and more" {
-		t.Errorf("read %q, %v", b[:n], err)
-	}
-
-	there, here = dialled(t, l)
-	write(t, there, "lie")
-	go look()
-	expect("something else", NoLink)
-
-	there, here = dialled(t, l)
-	go look()
-	_ = there.Close()
-	expect("an end", TooShort)
-
-	_, here = dialled(t, l)
-	go look()
-	awaitDoor(t, d, func() bool { return d.mute.Len() == 1 })
-	for range maxMute - 1 {
-		_, other := dialled(t, l)
-		if d.await(other) == nil {
-			t.Fatal("there is no room")
+		if q.size != 1 || q.leave(1) != "a2" || len(q.order) != 0 {
+			t.Errorf("left over: %+v", q.queue)
 		}
-	}
-	_, last := dialled(t, l)
-	d.await(last)
-	expect("the oldest of too many", TooShort)
-	if d.mute.Len() != maxMute {
-		t.Errorf("%d wait, want %d", d.mute.Len(), maxMute)
-	}
-	d.shut()
-	if _, err := last.Read(b); err == nil || d.await(last) != nil {
-		t.Errorf("after the end: %v", err)
-	}
-}
-
-// awaitDoor waits for a condition that only d's mutex guards.
-func awaitDoor(t *testing.T, d *door, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		d.mu.Lock()
-		done := ok()
-		d.mu.Unlock()
-		if done {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal("waited in vain")
-		}
-	}
+	})
 }
 
 // Of IPv6 a network counts as one source.
 func TestSourceOf(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]string{
-		"192.0.2.1:1":          "192.0.2.1",
-		"[::ffff:192.0.2.1]:2": "192.0.2.1",
-		"[2001:db8::1:2:3]:3":  "2001:db8::",
-		"[fe80::1%eth0]:4":     "fe80::",
+		"192.0.2.1":        "192.0.2.1",
+		"::ffff:192.0.2.1": "192.0.2.1",
+		"2001:db8::1:2:3":  "2001:db8::",
+		"fe80::1%eth0":     "fe80::",
 	} {
-		c := addressed{remote: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))}
-		if got := sourceOf(c).String(); got != want {
+		if got := sourceOf(netip.MustParseAddr(addr)).String(); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)
 		}
 	}
 }
 
-// addressed is a connection that has an address only.
-type addressed struct {
-	net.Conn
-	remote net.Addr
+func TestOpensTLS(t *testing.T) {
+	t.Parallel()
+	for head, want := range map[string]Verdict{
+		"":                                      TooShort,
+		"\x16":                                  TooShort,
+		"\x17":                                  NoLink,
+		"\x16\x03\x01\x00":                      TooShort,
+		"\x16\x02":                              NoLink,
+		"\x16\x03\x01\x00\x04\x01\x00\x00":      TooShort,
+		"\x16\x03\x01\x00\x04\x01\x00\x00\x00":  MayBeLink,
+		"\x16\x03\x03\x00\x04\x01\x00\x00\x00x": MayBeLink,
+		"\x16\x03\x01\x00\x04\x02":              NoLink,
+	} {
+		if got := OpensTLS([]byte(head)); got != want {
+			t.Errorf("%x: %v, want %v", head, got, want)
+		}
+	}
 }
-
-func (a addressed) RemoteAddr() net.Addr { return a.remote }

@@ -46,7 +46,7 @@ func (c *chaos) lacking() (kills, freezes []string) {
 		if t.killsInFlow < c.kills && what != ctlFollow || t.killsInFlow == 0 {
 			kills = append(kills, what)
 		}
-		if t.freezesInFlow < *chaosFreezes && what != ctlFollow {
+		if t.freezesInFlow < c.freezes && what != ctlFollow {
 			freezes = append(freezes, what)
 		}
 	}
@@ -218,12 +218,16 @@ func (c *chaos) killFollower(ctx context.Context, u *chaosUnit) bool {
 	}
 }
 
-// freezing freezes something for a while, mostly while output flows, again and again.
+// freezing freezes something for a while, mostly while output flows, again and again: in
+// a short test until all was frozen often enough.
 func (c *chaos) freezing(ctx context.Context) {
 	r := &round{random: c.chance(2)}
 	for ctx.Err() == nil {
 		u := c.aim(ctx, r.random)
 		_, of := c.lacking()
+		if len(of) == 0 && !c.long {
+			return
+		}
 		if len(of) == 0 {
 			of = c.targets()[:len(c.again)+1]
 		}

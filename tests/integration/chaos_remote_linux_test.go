@@ -38,7 +38,8 @@ func newChaosLine(t *testing.T) *chaosLine {
 	t.Helper()
 	network := newNetwork(t)
 	l := &chaosLine{chaos: newChaos(t, "a", 4*patience+4**chaosTime), wires: map[string]*lab.Wire{}, host: map[string]*lab.Host{}}
-	l.at, l.flowWait, l.kills, l.long = "c", 5*time.Second, cmp.Or(*chaosKills, 2), *chaosTime >= time.Minute
+	l.at, l.flowWait, l.long = "c", 5*time.Second, *chaosTime >= time.Minute
+	l.kills, l.freezes = cmp.Or(*chaosKills, 2), cmp.Or(*chaosFreezes, 1)
 	for _, node := range []string{"a", "c"} { // for all that they keep
 		l.disks = append(l.disks, diskOf(t, l.Lab, filepath.Join("state", node), 64))
 	}
@@ -146,9 +147,9 @@ func TestChaosOfRemoteUnits(t *testing.T) {
 	others.Go(func() { l.watch(seen, "at a", "a", l.c) })
 	others.Go(func() { l.watch(seen, "from b", "a", l.via("b")) })
 	others.Go(func() { l.watch(seen, "at c", "c", far) })
-	others.Go(func() { l.asking(seen, "at a", l.c, 3) })
-	others.Go(func() { l.asking(seen, "from b", l.via("b"), 4) })
-	others.Go(func() { l.askingThere(seen, far) })
+	others.Go(func() { l.asking(seen, "at a", "a", l.c, 3) })
+	others.Go(func() { l.asking(seen, "from b", "a", l.via("b"), 4) })
+	others.Go(func() { l.asking(seen, "at c", "c", far, 5) })
 	rough, calm := context.WithTimeout(over, *chaosTime) // of what is not aimed
 	defer calm()
 	for i, name := range slices.Sorted(maps.Keys(l.wires)) {
@@ -223,18 +224,6 @@ func (l *chaosLine) calm() map[string]load {
 	l.mu.Unlock()
 	l.nothingLeft()
 	return l.usage(slices.Sorted(maps.Keys(l.again))...)
-}
-
-// askingThere asks the node that runs units for any of them.
-func (l *chaosLine) askingThere(ctx context.Context, far *client.Client) {
-	for random := l.chance(5); lab.Pause(ctx, between(random, 0, 200*time.Millisecond)) == nil; {
-		l.mu.Lock()
-		ids := slices.Sorted(maps.Values(l.remote))
-		l.mu.Unlock()
-		if len(ids) > 0 {
-			l.ask("c", "c", far, ids[random.IntN(len(ids))])
-		}
-	}
 }
 
 // scarcity fills the disk of who submits units, or of who runs them, now and then.

@@ -16,7 +16,7 @@ import (
 // processes, and a prefix is there.
 func TestChaosOfUnits(t *testing.T) {
 	c := newChaos(t, "chaos", 4*patience)
-	c.kills = cmp.Or(*chaosKills, 20)
+	c.kills, c.freezes = cmp.Or(*chaosKills, 20), cmp.Or(*chaosFreezes, 5)
 	c.again["core"] = func() *lab.Process {
 		return c.start("receptor-core", append([]string{"--node", "id=chaos", "--local-only", "--log-level", "level=warning"}, chaosWork...)...)
 	}
@@ -64,7 +64,7 @@ func TestChaosOfUnits(t *testing.T) {
 	unseen, end := context.WithCancel(c.ctx)
 	defer end()
 	others.Go(func() { c.watch(unseen, "here", "chaos", c.c) })
-	others.Go(func() { c.asking(unseen, "asker", c.c, 3) })
+	others.Go(func() { c.asking(unseen, "here", "chaos", c.c, 3) })
 	others.Go(func() { c.freezing(over) })
 	killed := make(chan struct{})
 	go func() {

@@ -29,7 +29,7 @@ var (
 	chaosUnits   = flag.Int("chaos-units", 0, "units of the chaos tests, at least; 0: 200 on one node, 60 on three")
 	chaosKills   = flag.Int("chaos-kills", 0, "kills of each program in the chaos tests while output flows, at least; 0: 20 on one node, 2 on three")
 	chaosPlain   = flag.Bool("chaos-plain", false, "programs of the chaos tests without the race detector, whose memory is looked at more closely")
-	chaosFreezes = flag.Int("chaos-freezes", 1, "times that each program is frozen in the chaos tests while output flows, at least")
+	chaosFreezes = flag.Int("chaos-freezes", 0, "times that each program is frozen in the chaos tests while output flows, at least; 0: 5 on one node, 1 on three")
 )
 
 // A chaosKind is how a unit writes.
@@ -80,6 +80,7 @@ type chaos struct {
 	begin    time.Time
 	flowWait time.Duration // for output before something is killed all the same
 	kills    int           // of each program while output flows, at least
+	freezes  int           // likewise
 	long     bool          // programs are also frozen for long
 	again    map[string]func() *lab.Process
 
@@ -220,14 +221,17 @@ func (c *chaos) ask(by, node string, k *client.Client, id string) client.Status 
 	return u
 }
 
-// asking asks for any units, one after another.
-func (c *chaos) asking(ctx context.Context, by string, k *client.Client, chance uint64) {
+// asking asks a node for any of its units, one after another.
+func (c *chaos) asking(ctx context.Context, by, node string, k *client.Client, chance uint64) {
 	for random := c.chance(chance); lab.Pause(ctx, between(random, 0, 200*time.Millisecond)) == nil; {
 		c.mu.Lock()
 		ids := slices.Sorted(maps.Keys(c.acked))
+		if node != c.node {
+			ids = slices.Sorted(maps.Values(c.remote))
+		}
 		c.mu.Unlock()
 		if len(ids) > 0 {
-			c.ask(by, c.node, k, ids[random.IntN(len(ids))])
+			c.ask(by, node, k, ids[random.IntN(len(ids))])
 		}
 	}
 }

@@ -13,6 +13,13 @@ func (as *identity) try(do func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: what the thread has become it stays
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread does not end, and the process would be the user's with it.
+			// While it is held here, what is tried has another.
+			result <- as.try(do)
+			runtime.UnlockOSThread()
+			return
+		}
 		err := as.becomeThread()
 		if err == nil {
 			err = do()

@@ -1,12 +1,16 @@
 package launcher
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/project-receptor/receptor/plug/program"
 )
@@ -89,6 +93,35 @@ func TestNodeOfAnotherUser(t *testing.T) {
 	gone(t, third.Plugs[0].PID)
 }
 
+// What is tried with the rights of a user leaves none of the process's threads the user's.
+func TestTry(t *testing.T) {
+	u := needRoot(t)
+	as := &identity{u, somebody}
+	for range 100 {
+		var tid int
+		if err := as.try(func() error {
+			tid = unix.Gettid()
+			status, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/status", tid))
+			if err == nil && !strings.Contains(string(status), fmt.Sprintf("Uid:\t%d\t", u.UID)) {
+				err = fmt.Errorf("tried as somebody else: %s", status)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(settle); ; {
+			_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", tid))
+			if errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("the thread is still there: %v", err)
+			}
+			time.Sleep(time.Millisecond) // between looks
+		}
+	}
+}
+
 // What the user may not is told before anything is started, with what to do.
 func TestWhatIsRootsAlone(t *testing.T) {
 	t.Parallel()
@@ -99,6 +132,9 @@ func TestWhatIsRootsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Join(public, "n"), 0o755); err != nil { //nolint:gosec // for others to read, not to write
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(public, "n", "epoch"), nil, 0o600); err != nil { // one that is empty would be replaced
 		t.Fatal(err)
 	}
 	closed := install(t, "receptor-core", "receptor-backend-fake")

@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest/check"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -22,7 +21,7 @@ func TestGoodPlugPasses(t *testing.T) {
 	for _, role := range checkedRoles {
 		for _, medium := range []string{check.MediumTCP, check.MediumNone} {
 			o := check.Options{
-				Role: role, Medium: medium, Start: inProcess(goodPlug(role), nil), Timeout: 3 * time.Minute, Ports: ports, Work: units,
+				Role: role, Medium: medium, Start: inProcess(goodPlug(role), nil), Timeout: patience, Ports: ports, Work: units,
 			}
 			for _, c := range check.Checks(role, check.Both, "") {
 				turn <- struct{}{}

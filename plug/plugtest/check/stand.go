@@ -142,10 +142,20 @@ func (s *stand) restart() *plugtest.CoreSession {
 	return s.session()
 }
 
-// away kills the core and gives the plug the time to see it.
+// away kills the core, and waits until the plug has seen it and tries to attach again.
 func (s *stand) away() {
 	s.core.Kill()
-	s.pause(2 * quiet)
+	l, err := net.Listen("unix", s.core.Path())
+	s.must(err, "listen in the core's place")
+	s.own(l)
+	for seen := false; !seen; {
+		c, err := l.Accept()
+		s.must(err, "wait for the plug to attach again")
+		p, f, err := firstOf(c)
+		seen = err == nil && p.Kind == wire.ConnSession
+		_, _ = f.Close(), c.Close()
+	}
+	s.must(l.Close(), "leave the core's place")
 }
 
 // own has c closed at the check's end, so that nothing waits for it longer.

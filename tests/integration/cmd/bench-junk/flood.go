@@ -185,7 +185,7 @@ func (f *maker) make(j junk, i int) error {
 	if err != nil {
 		return err
 	}
-	if f.sources > 1 {
+	if f.sources > 0 {
 		n := i % f.sources
 		if err := bindTo(fd, [4]byte{127, 1, byte(n >> 8), byte(n)}); err != nil {
 			return errors.Join(err, syscall.Close(fd))

@@ -58,7 +58,7 @@ func bench(ctx context.Context) error {
 	flag.StringVar(&s.medium, "medium", "tcp", "of the links: tcp, tls, ws or wss")
 	flag.StringVar(&s.sort, "sort", "", "of the junk; empty: all sorts, taking turns")
 	flag.IntVar(&s.rate, "rate", 10_000, "connections a second")
-	flag.IntVar(&s.sources, "sources", 1, "addresses that they come from")
+	flag.IntVar(&s.sources, "sources", 1, "addresses that they come from; 0: that of the nodes")
 	flag.IntVar(&s.nice, "nice", 0, "of their maker")
 	flag.IntVar(&s.rounds, "rounds", 3, "turns of each kind")
 	flag.DurationVar(&s.turn, "turn", 4*time.Second, "time of a turn")
