@@ -41,9 +41,8 @@ func TestKilledProxyIsWithdrawn(t *testing.T) {
 		models[i] = n
 		n.DialTCP(lab.Local(far), legacy.LinkConfig{}, nil, true)
 	}
-	between := freePort(t)
-	m.listen(models[0], between, legacy.LinkConfig{})
-	models[1].DialTCP(lab.Local(between), legacy.LinkConfig{}, nil, true)
+	between := m.listen(models[0], 0, legacy.LinkConfig{}).Addr
+	models[1].DialTCP(between.String(), legacy.LinkConfig{}, nil, true)
 	models[0].DialTCP(lab.Local(near), legacy.LinkConfig{}, nil, true)
 
 	tags := func(n *legacy.Node) (found map[string]string) {
