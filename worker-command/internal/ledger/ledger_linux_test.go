@@ -637,10 +637,37 @@ func TestSupervisorThatNeverRan(t *testing.T) {
 	})
 }
 
-// On a full disk a unit waits, though its supervisor cannot note that it is about to run;
-// and it ends if that is wanted. Before, its supervisors died until it was refused.
+// On a full disk a unit waits, though its supervisor cannot note that it is about to run.
+// Before, its supervisors died until it was refused.
 func TestUnitWaitsForTheDisk(t *testing.T) {
 	t.Parallel()
+	b, room := fullDisk(t)
+	b.waits("unit")
+	room()
+	if r := b.end("unit"); r.State != Exited || r.Code != 0 || b.read("unit", "stdout") != "once\n" {
+		t.Errorf("the end is %+v, stdout %q", r, b.read("unit", "stdout"))
+	}
+}
+
+// It ends if that is wanted.
+func TestUnitThatWaitsForTheDiskIsStopped(t *testing.T) {
+	t.Parallel()
+	b, room := fullDisk(t)
+	b.waits("unit")
+	if err := b.Stop("unit", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.end("unit"); r.State != Refused || b.read("unit", "stdout") != "" {
+		t.Errorf("the end is %+v, stdout %q", r, b.read("unit", "stdout"))
+	}
+	room()
+}
+
+// fullDisk is a bench with a disk of its own, which is full once a supervisor starts,
+// and until room is called. It is for one unit: what is left of another one and is
+// removed meanwhile would be room.
+func fullDisk(t *testing.T) (b *bench, room func()) {
+	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=700"); err != nil {
 		t.Skipf("skipped: needs the rights of root, to mount a small tmpfs: %v", err)
@@ -659,35 +686,26 @@ func TestUnitWaitsForTheDisk(t *testing.T) {
 	if err := os.WriteFile(fake, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b := newBench(t, func(o *Options) { o.Dir, o.Supervisor = filepath.Join(dir, "state"), fake })
-	waits := func(id string) {
+	b = newBench(t, func(o *Options) { o.Dir, o.Supervisor = filepath.Join(dir, "state"), fake })
+	return b, func() {
 		t.Helper()
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // which is only that nobody waits for it
-		if _, err := b.Start(ctx, b.prepare(id, "echo once")); err != nil {
+		if err := os.Remove(ballast); err != nil {
 			t.Fatal(err)
 		}
-		r := b.await(id, func(r Report) bool { return r.State.final() || strings.Contains(r.Detail, "no space left on device") })
-		if r.State != Starting {
-			t.Fatalf("unit %s does not wait: %+v", id, r)
-		}
 	}
-	waits("waits")
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
+}
+
+// waits starts a unit and waits until it waits for room on the disk.
+func (b *bench) waits(id string) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	cancel() // which is only that nobody waits for it
+	if _, err := b.Start(ctx, b.prepare(id, "echo once")); err != nil {
+		b.t.Fatal(err)
 	}
-	if r := b.end("waits"); r.State != Exited || r.Code != 0 || b.read("waits", "stdout") != "once\n" {
-		t.Errorf("the end is %+v, stdout %q", r, b.read("waits", "stdout"))
-	}
-	waits("unwanted")
-	if err := b.Stop("unwanted", time.Second); err != nil {
-		t.Fatal(err)
-	}
-	if r := b.end("unwanted"); r.State != Refused || b.read("unwanted", "stdout") != "" {
-		t.Errorf("the end is %+v, stdout %q", r, b.read("unwanted", "stdout"))
-	}
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
+	r := b.await(id, func(r Report) bool { return r.State.final() || strings.Contains(r.Detail, "no space left on device") })
+	if r.State != Starting {
+		b.t.Fatalf("unit %s does not wait: %+v", id, r)
 	}
 }
 
