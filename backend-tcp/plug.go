@@ -20,7 +20,10 @@ func New() *plug.Plug {
 		Program: "receptor-backend-tcp",
 		Kinds:   kinds(),
 		Check:   check,
-		Run:     run,
+		Run: plug.ByKind(map[string]plug.RunFunc{
+			kindListener: plug.With(listen),
+			kindPeer:     plug.With(keepLink),
+		}),
 	}
 }
 
@@ -39,26 +42,12 @@ func check(it *plug.Item) error {
 	return nil
 }
 
-func run(ctx context.Context, it *plug.Item) error {
-	switch it.Kind {
-	case kindListener:
-		var p listenerParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		return listen(ctx, it, p)
-	case kindPeer:
-		var p peerParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		proxy, err := viaproxy.Parse(p.Proxy)
-		if err != nil {
-			return fmt.Errorf("parameter proxy: %w", err)
-		}
-		it.KeepLink(ctx, p.Address, p.Redial, func(ctx context.Context) error { return dial(ctx, it, p, proxy) })
-		return nil
-	default:
-		return fmt.Errorf("kind %s is not one of this plug", it.Kind)
+// keepLink makes a link and, with redial, makes it again whenever it ends.
+func keepLink(ctx context.Context, it *plug.Item, p peerParams) error {
+	proxy, err := viaproxy.Parse(p.Proxy)
+	if err != nil {
+		return fmt.Errorf("parameter proxy: %w", err)
 	}
+	it.KeepLink(ctx, p.Address, p.Redial, func(ctx context.Context) error { return dial(ctx, it, p, proxy) })
+	return nil
 }

@@ -62,9 +62,7 @@ func TestListener(t *testing.T) {
 	for name, bindaddr := range map[string]string{"by default": "", "by name": "localhost", "IPv6": "::1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			core.RunPlug(New())
-			s := core.Session()
+			core, s := plugtest.Attached(t, New())
 			raw := map[string]any{"port": "0"}
 			if bindaddr != "" {
 				raw["bindaddr"] = bindaddr
@@ -109,9 +107,7 @@ func TestListenerPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	_, s := plugtest.Attached(t, New())
 	it := s.Item(kindListener, map[string]any{"port": port, "bindaddr": "127.0.0.1"})
 	s.Configure(it)
 	want := "listen tcp 127.0.0.1:" + port + ": bind: address already in use"
@@ -127,9 +123,7 @@ func TestListenerPortInUse(t *testing.T) {
 // While the core is away connections wait, and the port stays.
 func TestListenerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
 	addr := s.StartItem(it)
 	core.Kill()
@@ -149,9 +143,7 @@ func TestListenerOutlivesCore(t *testing.T) {
 func TestPeerRedials(t *testing.T) {
 	t.Parallel()
 	l := listenLoopback(t, "127.0.0.1:0")
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindPeer, map[string]any{"address": l.Addr().String()})
 	s.Configure(it)
 	for range 2 {
@@ -182,9 +174,7 @@ func TestPeerCannotConnect(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindPeer, map[string]any{"address": addr})
 	s.Configure(it)
 	if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "connection refused") || st.Addr != addr {
@@ -205,9 +195,7 @@ func TestPeerCannotConnect(t *testing.T) {
 func TestPeerWithoutRedial(t *testing.T) {
 	t.Parallel()
 	l := listenLoopback(t, "127.0.0.1:0")
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindPeer, map[string]any{"address": l.Addr().String(), "redial": "no"})
 	s.Configure(it)
 	peer, err := l.Accept()
@@ -236,9 +224,7 @@ func TestPeerWithoutRedial(t *testing.T) {
 func TestPeerRefusedByCore(t *testing.T) {
 	t.Parallel()
 	l := listenLoopback(t, "127.0.0.1:0")
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindPeer, map[string]any{"address": l.Addr().String(), "redial": "no"}) // so that the state stays
 	s.Configure(it)
 	peer, err := l.Accept()
@@ -263,9 +249,7 @@ func TestListenerOfBothFamilies(t *testing.T) {
 	} else if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	all := s.Item(kindListener, map[string]any{"port": 0, "bindaddr": "::"})
 	s.Configure(all)
 	_, port, err := net.SplitHostPort(s.WaitItem(all.Item, wire.StateUp).Addr)
@@ -291,9 +275,7 @@ func TestPeerOfEitherFamily(t *testing.T) {
 	if err != nil || !slices.Contains(addresses, "127.0.0.1") || !slices.Contains(addresses, "::1") {
 		t.Skipf("localhost is not both families here: %v, %v", addresses, err)
 	}
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	for _, host := range []string{"127.0.0.1", "::1"} { // and nobody at the other
 		l := listenLoopback(t, net.JoinHostPort(host, "0"))
 		_, port, err := net.SplitHostPort(l.Addr().String())

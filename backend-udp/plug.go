@@ -12,12 +12,7 @@
 // the end of a link.
 package backendudp
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/project-receptor/receptor/plug"
-)
+import "github.com/project-receptor/receptor/plug"
 
 // medium is what status and logs call these links.
 const medium = "udp"
@@ -27,25 +22,9 @@ func New() *plug.Plug {
 	return &plug.Plug{
 		Program: "receptor-backend-udp",
 		Kinds:   kinds(),
-		Run:     run,
-	}
-}
-
-func run(ctx context.Context, it *plug.Item) error {
-	switch it.Kind {
-	case kindListener:
-		var p listenerParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		return listen(ctx, it, p)
-	case kindPeer:
-		var p peerParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		return keepLink(ctx, it, p)
-	default:
-		return fmt.Errorf("kind %s is not one of this plug", it.Kind)
+		Run: plug.ByKind(map[string]plug.RunFunc{
+			kindListener: plug.With(listen),
+			kindPeer:     plug.With(keepLink),
+		}),
 	}
 }

@@ -37,20 +37,22 @@ func listenerItem(s *plugtest.CoreSession, raw map[string]any) wire.ConfigItem {
 }
 
 // listening starts a listener on loopback and returns its address.
-func listening(t *testing.T, core *plugtest.FakeCore) (*plugtest.CoreSession, wire.ConfigItem, string) {
+func listening(t *testing.T) (core *plugtest.FakeCore, s *plugtest.CoreSession, it wire.ConfigItem, addr string) {
 	t.Helper()
-	s := core.Session()
-	it := listenerItem(s, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
-	return s, it, s.StartItem(it)
+	core, s = plugtest.Attached(t, New())
+	it = onLoopback(s)
+	return core, s, it, s.StartItem(it)
+}
+
+func onLoopback(s *plugtest.CoreSession) wire.ConfigItem {
+	return listenerItem(s, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
 }
 
 // A core that gives no greeting is too old: an item that would answer nobody says so,
 // also when such a core follows a newer one, and is up with the next one that can.
 func TestListenerAtAnOldCore(t *testing.T) {
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
-	it := listenerItem(s, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
+	_, s := plugtest.Attached(t, New())
+	it := onLoopback(s)
 	old := it
 	old.Greeting = nil
 	for range 2 {
@@ -199,9 +201,7 @@ func TestListener(t *testing.T) {
 	for name, bindaddr := range map[string]string{"by default": "", "by name": "localhost", "IPv6": "::1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			core.RunPlug(New())
-			s := core.Session()
+			core, s := plugtest.Attached(t, New())
 			raw := map[string]any{"port": "0"}
 			if bindaddr != "" {
 				raw["bindaddr"] = bindaddr
@@ -240,9 +240,7 @@ func TestListener(t *testing.T) {
 // more than three times what came; nothing but an update after that makes a link.
 func TestUnknownSource(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, _, addr := listening(t, core)
+	core, s, _, addr := listening(t)
 	from := newSource(t, addr)
 
 	from.send(nil)
@@ -267,9 +265,7 @@ func TestUnknownSource(t *testing.T) {
 // little is sent on it before the other side is known to hear.
 func TestUnprovenSource(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, _, addr := listening(t, core)
+	core, s, _, addr := listening(t)
 	from := newSource(t, addr)
 	from.send(hello)
 	from.wantHeard(greeting)
@@ -294,9 +290,7 @@ func TestUnprovenSource(t *testing.T) {
 // another greeting.
 func TestLinkEnds(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	_, _, addr := listening(t, core)
+	core, _, _, addr := listening(t)
 	from, link := linked(t, core, addr)
 	if err := link.Close(); err != nil {
 		t.Fatal(err)
@@ -328,9 +322,7 @@ func TestLinkEnds(t *testing.T) {
 // A refused link leaves nothing.
 func TestLinkRefused(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	_, _, addr := listening(t, core)
+	core, _, _, addr := listening(t)
 	from := newSource(t, addr)
 	from.send(hello)
 	from.wantHeard(greeting)
@@ -344,9 +336,7 @@ func TestLinkRefused(t *testing.T) {
 // What cannot be sent or is nothing costs no link, in either direction.
 func TestBadMessages(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, _, addr := listening(t, core)
+	core, s, _, addr := listening(t)
 	from, link := linked(t, core, addr)
 	from.send(nil)
 	for _, msg := range [][]byte{{}, make([]byte, maxMessage+1), make([]byte, 65_535), bytes.Repeat([]byte{typeRoute}, maxMessage), []byte("x")} {
@@ -364,9 +354,7 @@ func TestBadMessages(t *testing.T) {
 // are put together on their way; frames may be cut anywhere.
 func TestManyMessages(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	_, _, addr := listening(t, core)
+	core, _, _, addr := listening(t)
 	from, link := linked(t, core, addr)
 	var msgs [][]byte
 	for i := range 40 {
@@ -402,9 +390,7 @@ func TestManyMessages(t *testing.T) {
 // A core that does not read one link gets the others; what waits is bounded.
 func TestSlowLink(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, _, addr := listening(t, core)
+	core, s, _, addr := listening(t)
 	slow, stuck := linked(t, core, addr)
 	quick, link := linked(t, core, addr)
 	msg := bytes.Repeat([]byte{typeData}, 60_000)
@@ -421,9 +407,7 @@ func TestSlowLink(t *testing.T) {
 // the same port.
 func TestListenerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	_, it, addr := listening(t, core)
+	core, _, it, addr := listening(t)
 	from, _ := linked(t, core, addr)
 	core.Kill() // and with it the link's connection
 	from.wantHeard(farewell)
@@ -443,7 +427,9 @@ func TestSocketIsKept(t *testing.T) {
 	t.Parallel()
 	core := plugtest.NewCore(t, func(c *plugtest.FakeCore) { c.FDPass = true })
 	stop := core.RunPlug(New())
-	s, it, addr := listening(t, core)
+	s := core.Session()
+	it := onLoopback(s)
+	addr := s.StartItem(it)
 	s.WaitKept(it.Item)
 	from, link := linked(t, core, addr)
 	stop()
@@ -470,9 +456,7 @@ func TestListenerPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	_, s := plugtest.Attached(t, New())
 	it := listenerItem(s, map[string]any{"port": port, "bindaddr": "127.0.0.1"})
 	s.Configure(it)
 	want := "listen udp 127.0.0.1:" + port + ": bind: address already in use"
@@ -486,20 +470,18 @@ func TestListenerPortInUse(t *testing.T) {
 }
 
 // dialling configures a udp-peer.
-func dialling(t *testing.T, core *plugtest.FakeCore, raw map[string]any) (*plugtest.CoreSession, wire.ConfigItem) {
+func dialling(t *testing.T, raw map[string]any) (*plugtest.FakeCore, *plugtest.CoreSession, wire.ConfigItem) {
 	t.Helper()
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindPeer, raw)
 	s.Configure(it)
-	return s, it
+	return core, s, it
 }
 
 func TestPeerRedials(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
 	far := newSource(t, "")
-	s, it := dialling(t, core, map[string]any{"address": far.LocalAddr().String()})
+	core, s, it := dialling(t, map[string]any{"address": far.LocalAddr().String()})
 	var port uint16
 	for i := range 3 {
 		d := core.Link()
@@ -539,9 +521,7 @@ func TestPeerRefused(t *testing.T) {
 	if err := far.Close(); err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, it := dialling(t, core, map[string]any{"address": addr})
+	core, s, it := dialling(t, map[string]any{"address": addr})
 	link := core.Link().OpenLink("l")
 	t.Cleanup(func() { _ = link.Close() })
 	sendFrame(t, link, hello)
@@ -583,9 +563,7 @@ func TestPeerTriesAddresses(t *testing.T) {
 func TestPeerWithoutRedial(t *testing.T) {
 	t.Parallel()
 	far := newSource(t, "")
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, it := dialling(t, core, map[string]any{"address": far.LocalAddr().String(), "redial": "no"})
+	core, s, it := dialling(t, map[string]any{"address": far.LocalAddr().String(), "redial": "no"})
 	if err := core.Link().OpenLink("l").Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -600,9 +578,7 @@ func TestPeerWithoutRedial(t *testing.T) {
 func TestPeerRefusedByCore(t *testing.T) {
 	t.Parallel()
 	far := newSource(t, "")
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, it := dialling(t, core, map[string]any{"address": far.LocalAddr().String(), "redial": "no"})
+	core, s, it := dialling(t, map[string]any{"address": far.LocalAddr().String(), "redial": "no"})
 	core.Link().Refuse(wire.NewError(wire.CodeDenied, "no links for you"))
 	s.WaitStatus("the refusal", func(st wire.Status) bool {
 		return len(st.Items) == 1 && st.Items[0].Err == "open link: denied: no links for you" && st.Items[0].Item == it.Item
@@ -611,9 +587,7 @@ func TestPeerRefusedByCore(t *testing.T) {
 
 func TestPeerUnknownName(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, it := dialling(t, core, map[string]any{"address": "nosuch.invalid:1"})
+	_, s, it := dialling(t, map[string]any{"address": "nosuch.invalid:1"})
 	if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "nosuch.invalid") {
 		t.Errorf("status %+v", st)
 	}
@@ -643,11 +617,9 @@ func TestVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	far := newSource(t, "")
-	in := listenerItem(s, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
+	in := onLoopback(s)
 	in.Greeting = listener
 	out := s.Item(kindPeer, map[string]any{"address": far.LocalAddr().String()})
 	s.Configure(in, out)

@@ -33,9 +33,7 @@ func item(t *testing.T, s *plugtest.CoreSession, kind string, raw map[string]any
 // listening is a ws-listener of the plug: its address.
 func listening(t *testing.T, raw map[string]any, tls any) (*plugtest.FakeCore, string) {
 	t.Helper()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	raw["port"], raw["bindaddr"] = 0, "127.0.0.1"
 	return core, s.StartItem(item(t, s, kindListener, raw, tls))
 }

@@ -10,7 +10,6 @@ package backendws
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/project-receptor/receptor/plug"
 )
@@ -30,16 +29,12 @@ func New() *plug.Plug {
 
 // check looks at an item before anything is applied.
 func check(it *plug.Item) error {
-	switch it.Kind {
-	case kindListener:
+	if it.Kind == kindListener {
 		_, err := decodeListener(it)
 		return err
-	case kindPeer:
-		_, err := decodePeer(it)
-		return err
-	default:
-		return fmt.Errorf("kind %s is not one of this plug", it.Kind)
 	}
+	_, err := decodePeer(it)
+	return err
 }
 
 func run(ctx context.Context, it *plug.Item) error {

@@ -49,9 +49,7 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			core.RunPlug(New())
-			s := core.Session()
+			_, s := plugtest.Attached(t, New())
 			r := s.Configure(item(t, s, tc.kind, tc.raw, tc.tls))
 			if len(r.Errors) != 1 || r.Errors[0].Msg != tc.want {
 				t.Errorf("got %+v, want %s", r.Errors, tc.want)
@@ -125,9 +123,7 @@ func exchange(t *testing.T, link net.Conn, ws *websocket.Conn) {
 func TestPeerCarriesMessages(t *testing.T) {
 	t.Parallel()
 	addr, accepted := server(t)
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindPeer, map[string]any{"address": "ws://" + addr + "/mesh"})
 	s.Configure(it)
 	for range 2 { // it dials again
@@ -153,9 +149,7 @@ func TestPeerCarriesMessages(t *testing.T) {
 func TestPeerSaysWhatItGot(t *testing.T) {
 	t.Parallel()
 	addr, _ := server(t)
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	_, s := plugtest.Attached(t, New())
 	it := s.Item(kindPeer, map[string]any{"address": "ws://" + addr, "extraheader": "Origin: http://elsewhere"})
 	s.Configure(it)
 	want := "ws://" + addr + " has answered 403 Forbidden: does a reverse proxy change the header Host, so that it differs from Origin?"
@@ -268,9 +262,7 @@ func TestLastWords(t *testing.T) {
 // A link whose item is stopped ends; so does one whose core is killed.
 func TestEndsWithItem(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindListener, map[string]any{"port": 0, "bindaddr": "127.0.0.1"})
 	addr := s.StartItem(it)
 	ws := dialWS(t, "ws://"+addr, nil)

@@ -24,9 +24,7 @@ func TestTLS(t *testing.T) {
 	server.RequireClientCert = true
 	near, addr := listening(t, map[string]any{}, server)
 
-	far := plugtest.NewCore(t)
-	far.RunPlug(New())
-	s := far.Session()
+	far, s := plugtest.Attached(t, New())
 	it := item(t, s, kindPeer, map[string]any{"address": "wss://" + addr}, beta.Client("c"))
 	s.Configure(it)
 	in, out := near.Link(), far.Link()
@@ -68,9 +66,7 @@ func TestPeerDoesNotTrust(t *testing.T) {
 		"another authority": mtlstest.NodeFiles(t, mtlstest.NewCA(t, "other"), mtlstest.Leaf{Nodes: []string{"beta"}}).Client("c"),
 		"the system":        nil,
 	} {
-		core := plugtest.NewCore(t)
-		core.RunPlug(New())
-		s := core.Session()
+		_, s := plugtest.Attached(t, New())
 		it := item(t, s, kindPeer, map[string]any{"address": "wss://" + addr}, profile)
 		s.Configure(it)
 		if st := s.WaitItem(it.Item, wire.StateDegraded); !strings.Contains(st.Err, "TLS with "+addr) || !strings.Contains(st.Err, "unknown authority") {

@@ -97,9 +97,7 @@ func TestRecordedListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	_, s := plugtest.Attached(t, New())
 	s.Configure(s.Item(kindPeer, map[string]any{
 		"address": "ws://" + l.Addr().String() + asked.URL.Path, "extraheader": "X-Thing:some value",
 	}))

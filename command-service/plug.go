@@ -5,11 +5,7 @@
 // watchers, internal/watch.
 package commandservice
 
-import (
-	"fmt"
-
-	"github.com/project-receptor/receptor/plug"
-)
+import "github.com/project-receptor/receptor/plug"
 
 // New describes the plug. The program it is part of has to begin with [Watch].
 func New() *plug.Plug {
@@ -28,9 +24,6 @@ func check(it *plug.Item) error {
 }
 
 func decode(it *plug.Item) (*command, error) {
-	if it.Kind != kind {
-		return nil, fmt.Errorf("kind %s is not one of this plug", it.Kind)
-	}
 	var p params
 	if err := it.Decode(&p); err != nil {
 		return nil, err

@@ -7,10 +7,19 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
+	"time"
 
 	"github.com/project-receptor/receptor/plug/session"
 	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
+)
+
+const (
+	// portTime is how long the process before may take to let a port go: it has been told
+	// already, and does nothing else. Whoever connects meanwhile is refused.
+	portTime  = 2 * time.Second
+	portRetry = 5 * time.Millisecond
 )
 
 // Listen opens a TCP listener of the item, whose Close has to be called. Where
@@ -31,11 +40,26 @@ func (it *Item) Listen(ctx context.Context, network, address string) (net.Listen
 			lc.Control = armAccepted
 		}
 		var err error
-		if l, err = lc.Listen(ctx, network, address); err != nil {
+		if l, err = it.listen(ctx, &lc, network, address); err != nil {
 			return nil, err
 		}
 	}
 	return &keptListener{l, it.keep(l, key)}, nil
+}
+
+// listen opens a listener. In a process that takes over, the one before may have the port
+// for a moment still, where no core keeps it.
+func (it *Item) listen(ctx context.Context, lc *net.ListenConfig, network, address string) (net.Listener, error) {
+	end := time.Now().Add(portTime)
+	for {
+		l, err := lc.Listen(ctx, network, address)
+		if err == nil || !it.runner.options.Takeover || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			return l, err
+		}
+		if pause(ctx, portRetry) != nil {
+			return nil, err
+		}
+	}
 }
 
 // ListenUnix opens a Unix socket of the item for applications, as of

@@ -197,12 +197,44 @@ func TestListenUDPIsKept(t *testing.T) {
 	if n, err := sock.Read(b); err != nil || string(b[:n]) != "hello" {
 		t.Errorf("received %q, %v", b[:n], err)
 	}
-	s.Configure() // with the item it goes
+	s.WaitKept("a") // else it may be on its way there
+	s.Configure()   // with the item it goes
 	again, err := net.ListenPacket("udp", addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := again.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A plug that takes over waits for a port that the process before is about to let go.
+func TestListenAwaitsThePortOfTheProcessBefore(t *testing.T) {
+	t.Parallel()
+	core := plugtest.NewCore(t)
+	before, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = before.Close() })
+	runs, listening := make(chan struct{}, 10), make(chan struct{})
+	core.RunPlug(testPlug(wire.RoleStream, func(ctx context.Context, it *plug.Item) error {
+		runs <- struct{}{}
+		l, err := it.Listen(ctx, "tcp", before.Addr().String())
+		if err != nil {
+			return err
+		}
+		close(listening)
+		<-ctx.Done()
+		return l.Close()
+	}), func(o *plug.Options) { o.Takeover = true })
+	core.Session().Configure(item(t, "a", "1"))
+	plugtest.Receive(t, runs, "the item to run")
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	plugtest.Receive(t, listening, "the listener")
+	if len(runs) > 0 {
+		t.Error("the item has failed meanwhile")
 	}
 }

@@ -33,8 +33,8 @@ type Plug struct {
 	// Roles are those that it asks for beside those of its kinds.
 	Roles []string
 
-	// Check, if set, looks at an item beyond its schema, before anything is
-	// applied. It must not block.
+	// Check, if set, looks at an item of one of these kinds beyond its schema,
+	// before anything is applied. It must not block.
 	Check func(*Item) error
 
 	// Run makes one item so, until the context is done. It reports its state by
@@ -46,6 +46,9 @@ type Plug struct {
 	// When the context is done Run takes on nothing new, waits for what it
 	// carries and returns. Whether that is cut off or may finish is not its
 	// business: Carry and Serve know.
+	//
+	// It gets items of these kinds only: ByKind and With make it of functions for
+	// each.
 	Run func(context.Context, *Item) error
 }
 

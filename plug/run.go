@@ -140,7 +140,7 @@ func Run(ctx context.Context, p *Plug, o Options) error {
 // leave has all items take on nothing new, and waits for the streams that they relay,
 // until ctx is done at the latest.
 func (r *runner) leave(ctx context.Context) {
-	r.log.Info("leaving: taking on nothing new", "longest", leaveTime)
+	r.log.Info("leaving: taking on nothing new")
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
 	items := r.drainAll()

@@ -29,7 +29,9 @@ type Service struct {
 }
 
 // TargetFunc opens the local end of a stream that has arrived from a node's
-// service. An error refuses the stream; its text goes to the other side.
+// service: a connected TCP or Unix socket, as those of socket.Pair are. Whatever else it
+// returns needs a CloseWrite, or the stream is reset where one direction ends. An error
+// refuses the stream; its text goes to the other side.
 type TargetFunc func(ctx context.Context, from Target) (net.Conn, error)
 
 // binding is a service that is bound, or to be bound again.

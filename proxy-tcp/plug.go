@@ -24,48 +24,37 @@ func New() *plug.Plug {
 		Program: "receptor-proxy-tcp",
 		Kinds:   kinds(),
 		Check:   check,
-		Run:     run,
+		Run: plug.ByKind(map[string]plug.RunFunc{
+			kindServer:     plug.With(serveTCP),
+			kindUnixServer: plug.With(serveUnix),
+			kindClient:     plug.With(connectTCP),
+			kindUnixClient: plug.With(connectUnix),
+		}),
 	}
 }
 
-// run makes one item so.
-func run(ctx context.Context, it *plug.Item) error {
-	switch it.Kind {
-	case kindServer:
-		var p serverParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		l, err := it.Listen(ctx, "tcp", net.JoinHostPort(p.BindAddr, strconv.Itoa(p.Port)))
-		if err != nil {
-			return err
-		}
-		return server(ctx, it, l, plug.Target{Node: p.RemoteNode, Service: p.RemoteService})
-	case kindUnixServer:
-		var p unixServerParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		l, err := it.ListenUnix(ctx, p.Filename, os.FileMode(p.Permissions)) //nolint:gosec // check has looked at it
-		if err != nil {
-			return err
-		}
-		return server(ctx, it, l, plug.Target{Node: p.RemoteNode, Service: p.RemoteService})
-	case kindClient:
-		var p clientParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		return client(ctx, it, p.Service, tcpTarget(p.Address))
-	case kindUnixClient:
-		var p unixClientParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		return client(ctx, it, p.Service, unixTarget(p.Filename))
-	default:
-		return fmt.Errorf("kind %s is not one of this plug", it.Kind)
+func serveTCP(ctx context.Context, it *plug.Item, p serverParams) error {
+	l, err := it.Listen(ctx, "tcp", net.JoinHostPort(p.BindAddr, strconv.Itoa(p.Port)))
+	if err != nil {
+		return err
 	}
+	return server(ctx, it, l, plug.Target{Node: p.RemoteNode, Service: p.RemoteService})
+}
+
+func serveUnix(ctx context.Context, it *plug.Item, p unixServerParams) error {
+	l, err := it.ListenUnix(ctx, p.Filename, os.FileMode(p.Permissions)) //nolint:gosec // check has looked at it
+	if err != nil {
+		return err
+	}
+	return server(ctx, it, l, plug.Target{Node: p.RemoteNode, Service: p.RemoteService})
+}
+
+func connectTCP(ctx context.Context, it *plug.Item, p clientParams) error {
+	return client(ctx, it, p.Service, tcpTarget(p.Address))
+}
+
+func connectUnix(ctx context.Context, it *plug.Item, p unixClientParams) error {
+	return client(ctx, it, p.Service, unixTarget(p.Filename))
 }
 
 // check looks at an item before anything is applied.

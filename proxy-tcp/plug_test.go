@@ -14,9 +14,12 @@ import (
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
-// serverItem is an inbound proxy, on a free port of loopback.
-func serverItem(s *plugtest.CoreSession) wire.ConfigItem {
-	return s.Item("tcp-inbound-proxy", map[string]any{"port": 0, "remotenode": "far", "remoteservice": "web"})
+// serving starts an inbound proxy, on a free port of loopback.
+func serving(t *testing.T) (core *plugtest.FakeCore, s *plugtest.CoreSession, it wire.ConfigItem, addr string) {
+	t.Helper()
+	core, s = plugtest.Attached(t, New())
+	it = s.Item("tcp-inbound-proxy", map[string]any{"port": 0, "remotenode": "far", "remoteservice": "web"})
+	return core, s, it, s.StartItem(it)
 }
 
 func dial(t *testing.T, addr string) *net.TCPConn {
@@ -94,11 +97,7 @@ func TestKinds(t *testing.T) {
 
 func TestServer(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
-	it := serverItem(s)
-	addr := s.StartItem(it)
+	core, _, it, addr := serving(t)
 	if host, port, err := net.SplitHostPort(addr); err != nil || !net.ParseIP(host).IsLoopback() || port == "0" {
 		t.Fatalf("address %q, %v", addr, err)
 	}
@@ -118,11 +117,7 @@ func TestServer(t *testing.T) {
 // What goes wrong is seen by the application and in the state, until the next success.
 func TestServerCannotOpenStream(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
-	it := serverItem(s)
-	addr := s.StartItem(it)
+	core, s, it, addr := serving(t)
 	app := dial(t, addr)
 	core.DialRequest().Refuse(wire.NewError(wire.CodeUnreachable, "no route to node far"))
 	wantReset(t, app)
@@ -138,17 +133,13 @@ func TestServerCannotOpenStream(t *testing.T) {
 // A core that dies resets its streams; the port stays, and connections wait.
 func TestServerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
-	it := serverItem(s)
-	addr := s.StartItem(it)
+	core, _, it, addr := serving(t)
 	app := dial(t, addr)
 	core.DialRequest().OpenStream("s1")
 	core.Kill()
 	wantReset(t, app)
 	core.Start()
-	s = core.Session() // no core for the items before it tells its configuration
+	s := core.Session() // no core for the items before it tells its configuration
 	app = dial(t, addr)
 	s.Configure(it)
 	exchange(t, app, core.DialRequest().OpenStream("s2"))
@@ -161,9 +152,7 @@ func TestServerPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	_, s := plugtest.Attached(t, New())
 	it := s.Item(kindServer, map[string]any{"port": l.Addr().(*net.TCPAddr).Port, "bindaddr": "127.0.0.1", "remotenode": "far", "remoteservice": "web"})
 	s.Configure(it)
 	if st := s.WaitItem(it.Item, wire.StateFailed); !strings.Contains(st.Err, l.Addr().String()+": bind: address already in use") {
@@ -178,9 +167,7 @@ func TestClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item("tcp-outbound-proxy", map[string]any{"service": "web", "address": l.Addr().String()})
 	s.Configure(it)
 	b := s.WaitBind("web")

@@ -53,9 +53,7 @@ func TestUnixServer(t *testing.T) {
 		t.Run(fmt.Sprint("hand-off ", handoff), func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(shortDir(t), "s")
-			core := plugtest.NewCore(t, func(c *plugtest.FakeCore) { c.FDPass = handoff })
-			core.RunPlug(New())
-			s := core.Session()
+			core, s := plugtest.Attached(t, New(), func(c *plugtest.FakeCore) { c.FDPass = handoff })
 			it := unixServer(s, path, map[string]any{"permissions": "0640"})
 			s.Configure(it)
 			if st := s.WaitItem(it.Item, wire.StateUp); st.Addr != path {
@@ -115,9 +113,7 @@ func TestUnixServerReplacesStaleOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := os.Lstat(path) // nil: there is nothing
-			core := plugtest.NewCore(t)
-			core.RunPlug(New())
-			s := core.Session()
+			_, s := plugtest.Attached(t, New())
 			it := unixServer(s, path, nil)
 			s.Configure(it)
 			if tc.want == "" {
@@ -152,9 +148,7 @@ func listenOnce(t *testing.T, path string, live bool) error {
 
 func TestUnixServerMistakes(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	_, s := plugtest.Attached(t, New())
 	r := s.Configure(unixServer(s, "/x", map[string]any{"permissions": "01777"}))
 	if len(r.Errors) != 1 || r.Errors[0].Msg != "parameter permissions: expected a mode from 0001 to 0777, got 01777" {
 		t.Errorf("%+v", r.Errors)
@@ -172,9 +166,7 @@ func TestUnixClient(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = l.Close() }()
-			core := plugtest.NewCore(t, func(c *plugtest.FakeCore) { c.FDPass = handoff })
-			core.RunPlug(New())
-			s := core.Session()
+			core, s := plugtest.Attached(t, New(), func(c *plugtest.FakeCore) { c.FDPass = handoff })
 			it := s.Item(kindUnixClient, map[string]any{"service": "db", "filename": path})
 			s.Configure(it)
 			b := s.WaitBind("db")

@@ -9,7 +9,6 @@ package proxytun
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/project-receptor/receptor/plug"
@@ -58,22 +57,18 @@ func (t *tun) plug() *plug.Plug {
 
 // runner reads the parameters of an item, and returns what runs it.
 func (t *tun) runner(it *plug.Item) (func(context.Context) error, error) {
-	switch it.Kind {
-	case kindRouter:
+	if it.Kind == kindRouter {
 		var p routerParams
 		if err := it.Decode(&p); err != nil {
 			return nil, err
 		}
 		c, err := p.parse()
 		return func(ctx context.Context) error { return t.runRouter(ctx, it, c) }, err
-	case kindTunnel:
-		var p tunnelParams
-		if err := it.Decode(&p); err != nil {
-			return nil, err
-		}
-		c, err := p.parse()
-		return func(ctx context.Context) error { return t.runTunnel(ctx, it, c) }, err
-	default:
-		return nil, fmt.Errorf("kind %s is not one of this plug", it.Kind)
 	}
+	var p tunnelParams
+	if err := it.Decode(&p); err != nil {
+		return nil, err
+	}
+	c, err := p.parse()
+	return func(ctx context.Context) error { return t.runTunnel(ctx, it, c) }, err
 }

@@ -233,10 +233,8 @@ func TestKinds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
 			p := &tun{settings: &Settings{}, make: func(host.Config) (device, error) { return nil, errors.New("none is needed") }}
-			core.RunPlug(p.plug())
-			s := core.Session()
+			_, s := plugtest.Attached(t, p.plug())
 			r := s.Configure(s.Item(tc.kind, tc.raw))
 			got := ""
 			if len(r.Errors) > 0 {

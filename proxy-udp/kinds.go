@@ -1,9 +1,6 @@
 package proxyudp
 
 import (
-	"encoding/json"
-	"time"
-
 	"github.com/project-receptor/receptor/plug/schema"
 	"github.com/project-receptor/receptor/plug/wire"
 )
@@ -51,30 +48,16 @@ func kinds() []wire.Kind {
 
 // serverParams are the parameters of a udp-server.
 type serverParams struct {
-	Port          int      `json:"port"`
-	BindAddr      string   `json:"bindaddr"`
-	RemoteNode    string   `json:"remotenode"`
-	RemoteService string   `json:"remoteservice"`
-	IdleTimeout   duration `json:"idletimeout"`
+	Port          int             `json:"port"`
+	BindAddr      string          `json:"bindaddr"`
+	RemoteNode    string          `json:"remotenode"`
+	RemoteService string          `json:"remoteservice"`
+	IdleTimeout   schema.Duration `json:"idletimeout"`
 }
 
 // clientParams are the parameters of a udp-client.
 type clientParams struct {
-	Service     string   `json:"service"`
-	Address     string   `json:"address"`
-	IdleTimeout duration `json:"idletimeout"`
-}
-
-// duration is one as the schema has it: text.
-type duration time.Duration
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (d *duration) UnmarshalJSON(b []byte) error {
-	var text string
-	if err := json.Unmarshal(b, &text); err != nil {
-		return err
-	}
-	parsed, err := time.ParseDuration(text)
-	*d = duration(parsed)
-	return err
+	Service     string          `json:"service"`
+	Address     string          `json:"address"`
+	IdleTimeout schema.Duration `json:"idletimeout"`
 }

@@ -6,37 +6,16 @@
 // find their way back; a flow that carries nothing for a while is forgotten.
 package proxyudp
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/project-receptor/receptor/plug"
-)
+import "github.com/project-receptor/receptor/plug"
 
 // New describes the plug.
 func New() *plug.Plug {
 	return &plug.Plug{
 		Program: "receptor-proxy-udp",
 		Kinds:   kinds(),
-		Run:     run,
-	}
-}
-
-func run(ctx context.Context, it *plug.Item) error {
-	switch it.Kind {
-	case kindServer:
-		var p serverParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		return serve(ctx, it, p)
-	case kindClient:
-		var p clientParams
-		if err := it.Decode(&p); err != nil {
-			return err
-		}
-		return carry(ctx, it, p)
-	default:
-		return fmt.Errorf("kind %s is not one of this plug", it.Kind)
+		Run: plug.ByKind(map[string]plug.RunFunc{
+			kindServer: plug.With(serve),
+			kindClient: plug.With(carry),
+		}),
 	}
 }

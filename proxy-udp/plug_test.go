@@ -15,13 +15,13 @@ import (
 const mtu = 1000
 
 // serving starts an inbound proxy on a free port of an address.
-func serving(t *testing.T, core *plugtest.FakeCore, at string) (*plugtest.CoreSession, wire.ConfigItem, string) {
+func serving(t *testing.T, at string) (*plugtest.FakeCore, *plugtest.CoreSession, wire.ConfigItem, string) {
 	t.Helper()
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item("udp-inbound-proxy", map[string]any{
 		"port": 0, "bindaddr": at, "remotenode": "far", "remoteservice": "dns", "idletimeout": "1h",
 	})
-	return s, it, s.StartItem(it)
+	return core, s, it, s.StartItem(it)
 }
 
 // opened answers PBIND of the item, and returns when the plug has taken it, which is
@@ -172,9 +172,7 @@ func TestServer(t *testing.T) {
 	for _, at := range []string{"localhost", "127.0.0.1", "::1"} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			core := plugtest.NewCore(t)
-			core.RunPlug(New())
-			s, it, addr := serving(t, core, at)
+			core, s, it, addr := serving(t, at)
 			p, _ := opened(t, core, it, addr)
 			one, other := dial(t, addr), dial(t, addr)
 			one.send("question")
@@ -203,9 +201,7 @@ func TestServer(t *testing.T) {
 // datagram makes another flow to it.
 func TestServerTargetUnreachable(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s, it, addr := serving(t, core, "127.0.0.1")
+	core, s, it, addr := serving(t, "127.0.0.1")
 	p, _ := opened(t, core, it, addr)
 	app := dial(t, addr)
 	app.send("anybody there?")
@@ -227,9 +223,7 @@ func TestServerTargetUnreachable(t *testing.T) {
 // A core that dies takes its flows with it, not the port.
 func TestServerOutlivesCore(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	_, it, addr := serving(t, core, "127.0.0.1")
+	core, _, it, addr := serving(t, "127.0.0.1")
 	p, _ := opened(t, core, it, addr)
 	app := dial(t, addr)
 	app.send("before")
@@ -251,9 +245,7 @@ func TestServerOutlivesCore(t *testing.T) {
 // A flow that carries nothing is forgotten on both sides; the next datagram makes another.
 func TestServerIdle(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item(kindServer, map[string]any{
 		"port": 0, "bindaddr": "127.0.0.1", "remotenode": "far", "remoteservice": "dns", "idletimeout": "1s",
 	})
@@ -267,10 +259,9 @@ func TestServerIdle(t *testing.T) {
 }
 
 // clientOf starts an outbound proxy to an address.
-func clientOf(t *testing.T, core *plugtest.FakeCore, address string) (*plugtest.CoreSession, wire.ConfigItem, *plugtest.PacketService) {
+func clientOf(t *testing.T, address string) (*plugtest.CoreSession, wire.ConfigItem, *plugtest.PacketService) {
 	t.Helper()
-	core.RunPlug(New())
-	s := core.Session()
+	core, s := plugtest.Attached(t, New())
 	it := s.Item("udp-outbound-proxy", map[string]any{"service": "dns", "address": address})
 	s.Configure(it)
 	d := core.PacketBind()
@@ -291,8 +282,7 @@ func TestClient(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			app := listen(t, at)
-			core := plugtest.NewCore(t)
-			s, _, p := clientOf(t, core, app.LocalAddr().String())
+			s, _, p := clientOf(t, app.LocalAddr().String())
 			from := map[string]net.Addr{}
 			for i, text := range []string{"one", "", "three"} {
 				flow := uint32(2*i + 2)
@@ -324,8 +314,7 @@ func TestClientTargetReturns(t *testing.T) {
 	t.Parallel()
 	app := listen(t, "127.0.0.1:0")
 	address := app.LocalAddr().String()
-	core := plugtest.NewCore(t)
-	s, it, p := clientOf(t, core, address)
+	s, it, p := clientOf(t, address)
 	p.Peer(2, wire.Peer{Local: "dns", Node: "far", Service: "x", MTU: mtu})
 	p.Send(2, "before")
 	_, from := app.hear()

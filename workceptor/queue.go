@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/project-receptor/receptor/workceptor/internal/fsys"
 	"github.com/project-receptor/receptor/workceptor/internal/state"
 	"github.com/project-receptor/receptor/workceptor/internal/store"
 )
@@ -79,6 +80,11 @@ func (w *Workceptor) start(a *Attachment, typ, id string) {
 		return
 	}
 	begin, err := w.files(u)
+	if fsys.Scarce(err) {
+		w.log.Warn("a unit waits", "unit", id, "error", err)
+		w.askLater(a, id) // who does not know it: so it begins again
+		return
+	}
 	if err != nil {
 		w.happen(id, state.Event{Kind: state.Refused, Reason: err.Error()})
 		return

@@ -650,6 +650,17 @@ func (n *remoteNode) again(ru *remoteUnit) {
 		return
 	}
 	f, err := n.w.store.OpenFile(ru.id, store.Stdin, os.O_RDONLY)
+	if fsys.Scarce(err) { // the node may well have it
+		n.w.log.Warn("a unit waits", "unit", ru.id, "error", err)
+		n.w.task(func() {
+			select {
+			case <-ru.ctx.Done():
+			case <-time.After(retryPause):
+				n.again(ru)
+			}
+		})
+		return
+	}
 	if err != nil {
 		n.w.log.Error("cannot read the payload of a unit", "unit", ru.id, "error", err)
 		n.refused(ru, err)

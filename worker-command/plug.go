@@ -4,11 +4,7 @@
 // supervisors, internal/supervisor.
 package workercommand
 
-import (
-	"fmt"
-
-	"github.com/project-receptor/receptor/plug"
-)
+import "github.com/project-receptor/receptor/plug"
 
 // New describes the plug.
 func New() *plug.Plug {
@@ -27,9 +23,6 @@ func check(it *plug.Item) error {
 }
 
 func decode(it *plug.Item) (*command, error) {
-	if it.Kind != kind {
-		return nil, fmt.Errorf("kind %s is not one of this plug", it.Kind)
-	}
 	var p params
 	if err := it.Decode(&p); err != nil {
 		return nil, err

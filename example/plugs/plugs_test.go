@@ -75,7 +75,7 @@ func TestConformance(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			args := append(tc.check, "--parallel", "8", "--verbose", "--exec", path)
+			args := append(tc.check, "--parallel", "8", "--timeout", "3m", "--verbose", "--exec", path)
 			out, err := exec.CommandContext(t.Context(), plugcheck, args...).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)

@@ -130,16 +130,7 @@ func TestDescribeIsHello(t *testing.T) {
 // that leaves nothing any more: another process is the service then.
 func TestManagerHearsItsService(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "plugcmd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
+	socket := listenManager(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +158,22 @@ func TestManagerHearsItsService(t *testing.T) {
 	}
 }
 
+// listenManager is where a service manager listens.
+func listenManager(t *testing.T) *net.UnixConn {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "plugcmd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
 // dup is a descriptor of its own of a file, which it closes.
 func dup(t *testing.T, f *os.File) int {
 	t.Helper()
@@ -181,19 +188,10 @@ func dup(t *testing.T, f *os.File) int {
 // and a signal ends it with status 0.
 func TestServeWaitsForCore(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "plugcmd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = manager.Close() })
+	manager := listenManager(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	env := map[string]string{wire.SocketEnv: filepath.Join(dir, "none.sock"), "NOTIFY_SOCKET": manager.LocalAddr().String()}
+	env := map[string]string{wire.SocketEnv: manager.LocalAddr().String() + ".none", "NOTIFY_SOCKET": manager.LocalAddr().String()}
 	c := command{plug: testPlug(), stdout: os.Stdout, stderr: new(bytes.Buffer), getenv: func(k string) string { return env[k] }}
 	status := make(chan int)
 	go func() { status <- c.run(ctx, nil) }()

@@ -3,9 +3,7 @@
 //
 // The test of a plug of the SDK begins so:
 //
-//	core := plugtest.NewCore(t)
-//	core.RunPlug(mine.New())
-//	s := core.Session()
+//	core, s := plugtest.Attached(t, mine.New())
 //	addr := s.StartItem(s.Item("mine-listener", map[string]any{"port": 0}))
 //
 // They speak the protocol as it is specified and check nothing more: what is

@@ -8,6 +8,14 @@ import (
 	"github.com/project-receptor/receptor/plug"
 )
 
+// Attached starts a core as NewCore does, and a plug of the SDK that has attached to it.
+func Attached(t TB, p *plug.Plug, configure ...func(*FakeCore)) (*FakeCore, *CoreSession) {
+	t.Helper()
+	c := NewCore(t, configure...)
+	c.RunPlug(p)
+	return c, c.Session()
+}
+
 // RunPlug runs a plug of the SDK in this process until stop is called, or the test ends.
 // It attaches to this core, and waits for it where it is not there. configure may change its
 // options. The test fails if it ends with an error, or does not end.

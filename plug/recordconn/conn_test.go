@@ -5,11 +5,11 @@ import (
 	"errors"
 	"io"
 	"net"
-	"path/filepath"
 	"syscall"
 	"testing"
 
 	"github.com/project-receptor/receptor/plug/recordconn"
+	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -22,30 +22,12 @@ var transports = map[string]func(t *testing.T) (net.Conn, net.Conn){
 // unixPair returns the two ends of a Unix connection.
 func unixPair(t *testing.T) (net.Conn, net.Conn) {
 	t.Helper()
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	a, b, err := socket.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	type result struct {
-		c   net.Conn
-		err error
-	}
-	dialled := make(chan result, 1)
-	go func() {
-		c, err := net.Dial("unix", l.Addr().String())
-		dialled <- result{c, err}
-	}()
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := <-dialled
-	if a.err != nil {
-		t.Fatal(a.err)
-	}
-	t.Cleanup(func() { _, _ = a.c.Close(), b.Close() })
-	return a.c, b
+	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+	return a, b
 }
 
 // each runs f over every transport, with streams at both ends.

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
-	"path/filepath"
 	"testing"
 
 	"github.com/project-receptor/receptor/plug/session"
+	"github.com/project-receptor/receptor/plug/socket"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -21,30 +21,12 @@ var transports = map[string]func(t *testing.T) (plug, core net.Conn){
 // unixPair returns the two ends of a Unix connection.
 func unixPair(t *testing.T) (net.Conn, net.Conn) {
 	t.Helper()
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	a, b, err := socket.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	type result struct {
-		c   net.Conn
-		err error
-	}
-	dialled := make(chan result, 1)
-	go func() {
-		c, err := net.Dial("unix", l.Addr().String())
-		dialled <- result{c, err}
-	}()
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := <-dialled
-	if a.err != nil {
-		t.Fatal(a.err)
-	}
-	t.Cleanup(func() { _, _ = a.c.Close(), b.Close() })
-	return a.c, b
+	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+	return a, b
 }
 
 // run runs s and returns where the error of Run will be; the test waits for it.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/project-receptor/receptor/tests/integration/lab"
+	"github.com/project-receptor/receptor/workceptor/client"
 )
 
 var chaosTime = flag.Duration("chaos-time", 15*time.Second, "how long TestChaosOfRemoteUnits goes on, at least; from a minute on, links are also cut for longer than it takes to notice that")
@@ -27,6 +28,7 @@ type chaosLine struct {
 	*chaos
 	wires map[string]*lab.Wire
 	host  map[string]*lab.Host
+	disks []string // of who submits, and who runs
 }
 
 // chaosRate is that of a wire that is as it should be.
@@ -36,7 +38,11 @@ func newChaosLine(t *testing.T) *chaosLine {
 	t.Helper()
 	network := newNetwork(t)
 	l := &chaosLine{chaos: newChaos(t, "a", 4*patience+4**chaosTime), wires: map[string]*lab.Wire{}, host: map[string]*lab.Host{}}
-	l.at, l.flowWait = "c", 300*time.Millisecond
+	l.at, l.flowWait, l.long = "c", 5*time.Second, *chaosTime >= time.Minute
+	l.kills, l.freezes = cmp.Or(*chaosKills, 2), cmp.Or(*chaosFreezes, 1)
+	for _, node := range []string{"a", "c"} { // for all that they keep
+		l.disks = append(l.disks, diskOf(t, l.Lab, filepath.Join("state", node), 64))
+	}
 	for _, node := range []string{"a", "b", "c"} {
 		h, err := network.Host(node)
 		must(t, err)
@@ -81,9 +87,9 @@ func (l *chaosLine) lastWords() {
 			}
 		}
 	}
-	l.t.Logf("kills: %v", l.kills)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.report()
 	for _, u := range l.acked {
 		for _, r := range u.live {
 			if r.last.State == "" {
@@ -121,13 +127,14 @@ func (l *chaosLine) converged() {
 }
 
 // What the issue of remote units asks for: cores, backends, worker and supervisors are
-// killed, and wires cut, slow and lossy, at random, while units are submitted at one
-// node, run at another, and are followed, canceled and released. It holds for them what
-// holds for those of one node. Whoever looks never sees one go back, and when all were
-// released nothing of them is left anywhere.
+// killed and frozen, wires cut, slow and lossy, and disks full, at random, while units are submitted at one node, run at another, and are followed,
+// canceled and released. It holds for them what holds for those of one node. All that
+// was told anywhere, at any time, are the same lives, and when all were released nothing
+// of them is left anywhere, nor in any program.
 func TestChaosOfRemoteUnits(t *testing.T) {
 	t.Parallel()
 	l := newChaosLine(t)
+	before := l.calm()
 	begin := time.Now()
 	since := func() string { return fmt.Sprintf("after %.1f s", time.Since(begin).Seconds()) }
 	over, end := context.WithCancel(l.ctx) // of the chaos
@@ -135,34 +142,60 @@ func TestChaosOfRemoteUnits(t *testing.T) {
 	seen, unseen := context.WithCancel(l.ctx) // of who watches
 	defer unseen()
 
-	var watchers, wires, users sync.WaitGroup
-	watchers.Go(func() { l.watch(seen, "a", l.c) })
-	watchers.Go(func() { l.watch(seen, "b", l.via("b")) })
+	var others, faults, users sync.WaitGroup
+	far := workClient(l.Lab, "c")
+	others.Go(func() { l.watch(seen, "at a", "a", l.c) })
+	others.Go(func() { l.watch(seen, "from b", "a", l.via("b")) })
+	others.Go(func() { l.watch(seen, "at c", "c", far) })
+	others.Go(func() { l.asking(seen, "at a", "a", l.c, 3) })
+	others.Go(func() { l.asking(seen, "from b", "a", l.via("b"), 4) })
+	others.Go(func() { l.asking(seen, "at c", "c", far, 5) })
+	rough, calm := context.WithTimeout(over, *chaosTime) // of what is not aimed
+	defer calm()
 	for i, name := range slices.Sorted(maps.Keys(l.wires)) {
-		wires.Go(func() { l.trouble(over, name, uint64(100+i)) })
+		faults.Go(func() { l.trouble(rough, name, uint64(100+i)) })
 	}
-	units := cmp.Or(*chaosUnits, 60)
-	for n := range units { // they are submitted all the time
-		users.Go(func() {
-			if lab.Pause(l.ctx, *chaosTime*time.Duration(n)/time.Duration(units)) == nil {
-				l.use(n)
+	faults.Go(func() { l.scarcity(rough) })
+	faults.Go(func() { l.freezing(over) })
+	users.Go(func() { // submits all the time, and more for as long as the chaos lasts
+		units := cmp.Or(*chaosUnits, 60)
+		for n := 0; n < units || over.Err() == nil; n++ {
+			pause := *chaosTime / time.Duration(units)
+			for lab.Pause(l.ctx, pause) == nil && n >= units && over.Err() == nil && l.waiting() > 6 {
+				pause = 20 * time.Millisecond
 			}
-		})
-	}
-	for time.Since(begin) < *chaosTime || !l.killedEnough(cmp.Or(*chaosKills, 2)) && l.waiting() > 0 && l.ctx.Err() == nil {
-		l.killOne()
+			if l.ctx.Err() != nil {
+				return
+			}
+			users.Go(func() { l.use(n) })
+		}
+	})
+	for r := (&round{random: l.chance(1)}); l.ctx.Err() == nil; {
+		of := l.targets()
+		if time.Since(begin) >= *chaosTime {
+			var freezes []string
+			if of, freezes = l.lacking(); len(of)+len(freezes) == 0 {
+				break
+			}
+			r.left = nil
+		}
+		if len(of) > 0 {
+			l.killOne(l.ctx, r, of)
+		} else {
+			_ = lab.Pause(l.ctx, pause)
+		}
 	}
 	end()
-	wires.Wait()
+	faults.Wait()
 	t.Logf("the chaos is over %s", since())
 	l.converged()
 	t.Logf("the ways are as at first %s", since())
 	users.Wait()
 	l.settled()
 	t.Logf("all units have ended %s", since())
-	l.check()
 	unseen()
-	watchers.Wait()
+	others.Wait()
+	l.check()
 	for _, u := range l.acked {
 		if !u.released {
 			_, err := l.c.Release(l.ctx, u.id, false)
@@ -171,24 +204,64 @@ func TestChaosOfRemoteUnits(t *testing.T) {
 	}
 	l.nothingLeft()
 	t.Logf("nothing is left %s", since())
+	l.back(before)
+	t.Logf("all programs are as at first %s", since())
+}
+
+// calm has a unit run with nothing in the way, and returns what all programs hold then.
+func (l *chaosLine) calm() map[string]load {
+	l.t.Helper()
+	u := l.submitOne(-1, oneLine)
+	if u == nil {
+		l.t.FailNow()
+	}
+	l.follow(l.via("b"), u, map[string]*client.Client{"a": l.c})
+	l.checkOne(u)
+	_, err := l.c.Release(l.ctx, u.id, false)
+	must(l.t, err)
+	l.mu.Lock()
+	delete(l.acked, u.id)
+	l.mu.Unlock()
+	l.nothingLeft()
+	return l.usage(slices.Sorted(maps.Keys(l.again))...)
+}
+
+// scarcity fills the disk of who submits units, or of who runs them, now and then.
+func (l *chaosLine) scarcity(ctx context.Context) {
+	random, count := l.chance(6), map[string]int{}
+	for lab.Pause(ctx, between(random, 2*time.Second, 8*time.Second)) == nil {
+		disk := l.disks[random.IntN(len(l.disks))]
+		begin := time.Now()
+		free, err := fillDisk(disk)
+		if err == nil {
+			_ = lab.Pause(ctx, between(random, 100*time.Millisecond, time.Second))
+			err = free()
+		}
+		if err != nil {
+			l.t.Errorf("fill a disk: %v", err)
+			return
+		}
+		count[filepath.Base(disk)]++
+		l.mu.Lock()
+		l.scarce = append(l.scarce, span{begin, time.Now()})
+		l.mu.Unlock()
+	}
+	l.t.Logf("full disks: %v", count)
 }
 
 // trouble has all kinds of trouble on a wire.
 func (l *chaosLine) trouble(ctx context.Context, name string, chance uint64) {
 	wire, random := l.wires[name], l.chance(chance)
-	between := func(least, most time.Duration) time.Duration {
-		return least + time.Duration(random.Int64N(int64(most-least)))
-	}
 	count := map[string]int{}
-	for lab.Pause(ctx, between(time.Second/2, 3*time.Second)) == nil {
+	for lab.Pause(ctx, between(random, time.Second/2, 3*time.Second)) == nil {
 		var begin, end func() error
-		what, long := "", between(time.Second, 4*time.Second)
+		what, long := "", between(random, time.Second, 4*time.Second)
 		switch random.IntN(3) {
 		case 0:
 			at := random.IntN(2)
 			what, begin, end = "cut", func() error { return wire.Unplug(at) }, func() error { return wire.Plug(at) }
 			if *chaosTime >= time.Minute && random.IntN(4) == 0 {
-				what, long = "cut for long", between(25*time.Second, 35*time.Second)
+				what, long = "cut for long", between(random, 25*time.Second, 35*time.Second)
 			}
 		case 1:
 			percent := 5 + random.IntN(16)
@@ -209,7 +282,7 @@ func (l *chaosLine) trouble(ctx context.Context, name string, chance uint64) {
 
 // use submits a unit, follows it from here or there, and may want it no more.
 func (l *chaosLine) use(n int) {
-	kind := []chaosKind{lineByLine, oneLine, bulk512K}[n%3]
+	kind := []chaosKind{slowly, oneLine, bulk512K}[n%3]
 	if n%10 == 3 || n%10 == 7 {
 		kind = noEnd
 	}
@@ -227,10 +300,10 @@ func (l *chaosLine) use(n int) {
 		return
 	}
 	if n%4 != 0 {
-		users.Go(func() { l.follow(l.c, u) })
+		users.Go(func() { l.follow(l.c, u, map[string]*client.Client{"b": l.via("b")}) })
 	}
 	if n%4 != 1 {
-		users.Go(func() { l.follow(l.via("b"), u) })
+		users.Go(func() { l.follow(l.via("b"), u, map[string]*client.Client{"a": l.c}) })
 	}
 }
 
@@ -239,14 +312,23 @@ func (l *chaosLine) unwanted(u *chaosUnit) {
 	if lab.Pause(l.ctx, time.Duration(l.chance(uint64(1000+u.n)).Int64N(int64(2*time.Second)))) != nil {
 		return
 	}
-	var err error
 	if u.released {
-		_, err = l.c.Release(l.ctx, u.id, false)
-	} else {
-		_, err = l.c.Cancel(l.ctx, u.id)
+		asked := time.Since(l.begin)
+		released, err := l.c.Release(l.ctx, u.id, false)
+		if err != nil {
+			l.t.Errorf("release unit %d (%s): %v", u.n, u.id, err)
+		} else if released {
+			l.told("", "a", asked, client.Status{ID: u.id, Released: true})
+		}
+		return
 	}
+	ended, err := l.c.Cancel(l.ctx, u.id)
 	if err != nil {
-		l.t.Errorf("unit %d (%s), canceled: %v, released: %v: %v", u.n, u.id, u.canceled, u.released, err)
+		l.t.Errorf("cancel unit %d (%s): %v", u.n, u.id, err)
+		return
+	}
+	if now := l.ask("b", "a", l.via("b"), u.id); ended && !now.State.Final() || !now.State.Final() && !now.CancelAsked {
+		l.t.Errorf("unit %d (%s) was canceled, ended: %v; then it is %+v", u.n, u.id, ended, now)
 	}
 }
 

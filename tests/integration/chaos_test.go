@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/project-receptor/receptor/tests/integration/lab"
+	"github.com/project-receptor/receptor/workceptor/client"
 )
 
 // What the issue of units asks for: core, worker and supervisors are killed at random
@@ -15,6 +16,7 @@ import (
 // processes, and a prefix is there.
 func TestChaosOfUnits(t *testing.T) {
 	c := newChaos(t, "chaos", 4*patience)
+	c.kills, c.freezes = cmp.Or(*chaosKills, 20), cmp.Or(*chaosFreezes, 2)
 	c.again["core"] = func() *lab.Process {
 		return c.start("receptor-core", append([]string{"--node", "id=chaos", "--local-only", "--log-level", "level=warning"}, chaosWork...)...)
 	}
@@ -26,14 +28,16 @@ func TestChaosOfUnits(t *testing.T) {
 	}
 	c.offered("chaos")
 
+	before := c.usage("core", "worker")
+
 	// Submitters go on until enough was submitted, and everything killed often enough.
-	ctx, enough := context.WithCancel(c.ctx)
+	over, enough := context.WithCancel(c.ctx)
 	defer enough()
 	var next struct {
 		sync.Mutex
 		n int
 	}
-	var submitters, followers sync.WaitGroup
+	var submitters, followers, others sync.WaitGroup
 	for range 8 {
 		submitters.Go(func() {
 			for {
@@ -41,14 +45,14 @@ func TestChaosOfUnits(t *testing.T) {
 				n := next.n
 				next.n++
 				next.Unlock()
-				if n >= cmp.Or(*chaosUnits, 200) && ctx.Err() != nil || c.ctx.Err() != nil {
+				if n >= cmp.Or(*chaosUnits, 200) && over.Err() != nil || c.ctx.Err() != nil {
 					return
 				}
 				u := c.submitOne(n, lineByLine)
 				if u == nil {
 					return
 				}
-				followers.Go(func() { c.follow(c.c, u) })
+				followers.Go(func() { c.follow(c.c, u, map[string]*client.Client{"follower": c.c}) })
 				for c.waiting() > 16 && c.ctx.Err() == nil { // they are not to wait long for a slot
 					if lab.Pause(c.ctx, pause) != nil {
 						return
@@ -57,23 +61,30 @@ func TestChaosOfUnits(t *testing.T) {
 			}
 		})
 	}
+	unseen, end := context.WithCancel(c.ctx)
+	defer end()
+	others.Go(func() { c.watch(unseen, "here", "chaos", c.c) })
+	others.Go(func() { c.asking(unseen, "here", "chaos", c.c, 3) })
+	others.Go(func() { c.freezing(over) })
 	killed := make(chan struct{})
 	go func() {
 		defer close(killed)
-		for !c.killedEnough(cmp.Or(*chaosKills, 20)) && c.ctx.Err() == nil {
-			c.killOne()
+		r := &round{random: c.chance(1)}
+		for c.ctx.Err() == nil {
+			if kills, freezes := c.lacking(); len(kills)+len(freezes) == 0 {
+				break
+			}
+			c.killOne(over, r, c.targets())
 		}
 		enough()
 	}()
 	<-killed
 	submitters.Wait()
 	followers.Wait()
+	end()
+	others.Wait()
 	c.check()
-	for what, kills := range c.kills {
-		if c.inFlow[what]*2 < kills {
-			t.Errorf("most kills of %s should be while output flows", what)
-		}
-	}
+	c.back(before)
 }
 
 // waiting is how many units are followed that have not ended.

@@ -16,18 +16,20 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/project-receptor/receptor/tests/integration/history"
 	"github.com/project-receptor/receptor/tests/integration/lab"
 	"github.com/project-receptor/receptor/workceptor/client"
 )
 
 var (
-	chaosSeed  = flag.Uint64("chaos-seed", 0, "seed of the chaos tests; 0: a new one")
-	chaosUnits = flag.Int("chaos-units", 0, "units of the chaos tests, at least; 0: 200 on one node, 60 on three")
-	chaosKills = flag.Int("chaos-kills", 0, "kills of each program in the chaos tests, at least; 0: 20 on one node, 2 on three")
+	chaosSeed    = flag.Uint64("chaos-seed", 0, "seed of the chaos tests; 0: a new one")
+	chaosUnits   = flag.Int("chaos-units", 0, "units of the chaos tests, at least; 0: 200 on one node, 60 on three")
+	chaosKills   = flag.Int("chaos-kills", 0, "kills of each program in the chaos tests while output flows, at least; 0: 20 on one node, 2 on three")
+	chaosPlain   = flag.Bool("chaos-plain", false, "programs of the chaos tests without the race detector, whose memory is looked at more closely")
+	chaosFreezes = flag.Int("chaos-freezes", 0, "times that each program is frozen in the chaos tests while output flows, at least; 0: 2 on one node, 1 on three")
 )
 
 // A chaosKind is how a unit writes.
@@ -35,6 +37,7 @@ type chaosKind string
 
 const (
 	lineByLine chaosKind = "lines" // for some tenths of a second
+	slowly     chaosKind = "slow"  // for some seconds, as many
 	oneLine    chaosKind = "short"
 	bulk512K   chaosKind = "bulk" // half a MiB at once
 	noEnd      chaosKind = "wait" // a line, and then it stays
@@ -42,9 +45,9 @@ const (
 
 // chaosScript counts its own runs, and writes lines of which each can be told from all
 // others.
-const chaosScript = `read dir n kind; echo run $$ >> $dir/$n.runs; case $kind in ` +
-	`lines) i=0; while [ $i -lt 60 ]; do i=$((i+1)); ` +
-	`echo "unit $n line $i ..............................................................."; sleep 0.005; done;; ` +
+const chaosScript = `read dir n kind; echo run $$ >> $dir/$n.runs; pause=0.005; case $kind in slow) pause=0.03;; esac; case $kind in ` +
+	`lines|slow) i=0; while [ $i -lt 60 ]; do i=$((i+1)); ` +
+	`echo "unit $n line $i ..............................................................."; sleep $pause; done;; ` +
 	`bulk) seq -f "unit $n line %.0f ..............................................................." 1 6000;; ` +
 	`wait) echo "unit $n waits"; sleep 3600;; ` +
 	`esac; (sleep 0.01; echo "unit $n is done") & wait`
@@ -52,7 +55,7 @@ const chaosScript = `read dir n kind; echo run $$ >> $dir/$n.runs; case $kind in
 // output is what the unit writes that has the number n.
 func (k chaosKind) output(n int) string {
 	var b strings.Builder
-	for i := range map[chaosKind]int{lineByLine: 60, bulk512K: 6000}[k] {
+	for i := range map[chaosKind]int{lineByLine: 60, slowly: 60, bulk512K: 6000}[k] {
 		fmt.Fprintf(&b, "unit %d line %d ...............................................................\n", n, i+1)
 	}
 	if k == noEnd {
@@ -67,26 +70,34 @@ var chaosWork = []string{
 	"--work-command", "worktype=chaos", "command=sh", "maxconcurrent=6", `args=["-c", "` + strings.ReplaceAll(chaosScript, `"`, `\"`) + `"]`,
 }
 
-// chaos is units that are submitted, and programs that are killed at random meanwhile.
+// chaos is units that are submitted, and programs that are killed and frozen at random
+// meanwhile.
 type chaos struct {
 	*workLab
 	seed     uint64
 	at       string // the node that runs the units; empty: the one that is asked
 	files    string
+	begin    time.Time
 	flowWait time.Duration // for output before something is killed all the same
-
-	random *rand.Rand
-	again  map[string]func() *lab.Process
-	procs  map[string]*lab.Process
-	round  []string // what is killed next
-	kills  map[string]int
-	inFlow map[string]int // of these, while output flowed
+	kills    int           // of each program while output flows, at least
+	freezes  int           // likewise
+	long     bool          // programs are also frozen for long
+	again    map[string]func() *lab.Process
 
 	mu       sync.Mutex
+	procs    map[string]*lab.Process
+	tally    map[string]tally
 	acked    map[string]*chaosUnit // that were acknowledged, by ID
+	remote   map[string]string     // what they are called where they run
 	orphaned map[string]bool       // whose supervisors were killed, by the ID where they run
-	read     int64                 // bytes by followers
+	flows    int                   // pieces that followers have read, but for the last of each unit
+	flowing  *chaosUnit            // that has written the last of these
+	looks    []history.Look
+	scarce   []span // when there was no space where they run
 }
+
+// span is a time.
+type span struct{ begin, end time.Time }
 
 // chaosUnit is a unit, and what others wanted of it.
 type chaosUnit struct {
@@ -113,13 +124,17 @@ func newChaos(t *testing.T, node string, most time.Duration) *chaos {
 		seed = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
 	}
 	t.Logf("-chaos-seed %d", seed)
-	c := &chaos{
-		workLab: newWorkLabFor(t, node, most), seed: seed, files: t.TempDir(), flowWait: 3 * time.Second,
-		again: map[string]func() *lab.Process{}, procs: map[string]*lab.Process{}, kills: map[string]int{}, inFlow: map[string]int{},
-		acked: map[string]*chaosUnit{}, orphaned: map[string]bool{},
+	p := programs
+	if *chaosPlain {
+		var err error
+		p, err = plain()
+		must(t, err)
 	}
-	c.random = c.chance(1)
-	return c
+	return &chaos{
+		workLab: newWorkLabOf(t, p, node, most), seed: seed, files: t.TempDir(), begin: time.Now(), flowWait: 3 * time.Second,
+		again: map[string]func() *lab.Process{}, procs: map[string]*lab.Process{}, tally: map[string]tally{},
+		acked: map[string]*chaosUnit{}, remote: map[string]string{}, orphaned: map[string]bool{},
+	}
 }
 
 // chance is chance for one goroutine, by its number: the same with the same seed.
@@ -145,98 +160,94 @@ func (c *chaos) submitOne(n int, kind chaosKind) *chaosUnit {
 	return c.acked[u.ID]
 }
 
-// follow reads what a unit writes, until its end.
-func (c *chaos) follow(k *client.Client, u *chaosUnit) {
+// follow reads what a unit writes, until its end, and then asks for it elsewhere.
+func (c *chaos) follow(k *client.Client, u *chaosUnit, elsewhere map[string]*client.Client) {
 	r := new(chaosReader)
 	c.mu.Lock()
 	u.live = append(u.live, r)
 	c.mu.Unlock()
+	all := len(u.kind.output(u.n))
+	asked := time.Since(c.begin)
 	last, err := k.Results(c.ctx, u.id, client.From{}, func(k client.Chunk) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.read += int64(len(k.Data))
 		if k.Stream == client.Stdout {
 			r.out.Write(k.Data)
+		}
+		if r.out.Len() < all {
+			c.flows, c.flowing = c.flows+1, u
 		}
 		return nil
 	})
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	r.last, r.err = last, err
+	c.mu.Unlock()
+	if err != nil {
+		return // which check tells
+	}
+	c.told("", c.node, asked, last)
+	for where, k := range elsewhere {
+		c.ask(where, c.node, k, u.id)
+	}
 }
 
-// killedEnough tells whether everything was killed so often.
-func (c *chaos) killedEnough(often int) bool {
-	for what := range c.again {
-		if c.kills[what] < often {
-			return false
+// told notes what somebody was told of units.
+func (c *chaos) told(by, node string, asked time.Duration, units ...client.Status) {
+	now := time.Since(c.begin)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, u := range units {
+		c.looks = append(c.looks, history.Look{Node: node, By: by, Asked: asked, Told: now, Unit: u})
+		if node == c.node && u.RemoteUnit != "" {
+			c.remote[u.ID] = u.RemoteUnit
 		}
 	}
-	return c.kills[supervisor] >= often
 }
 
-// supervisor is what is killed beside the programs that are started again.
-const supervisor = "supervisor"
-
-// killOne waits a moment and kills something, mostly when output flows.
-func (c *chaos) killOne() {
-	if lab.Pause(c.ctx, time.Duration(c.random.IntN(300))*time.Millisecond) != nil {
-		return
-	}
-	flows := false
-	if c.random.IntN(10) > 0 {
-		flows = c.awaitFlow()
-	}
-	if len(c.round) == 0 {
-		c.round = append(slices.Sorted(maps.Keys(c.again)), supervisor)
-		c.random.Shuffle(len(c.round), func(i, j int) { c.round[i], c.round[j] = c.round[j], c.round[i] })
-	}
-	what := c.round[0]
-	c.round = c.round[1:]
-	if what == supervisor {
-		supervisors := c.supervisors()
-		if len(supervisors) == 0 {
-			c.round = append(c.round, supervisor) // after the others, and nothing else before
-			return
+// ask asks for a unit of a node, once.
+func (c *chaos) ask(by, node string, k *client.Client, id string) client.Status {
+	asked := time.Since(c.begin)
+	u, err := k.Status(c.ctx, id)
+	switch {
+	case errors.Is(err, client.ErrGone), errors.Is(err, client.ErrNotFound):
+		u = client.Status{ID: id, Released: true}
+	case err != nil:
+		if c.ctx.Err() == nil {
+			c.t.Errorf("%s asks %s for unit %s: %v", by, node, id, err)
 		}
-		ids := slices.Sorted(maps.Keys(supervisors))
-		id := ids[c.random.IntN(len(ids))]
+		return u
+	}
+	c.told("", node, asked, u)
+	return u
+}
+
+// asking asks a node for any of its units, one after another.
+func (c *chaos) asking(ctx context.Context, by, node string, k *client.Client, chance uint64) {
+	for random := c.chance(chance); lab.Pause(ctx, between(random, 0, 200*time.Millisecond)) == nil; {
 		c.mu.Lock()
-		c.orphaned[id] = true
+		ids := slices.Sorted(maps.Keys(c.acked))
+		if node != c.node {
+			ids = slices.Sorted(maps.Values(c.remote))
+		}
 		c.mu.Unlock()
-		if syscall.Kill(supervisors[id], syscall.SIGKILL) != nil {
-			return // it has ended in this moment
+		if len(ids) > 0 {
+			c.ask(by, node, k, ids[random.IntN(len(ids))])
 		}
-	} else {
-		c.procs[what].Kill()
-		if lab.Pause(c.ctx, time.Duration(c.random.IntN(200))*time.Millisecond) != nil {
-			return
-		}
-		c.procs[what] = c.again[what]()
-	}
-	c.kills[what]++
-	if flows {
-		c.inFlow[what]++
 	}
 }
 
-// awaitFlow waits until a follower has read something, and says whether one has.
-func (c *chaos) awaitFlow() bool {
-	count := func() int64 {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.read
-	}
-	before := count()
-	for deadline := time.Now().Add(c.flowWait); time.Now().Before(deadline) && c.ctx.Err() == nil; {
-		if count() != before {
-			return true
+// watch looks at all units of a node until the context ends.
+func (c *chaos) watch(ctx context.Context, by, node string, k *client.Client) {
+	asked := time.Since(c.begin)
+	for e, err := range k.Watch(ctx, client.WatchOptions{}) {
+		if err != nil {
+			if ctx.Err() == nil {
+				c.t.Errorf("watch %s: %v", by, err)
+			}
+			return
 		}
-		if lab.Pause(c.ctx, time.Millisecond) != nil {
-			return false
-		}
+		c.told("watch "+by, node, asked, e.Units...)
 	}
-	return false
 }
 
 // check checks every unit, and prints it.
@@ -274,10 +285,14 @@ func (c *chaos) check() {
 	if left := c.units(); len(left) > 0 {
 		t.Errorf("processes of units are left: %v", left)
 	}
-	for _, what := range append(slices.Sorted(maps.Keys(c.again)), supervisor) {
-		t.Logf("%s: %d kills, %d of them while output flowed", what, c.kills[what], c.inFlow[what])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	faults := history.Check(c.looks)
+	for _, err := range faults {
+		t.Error(err)
 	}
-	t.Logf("%d units: %v", len(units), states)
+	c.report()
+	t.Logf("%d units: %v; %d looks at them, of which %d do not fit", len(units), states, len(c.looks), len(faults))
 }
 
 // runs is how often a unit has run, as it says itself.
@@ -293,8 +308,7 @@ func (c *chaos) runs(u *chaosUnit) int {
 // it has done.
 func (c *chaos) checkOne(u *chaosUnit) {
 	t := c.t
-	now, err := c.c.Status(c.ctx, u.id)
-	must(t, err)
+	now := c.ask("", c.node, c.c, u.id)
 	later := new(chaosReader)
 	u.live = append(u.live, later)
 	later.last, later.err = c.c.Results(c.ctx, u.id, client.From{Stderr: client.Skip}, func(k client.Chunk) error {
@@ -314,11 +328,6 @@ func (c *chaos) checkOne(u *chaosUnit) {
 	if now.Stdout.Size != int64(len(out)) || now.Stdout.SHA256 != hex.EncodeToString(digest[:]) && len(out) > 0 {
 		t.Errorf("unit %d is said to have written %+v; what is there are %d bytes, %x", u.n, now.Stdout, len(out), digest)
 	}
-	for i, h := range now.History {
-		if i > 0 && !follows(now.History[i-1].State, h.State) || i == len(now.History)-1 && h.State != now.State {
-			t.Errorf("unit %d is %s and has gone back: %+v", u.n, now.State, now.History)
-		}
-	}
 	switch {
 	case now.State == client.Succeeded:
 		if runs != 1 || out != want {
@@ -328,45 +337,16 @@ func (c *chaos) checkOne(u *chaosUnit) {
 		if runs > 1 || !strings.HasPrefix(want, out) {
 			t.Errorf("unit %d was %s with %d runs and %d bytes, which begin with %.100q", u.n, now.State, runs, len(out), out)
 		}
+	case now.State == client.Failed && errors.Is(client.Refusal(now), client.ErrNoRoom) && c.hadNoSpace(now):
+		if runs > 0 || out != "" {
+			t.Errorf("unit %d was refused with %d runs and %d bytes", u.n, runs, len(out))
+		}
 	default:
 		t.Errorf("unit %d, supervisor killed: %v, canceled: %v: %+v", u.n, orphaned, u.canceled, now)
 	}
 }
 
-// follows tells whether a unit may be in one state after another.
-func follows(before, after client.State) bool {
-	switch {
-	case before == "" || before == after:
-		return true
-	case before.Final():
-		return false
-	}
-	return after != client.Pending
+// hadNoSpace tells whether there was none in the time of a unit.
+func (c *chaos) hadNoSpace(u client.Status) bool {
+	return slices.ContainsFunc(c.scarce, func(s span) bool { return u.Created.Before(s.end) && u.Ended.After(s.begin) })
 }
-
-// watch looks at all units until the context ends: none of them goes back.
-func (c *chaos) watch(ctx context.Context, where string, k *client.Client) {
-	seen := map[string]client.State{}
-	for e, err := range k.Watch(ctx, client.WatchOptions{}) {
-		if err != nil {
-			if ctx.Err() == nil {
-				c.t.Errorf("watch at %s: %v", where, err)
-			}
-			return
-		}
-		for _, u := range e.Units {
-			before := seen[u.ID]
-			switch {
-			case u.Released:
-				seen[u.ID] = chaosReleased
-			case !follows(before, u.State):
-				c.t.Errorf("at %s unit %s was %s, and is %s", where, u.ID, before, u.State)
-			default:
-				seen[u.ID] = u.State
-			}
-		}
-	}
-}
-
-// chaosReleased is after all states: nothing may be told of such a unit.
-const chaosReleased client.State = "released"

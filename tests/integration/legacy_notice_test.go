@@ -13,10 +13,10 @@ import (
 func TestLegacyUnboundServices(t *testing.T) {
 	t.Parallel()
 	m := newMixed(t)
-	left, right := freePort(t), freePort(t)
-	m.ours("ours", append(listens(left), dials(right)...)...)
+	left := freePort(t)
 	near, far := m.model(legacy.Config{ID: "near"}), m.model(legacy.Config{ID: "far"})
-	m.listen(far, right, legacy.LinkConfig{})
+	right := m.listen(far, 0, legacy.LinkConfig{}).Addr
+	m.ours("ours", append(listens(left), "--tcp-peer", "address="+right.String())...)
 	near.DialTCP(lab.Local(left), legacy.LinkConfig{}, nil, true)
 	lib, err := netceptor.New(netceptor.Config{NodeID: "lib"})
 	must(t, err)

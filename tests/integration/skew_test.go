@@ -37,15 +37,8 @@ func TestSkew(t *testing.T) {
 			t.Run("old plugs", func(t *testing.T) { testSkew(t, then.plugs, ours, then.plugs) })
 			t.Run("old core", func(t *testing.T) { testSkew(t, then.core, then.core, then.plugs) })
 			for _, medium := range []string{"tcp", "udp", "ws"} {
-				if !then.has("receptor-backend-" + medium) {
-					t.Run(medium+", far with the old core", func(t *testing.T) { crossed(t, then, ours, then.core, medium) })
-					continue
-				}
-				t.Run(medium+", near with old plugs", func(t *testing.T) { crossed(t, then, then.plugs, then.core, medium) })
-				t.Run(medium+", near with the old core", func(t *testing.T) { crossed(t, then, then.core, then.plugs, medium) })
-			}
-			if !then.has("receptor-backend-udp") {
-				t.Run("udp-listener at the old core", func(t *testing.T) { deafListener(t, then) })
+				t.Run(medium+", near with old plugs", func(t *testing.T) { crossed(t, then.plugs, then.core, medium) })
+				t.Run(medium+", near with the old core", func(t *testing.T) { crossed(t, then.core, then.plugs, medium) })
 			}
 			t.Run("units", func(t *testing.T) { unitsAcross(t, then) })
 		})
@@ -88,12 +81,6 @@ func builtAt(t *testing.T, v skew.Version) earlier {
 	}
 	must(t, err)
 	return m
-}
-
-// has tells whether the version had a program, and what its core does for it.
-func (m earlier) has(program string) bool {
-	_, err := os.Stat(m.all.Path(program))
-	return err == nil
 }
 
 // testSkew runs the main scenarios with programs p, and replaces old plugs at its
@@ -141,9 +128,8 @@ func testSkew(t *testing.T, p, newPlugs, oldPlugs lab.Programs) {
 
 // crossed links a near node to a far one, whose cores and plugs are of two versions
 // each: a stream with bytes both ways, datagrams and a unit of the far node go through,
-// also after core and plugs of either were restarted. What the earlier version did not
-// have is refused by its core in a clear word, and takes nothing with it.
-func crossed(t *testing.T, then earlier, near, far lab.Programs, medium string) {
+// also after core and plugs of either were restarted.
+func crossed(t *testing.T, near, far lab.Programs, medium string) {
 	t.Parallel()
 	ours, err := plain()
 	must(t, err)
@@ -155,28 +141,23 @@ func crossed(t *testing.T, then earlier, near, far lab.Programs, medium string) 
 	if medium == "udp" {
 		link = freeUDPPort(t)
 	}
+	datagrams := freeUDPPort(t)
 	of := parts{
 		of: map[string]lab.Programs{"near": near, "far": far}, medium: medium, change: w.marked,
-		items: map[string][]string{"near": {"--control-service", "service=control"}, "far": {"--control-service", "service=control"}},
-	}
-	datagrams := freeUDPPort(t)
-	packets, units := then.has("receptor-proxy-udp"), then.has("receptor-worker-command")
-	if packets {
-		of.plugs = append(of.plugs, "receptor-proxy-udp")
-		of.items["near"] = append(of.items["near"], "--udp-server", "bindaddr=127.0.0.1", "port="+strconv.Itoa(datagrams), "remotenode=far", "remoteservice=udp")
-		of.items["far"] = append(of.items["far"], "--udp-client", "service=udp", "address="+answerUDP(t, "127.0.0.1:0"))
-	}
-	if units {
-		of.plugs = append(of.plugs, "receptor-worker-command")
-		of.items["far"] = append(of.items["far"], "--work-command", "worktype=shout", "command=tr", "params=a-z A-Z")
+		plugs: []string{"receptor-proxy-udp", "receptor-worker-command"},
+		items: map[string][]string{
+			"near": {
+				"--control-service", "service=control",
+				"--udp-server", "bindaddr=127.0.0.1", "port=" + strconv.Itoa(datagrams), "remotenode=far", "remoteservice=udp",
+			},
+			"far": {
+				"--control-service", "service=control",
+				"--udp-client", "service=udp", "address=" + answerUDP(t, "127.0.0.1:0"),
+				"--work-command", "worktype=shout", "command=tr", "params=a-z A-Z",
+			},
+		},
 	}
 	p := startParts(t, w.Lab, w.ctx, echo.Addr(), link, of)
-	if !packets {
-		p.refused(then, "receptor-proxy-udp", "packet")
-	}
-	if !units {
-		p.refused(then, "receptor-worker-command", "worker")
-	}
 	p.carries(t, 4<<20)
 	apps, err := net.Dial("udp", lab.Local(datagrams))
 	must(t, err)
@@ -184,18 +165,14 @@ func crossed(t *testing.T, then earlier, near, far lab.Programs, medium string) 
 	all := func() {
 		t.Helper()
 		must(t, lab.WaitRoundTrip(w.ctx, p.entry))
-		if packets {
-			p.itemUp("near", "udp-server")
-			for _, size := range []int{1, 1400, 9000, 60000} {
-				must(t, ask(w.ctx, apps, bytes.Repeat([]byte{byte(size)}, size)))
-			}
+		p.itemUp("near", "udp-server")
+		for _, size := range []int{1, 1400, 9000, 60000} {
+			must(t, ask(w.ctx, apps, bytes.Repeat([]byte{byte(size)}, size)))
 		}
-		if units {
-			must(t, p.WaitStatus(w.ctx, "near", func(s *lab.Status) bool { return len(s.Advertisement("far", "control").WorkCommands) > 0 }))
-			out, err := w.Ctl(w.ctx, "near", "work", "submit", "shout", "--node", "far", "--payload-literal", "there and back", "--follow", "--rm")
-			if err != nil || !strings.HasPrefix(out, "THERE AND BACK\n") {
-				t.Errorf("a unit of the far node: %q, %v", out, err)
-			}
+		must(t, p.WaitStatus(w.ctx, "near", func(s *lab.Status) bool { return len(s.Advertisement("far", "control").WorkCommands) > 0 }))
+		out, err := w.Ctl(w.ctx, "near", "work", "submit", "shout", "--node", "far", "--payload-literal", "there and back", "--follow", "--rm")
+		if err != nil || !strings.HasPrefix(out, "THERE AND BACK\n") {
+			t.Errorf("a unit of the far node: %q, %v", out, err)
 		}
 	}
 	all()
@@ -232,38 +209,9 @@ func (p *pair) itemUp(node, item string) {
 	must(p.t, p.WaitStatus(p.ctx, node, func(s *lab.Status) bool { return s.Item(item).State == "up" }))
 }
 
-// refused attaches a plug of this tree to the core of then, which does not know its role.
-func (p *pair) refused(then earlier, program, role string) {
-	p.t.Helper()
-	for node, programs := range p.of {
-		if programs != then.core {
-			continue
-		}
-		p.plug(node, program)
-		must(p.t, p.procs[node+" "+program].WaitOutput(p.ctx, "the core refuses a role: role="+role+` reason="this core does not serve it"`))
-	}
-}
-
-// deafListener is the one thing that a plug of this tree cannot do at a core from before
-// there was one of its sort: it says so.
-func deafListener(t *testing.T, then earlier) {
-	l, ctx := newLabOf(t, then.core)
-	_, err := l.Start("receptor-core", append([]string{"--node", "id=old"}, listensUDP(freeUDPPort(t))...)...)
-	must(t, err)
-	_, err = l.Start("receptor-backend-udp", "--socket", l.PlugSocket("old"))
-	must(t, err)
-	must(t, l.WaitStatus(ctx, "old", func(s *lab.Status) bool {
-		i := s.Item("udp-listener")
-		return i.State == "failed" && strings.Contains(i.Err, "this core is too old")
-	}))
-}
-
 // unitsAcross runs a unit while its core, its worker and both are replaced by those of
 // the other version, there and back: it runs once, and what it writes is read whole.
 func unitsAcross(t *testing.T, then earlier) {
-	if !then.has("receptor-worker-command") {
-		t.Skip("skipped: there were no workers")
-	}
 	t.Parallel()
 	ours, err := plain()
 	must(t, err)

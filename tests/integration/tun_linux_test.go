@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/project-receptor/receptor/plug/plugtest/check"
+	"github.com/project-receptor/receptor/plug/wire"
 	"github.com/project-receptor/receptor/tests/integration/lab"
 )
 
@@ -476,20 +478,14 @@ func TestTunPlugConforms(t *testing.T) {
 	_ = tunDevice(t)
 	h, err := n.Host("check")
 	must(t, err)
-	for _, group := range []string{
-		"program", "session", "restart", "authorisation", "packet/bind", "skew/major", "skew/*-refused", "descriptors/probe",
-	} {
-		t.Run(group, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), programs.Path("receptor-plugcheck"), "packet", "--dial-kind", "tun-proxy", "--run", group,
-				"--parallel", "4", "--exec", programs.Path("receptor-proxy-tun"))
-			h.Run(cmd)
-			out, err := cmd.CombinedOutput()
-			if err != nil || strings.Contains(string(out), "skip ") || !strings.Contains(string(out), "ok ") {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
+	cmd := exec.CommandContext(t.Context(), programs.Path("receptor-plugcheck"), "packet", "--medium", check.MediumNone, "--dial-kind", "tun-proxy",
+		"--parallel", "4", "--timeout", "3m", "--json", "--exec", programs.Path("receptor-proxy-tun"))
+	h.Run(cmd)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
+	wantConform(t, string(out), wire.RolePacket, check.MediumNone)
 }
 
 // A helper whose file has the capability keeps that one only, too. It takes no limits

@@ -249,9 +249,15 @@ func TestDiskFull(t *testing.T) {
 // smallDisk mounts a disk of 16 MiB on a directory of a lab.
 func smallDisk(t *testing.T, l *lab.Lab, name string) (dir string) {
 	t.Helper()
+	return diskOf(t, l, name, 16)
+}
+
+// diskOf is that of so many MiB.
+func diskOf(t *testing.T, l *lab.Lab, name string, size int) (dir string) {
+	t.Helper()
 	dir = filepath.Join(l.Dir, name)
-	must(t, os.Mkdir(dir, 0o700))
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
+	must(t, os.MkdirAll(dir, 0o700))
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=700", size)); err != nil {
 		t.Skipf("skipped: needs the rights of root, to mount a small tmpfs: %v", err)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
@@ -261,15 +267,23 @@ func smallDisk(t *testing.T, l *lab.Lab, name string) (dir string) {
 // fill fills a disk up to its last byte, until free is called.
 func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
-	ballast, err := os.Create(filepath.Join(dir, "ballast"))
+	remove, err := fillDisk(dir)
 	must(t, err)
+	return func() { must(t, remove()) }
+}
+
+// fillDisk is fill for any goroutine.
+func fillDisk(dir string) (free func() error, err error) {
+	ballast, err := os.Create(filepath.Join(dir, "ballast"))
+	if err != nil {
+		return nil, err
+	}
 	for block := make([]byte, 1<<20); len(block) > 0; {
 		if _, err := ballast.Write(block); err != nil {
 			block = block[:len(block)/2]
 		}
 	}
-	must(t, ballast.Close())
-	return func() { must(t, os.Remove(ballast.Name())) }
+	return func() error { return os.Remove(ballast.Name()) }, ballast.Close()
 }
 
 // The same over the programs: core and worker have their state on the full disk.

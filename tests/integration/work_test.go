@@ -197,11 +197,11 @@ func connectFrom(ctx context.Context, socket, node string) (_ io.ReadWriteCloser
 	}{in, conn}, nil
 }
 
-// persist submits, again and again while there is no way to the node.
+// persist submits, again and again while there is no way to the node, or no room.
 func (w *workLab) persist(job client.Job) (client.Status, error) {
 	for {
 		u, err := w.c.Submit(w.ctx, job)
-		if !errors.Is(err, client.ErrUnreachable) {
+		if !errors.Is(err, client.ErrUnreachable) && !errors.Is(err, client.ErrNoRoom) {
 			return u, err
 		}
 		if err := lab.Pause(w.ctx, pause); err != nil {

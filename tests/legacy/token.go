@@ -49,7 +49,7 @@ func verifyToken(key *rsa.PublicKey, node, token string, now time.Time) error {
 			return err
 		}
 	}
-	var header struct{ Alg string }
+	var header map[string]any // whose keys, other than those of claims, are just as they are
 	var claims struct {
 		Aud []string
 		Exp float64
@@ -57,8 +57,8 @@ func verifyToken(key *rsa.PublicKey, node, token string, now time.Time) error {
 	if err := errors.Join(json.Unmarshal(decoded[0], &header), json.Unmarshal(decoded[1], &claims)); err != nil {
 		return err
 	}
-	if header.Alg != "RS512" {
-		return fmt.Errorf("the algorithm is %q", header.Alg)
+	if header["alg"] != "RS512" {
+		return fmt.Errorf("the algorithm is %q", header["alg"])
 	}
 	sum := sha512.Sum512([]byte(parts[0] + "." + parts[1]))
 	if err := rsa.VerifyPKCS1v15(key, crypto.SHA512, sum[:], decoded[2]); err != nil {

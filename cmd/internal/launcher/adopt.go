@@ -48,8 +48,9 @@ func (a *adopted) holdAll(ctx context.Context, n *node) error {
 	if o.node != n.config.NodeID {
 		return fmt.Errorf("%s: its socket %s is not free for node %s", already, n.config.PlugSocket(), n.config.NodeID)
 	}
+	ours := func(uid int64) bool { return uid == int64(n.as.uid()) }
 	if !ours(int64(o.core.UID)) {
-		return fmt.Errorf("%s, as user %d", already, o.core.UID)
+		return fmt.Errorf("%s, as user %d, and is to run as user %d: stop it first, or say --user", already, o.core.UID, n.as.uid())
 	}
 	var err error
 	if a.core, err = hold(o.core.PID); err != nil {
@@ -100,6 +101,3 @@ func (a *adopted) plug(program string) *os.Process {
 func (p *Plug) is(there wire.AttachedPlug) bool {
 	return slices.ContainsFunc(p.Kinds, func(k wire.Kind) bool { return slices.Contains(there.Kinds, k.Kind) })
 }
-
-// ours tells whether a user's processes are ours to signal.
-func ours(uid int64) bool { return os.Geteuid() == 0 || int64(os.Geteuid()) == uid }

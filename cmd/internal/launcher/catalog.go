@@ -31,6 +31,8 @@ type Plug struct {
 type Catalog struct {
 	Plugs   []Plug           // sorted by name
 	Ignored map[string]error // why other programs are not among them, by name
+
+	as *identity // whom plugs run as; nil: whoever runs this
 }
 
 // How long a plug may take to describe itself: it only prints what is built
@@ -45,9 +47,9 @@ const maxDescription = 1 << 20
 
 // Discover asks all installed plugs at once what they are, and waits for those
 // that answer within the timeout.
-func Discover(ctx context.Context, dirs []string, timeout time.Duration) *Catalog {
+func Discover(ctx context.Context, dirs []string, timeout time.Duration, as *identity) *Catalog {
 	programs, ignored := findPlugs(dirs)
-	c := &Catalog{Ignored: ignored}
+	c := &Catalog{Ignored: ignored, as: as}
 	c.describeAll(ctx, programs, timeout)
 	return c
 }
@@ -57,7 +59,7 @@ func (c *Catalog) describeAll(ctx context.Context, programs []Program, timeout t
 	plugs, errs := make([]Plug, len(programs)), make([]error, len(programs))
 	var wg sync.WaitGroup
 	for i, p := range programs {
-		wg.Go(func() { plugs[i], errs[i] = describe(ctx, p, timeout) })
+		wg.Go(func() { plugs[i], errs[i] = describe(ctx, p, timeout, c.as) })
 	}
 	wg.Wait()
 	for i, p := range programs {
@@ -83,7 +85,10 @@ func (e *describeError) Error() string {
 func (e *describeError) Unwrap() error { return e.err }
 
 // describe runs "<program> describe", which prints the plug's HELLO.
-func describe(ctx context.Context, p Program, timeout time.Duration) (Plug, error) {
+func describe(ctx context.Context, p Program, timeout time.Duration, as *identity) (Plug, error) {
+	if err := as.may(p.Path, canExecute); err != nil {
+		return Plug{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.Path, "describe") //nolint:gosec // found where only root or we can install
@@ -91,6 +96,9 @@ func describe(ctx context.Context, p Program, timeout time.Duration) (Plug, erro
 	limited := &limitedWriter{&out, maxDescription}
 	cmd.Stdout = limited
 	detach(cmd)
+	if as != nil {
+		as.become(cmd)
+	}
 	cmd.Cancel = func() error { return killGroup(cmd.Process) }
 	cmd.WaitDelay = timeout
 	err := cmd.Run()

@@ -73,15 +73,15 @@ func TestDescribe(t *testing.T) {
 		"receptor-proxy-talkative":  "it prints more than 1 MiB",
 		"receptor-proxy-impossible": "a name is made of",
 	} {
-		if _, err := describe(t.Context(), Program{name, filepath.Join(dir, name)}, time.Minute); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := describe(t.Context(), Program{name, filepath.Join(dir, name)}, time.Minute, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want ...%s...", name, err, want)
 		}
 	}
-	_, err := describe(t.Context(), Program{"receptor-backend-slow", filepath.Join(dir, "receptor-backend-slow")}, 10*time.Millisecond)
+	_, err := describe(t.Context(), Program{"receptor-backend-slow", filepath.Join(dir, "receptor-backend-slow")}, 10*time.Millisecond, nil)
 	if err == nil || !strings.Contains(err.Error(), "no answer within 10ms") {
 		t.Errorf("slow: %v", err)
 	}
-	plug, err := describe(t.Context(), Program{"receptor-backend-fake", filepath.Join(dir, "receptor-backend-fake")}, time.Minute)
+	plug, err := describe(t.Context(), Program{"receptor-backend-fake", filepath.Join(dir, "receptor-backend-fake")}, time.Minute, nil)
 	if err != nil || plug.Version != "v1.2.3" {
 		t.Fatalf("%+v, %v", plug, err)
 	}
@@ -103,7 +103,7 @@ func fakeCatalog(t *testing.T) []string {
 func TestWrongConfigurations(t *testing.T) {
 	t.Parallel()
 	dirs := fakeCatalog(t)
-	c := Discover(t.Context(), dirs, time.Minute)
+	c := Discover(t.Context(), dirs, time.Minute, nil)
 	for _, tt := range []struct {
 		name, args, want string
 	}{

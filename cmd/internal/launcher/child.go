@@ -23,6 +23,9 @@ type child struct {
 	giveUp int    // exit status after which another run would not help; 0: none
 	ready  func() // called when a run has said READY on the descriptor readyFD; nil: it does not say so
 
+	as       *identity // nil: whoever runs the launcher
+	netAdmin bool      // it keeps that capability
+
 	running *os.Process // is there already, and held; the first run is its
 }
 
@@ -128,6 +131,12 @@ func (c *crew) run(p *child) (int, error) {
 	}
 	cmd.WaitDelay = time.Second // whoever inherited its stdin is not waited for
 	detach(cmd)
+	if p.as != nil {
+		p.as.become(cmd)
+		if p.netAdmin {
+			keepNetAdmin(cmd)
+		}
+	}
 	if err := c.begin(p, cmd); err != nil {
 		return -1, err
 	}

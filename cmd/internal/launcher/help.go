@@ -23,6 +23,7 @@ YAML; files and flags may be mixed. Names are in any letter case.
 
   -c, --config FILE   read items from a YAML file; may be repeated
   --socket PATH       path of the node's plug socket
+  --user NAME         whom core and plugs run as, if root runs this; default receptor if there is such a user
   --log-json          log in JSON
   --check             check the configuration and exit
   --help [KIND]       print this, or one kind in detail, and exit
@@ -34,8 +35,8 @@ Example:
 `
 
 // help prints the help: of one kind if it is named, else all there is.
-func (l *Launcher) help(ctx context.Context, kind string) int {
-	catalog := Discover(ctx, l.Dirs, l.DescribeTimeout)
+func (l *Launcher) help(ctx context.Context, kind string, as *identity) int {
+	catalog := Discover(ctx, l.Dirs, l.DescribeTimeout, as)
 	catalog.Retry(ctx)
 	var text strings.Builder
 	if kind == "" {

@@ -86,8 +86,9 @@ func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string
 		l.StopTimeout = stopTimeout
 	}
 	line, err := config.Parse(args, options()...)
+	as, asErr := identify(line.Get("user"))
 	if len(args) == 0 || line.Has("help") || line.Has("h") {
-		return l.help(ctx, line.Get("help"))
+		return l.help(ctx, line.Get("help"), as)
 	}
 	if certs.Any(line.Items) {
 		return l.makeCerts(ctx, line, err)
@@ -96,7 +97,7 @@ func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string
 	if core.Version && err == nil && splitErr == nil {
 		return l.print(buildinfo.Line("receptor"))
 	}
-	catalog := Discover(ctx, l.Dirs, l.DescribeTimeout)
+	catalog := Discover(ctx, l.Dirs, l.DescribeTimeout, as)
 	if !catalog.Complete(items) {
 		catalog.Retry(ctx)
 	}
@@ -106,7 +107,7 @@ func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string
 		core.Plugs.Socket, absErr = filepath.Abs(path)
 		err = errors.Join(err, absErr)
 	}
-	if err := errors.Join(err, splitErr, checkErr); err != nil {
+	if err := errors.Join(err, asErr, splitErr, checkErr, as.checkItems(catalog, line.Items, core.Control)); err != nil {
 		return l.fail(ctx, statusUsage, err)
 	}
 	if line.Has("check") {
@@ -116,7 +117,7 @@ func (l *Launcher) Run(ctx context.Context, hurry <-chan struct{}, args []string
 	if err != nil {
 		return l.fail(ctx, statusFailure, err)
 	}
-	node := node{config: core, core: program, plugs: plugs, json: line.Has("log-json")}
+	node := node{config: core, core: program, plugs: plugs, as: as, json: line.Has("log-json")}
 	var digestErr error
 	node.items, err = config.Encode(line.Items)
 	node.digest, digestErr = config.Digest(line.Items)
@@ -169,6 +170,7 @@ func options() []config.Option {
 		{Name: "help", Optional: true},
 		{Name: "h"},
 		{Name: "socket", Value: true},
+		{Name: "user", Value: true},
 		{Name: "log-json"},
 		{Name: "check"},
 		{Name: "config-v2"}, // the form of a file shows by itself
@@ -198,7 +200,8 @@ type node struct {
 	digest string // of the items
 	core   Program
 	plugs  []*Plug
-	json   bool // logs
+	as     *identity // whom core and plugs run as; nil: whoever runs this
+	json   bool      // logs
 }
 
 // launch starts core and plugs, or finds them at work, and keeps them running
@@ -209,9 +212,17 @@ func (l *Launcher) launch(ctx context.Context, hurry <-chan struct{}, n *node) i
 	if err != nil {
 		return l.fail(ctx, statusUsage, err)
 	}
+	if there == nil {
+		if err := n.as.prepare(n); err != nil {
+			return l.fail(ctx, statusUsage, err)
+		}
+	}
+	if n.as != nil {
+		log.Info("core and plugs run as a user of their own; --user root keeps them root", "user", n.as.name)
+	}
 	core, plugs := newCrew(log, l.Stderr), newCrew(log, l.Stderr)
 	gaveUp, ready := make(chan error, 1), make(chan struct{}, 1)
-	c := &child{Program: n.core, args: n.coreArgs(), stdin: n.items, giveUp: statusUsage}
+	c := &child{Program: n.core, args: n.coreArgs(), stdin: n.items, giveUp: statusUsage, as: n.as}
 	if canInherit {
 		c.args = append(c.args, "--ready-fd", strconv.Itoa(readyFD))
 		c.ready = func() {
@@ -226,7 +237,8 @@ func (l *Launcher) launch(ctx context.Context, hurry <-chan struct{}, n *node) i
 	// Not before the core is ready: another one may be on that socket.
 	startPlugs := sync.OnceFunc(func() {
 		for _, p := range n.plugs {
-			plugs.start(&child{Program: p.Program, args: n.plugArgs(), running: there.plug(p.Name)}, func(error) {})
+			c := &child{Program: p.Program, args: n.plugArgs(), as: n.as, netAdmin: p.Name == tunHelper, running: there.plug(p.Name)}
+			plugs.start(c, func(error) {})
 		}
 	})
 	var watch *observer

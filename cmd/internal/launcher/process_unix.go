@@ -35,6 +35,32 @@ func trust(info fs.FileInfo) error {
 // terminal reaches the launcher alone, which then stops its children in order.
 func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
+// become has a program that is not started yet run as that user.
+func (as *identity) become(cmd *exec.Cmd) {
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: as.UID, Gid: as.GID, Groups: as.Groups}
+	cmd.Env = as.environ()
+}
+
+// rootOwns tells whether a directory is root's, and nobody else can put something else
+// in the place of what root makes there.
+func rootOwns(dir string) bool {
+	i, err := os.Stat(dir)
+	return err == nil && owner(dir) == 0 && (i.Mode().Perm()&0o022 == 0 || i.Mode()&os.ModeSticky != 0)
+}
+
+// owner is the user that a file belongs to, -1 if it is not there.
+func owner(path string) int {
+	i, err := os.Lstat(path)
+	if err != nil {
+		return -1
+	}
+	stat, ok := i.Sys().(*syscall.Stat_t)
+	if !ok {
+		return -1
+	}
+	return int(stat.Uid)
+}
+
 // terminate asks a process to end in order.
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 

@@ -56,7 +56,7 @@ func findPlugs(dirs []string) (found []Program, ignored map[string]error) {
 			if !plugName.MatchString(name) || seen[name] {
 				continue
 			}
-			p, err := program(dir, e.Name())
+			p, err := findProgram(dir, e.Name())
 			if err != nil {
 				ignored[name] = err
 				continue
@@ -78,7 +78,7 @@ func findCore(dirs []string) (Program, error) {
 	}
 	var errs []error
 	for _, dir := range dirs {
-		p, err := program(dir, file)
+		p, err := findProgram(dir, file)
 		if err == nil {
 			return p, nil
 		}
@@ -89,8 +89,8 @@ func findCore(dirs []string) (Program, error) {
 	return Program{}, errors.Join(append(errs, fmt.Errorf("%s is not installed beside this program, in /usr/libexec/receptor or in PATH", coreName))...)
 }
 
-// program checks that a file is a program that only root or we could have put there.
-func program(dir, file string) (Program, error) {
+// findProgram checks that a file is a program that only root or we could have put there.
+func findProgram(dir, file string) (Program, error) {
 	path, err := filepath.EvalSymlinks(filepath.Join(dir, file))
 	if err != nil {
 		return Program{}, err

@@ -22,7 +22,7 @@ import (
 
 func main() {
 	os.Exit(plugcmd.Main(&plug.Plug{
-		Program: "receptor-worker-counter", Run: run,
+		Program: "receptor-worker-counter", Run: plug.With(run),
 		Kinds: []wire.Kind{{Kind: "work-counter", Role: wire.RoleWorker, Help: "count, and tell on a service how far", Params: []wire.Param{
 			{Name: "dir", Type: schema.TypePath, Key: true, Required: true, Bare: true, Help: "where it notes its units"},
 			{Name: "service", Type: schema.TypeService, Default: "counter", Help: "the service"},
@@ -35,11 +35,7 @@ func main() {
 type board struct{ units sync.Map }
 
 // run offers the type of work "count", and the service, until ctx is done or one fails.
-func run(ctx context.Context, it *plug.Item) error {
-	var p struct{ Dir, Service string }
-	if err := it.Decode(&p); err != nil {
-		return err
-	}
+func run(ctx context.Context, it *plug.Item, p struct{ Dir, Service string }) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	b := new(board)

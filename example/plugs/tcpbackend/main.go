@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/project-receptor/receptor/plug"
 	"github.com/project-receptor/receptor/plug/plugcmd"
@@ -21,24 +20,18 @@ func main() { os.Exit(plugcmd.Main(mytcp())) }
 func mytcp() *plug.Plug {
 	port := wire.Param{Name: "port", Type: schema.TypePort, Key: true, Required: true, Bare: true, Help: "TCP port to listen on"}
 	address := wire.Param{Name: "address", Type: schema.TypeAddress, Key: true, Required: true, Bare: true, Help: "host:port to connect to"}
-	return &plug.Plug{Program: "receptor-backend-mytcp", Run: run, Kinds: []wire.Kind{
-		{Kind: "mytcp-listener", Role: wire.RoleLink, Dir: "in", Help: "accept links over TCP", Params: []wire.Param{port}},
-		{Kind: "mytcp-peer", Role: wire.RoleLink, Dir: "out", Help: "make a link over TCP", Params: []wire.Param{address}},
-	}}
+	return &plug.Plug{
+		Program: "receptor-backend-mytcp",
+		Kinds: []wire.Kind{
+			{Kind: "mytcp-listener", Role: wire.RoleLink, Dir: "in", Help: "accept links over TCP", Params: []wire.Param{port}},
+			{Kind: "mytcp-peer", Role: wire.RoleLink, Dir: "out", Help: "make a link over TCP", Params: []wire.Param{address}},
+		},
+		Run: plug.ByKind(map[string]plug.RunFunc{"mytcp-listener": plug.With(listen), "mytcp-peer": plug.With(peer)}),
+	}
 }
 
-// run makes one item so, until ctx is done.
-func run(ctx context.Context, it *plug.Item) error {
-	var p struct {
-		Port    int
-		Address string
-	}
-	if err := it.Decode(&p); err != nil {
-		return err
-	}
-	if it.Kind == "mytcp-peer" {
-		return peer(ctx, it, p.Address)
-	}
+// listen accepts links until ctx is done.
+func listen(ctx context.Context, it *plug.Item, p struct{ Port int }) error {
 	l, err := it.Listen(ctx, "tcp", ":"+strconv.Itoa(p.Port)) // kept in the core over a restart
 	if err != nil {
 		return err // the item has failed, and is run again after a while
@@ -51,17 +44,15 @@ func run(ctx context.Context, it *plug.Item) error {
 }
 
 // peer makes a link, and the next whenever it has ended.
-func peer(ctx context.Context, it *plug.Item, address string) error {
-	backoff := plug.Backoff{Min: time.Second, Max: 20 * time.Second}
-	for it.Attached(ctx) == nil && it.AwaitLive(ctx) == nil { // an earlier process may have left a link
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-		if err == nil {
-			it.Up(address)
-			err = carry(ctx, it, c, "out")
+func peer(ctx context.Context, it *plug.Item, p struct{ Address string }) error {
+	it.KeepLink(ctx, p.Address, true, func(ctx context.Context) error { // but not while an earlier process has left one
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", p.Address)
+		if err != nil {
+			return err
 		}
-		it.Degraded(address, err) // nil: the link has ended in order
-		_ = backoff.Wait(ctx)     // Attached sees that ctx is done
-	}
+		it.Up(p.Address)
+		return carry(ctx, it, c, "out")
+	})
 	return nil
 }
 

@@ -11,9 +11,7 @@ import (
 // Each connection to the listener is a link, whose bytes the core gets.
 func TestListener(t *testing.T) {
 	t.Parallel()
-	core := plugtest.NewCore(t)
-	core.RunPlug(mytcp())
-	s := core.Session() // it has attached
+	core, s := plugtest.Attached(t, mytcp())
 	addr := s.StartItem(s.Item("mytcp-listener", map[string]any{"port": 0}))
 
 	peer, err := net.Dial("tcp", addr)

@@ -21,6 +21,11 @@ const (
 	// repetitions. Legacy nodes keep them for ever.
 	ExpireAfter = 10 * Period
 
+	// GoneAfter is how long after its end a service is said to be gone: so long that one
+	// that the next process of its program binds again, or the next version of that, has
+	// never been away.
+	GoneAfter = 10 * time.Second
+
 	// A new neighbour gets the ads heard within ReplayFresh (a service that is gone
 	// must not live on by being told from one to the next), ReplayBatch of them
 	// every ReplayInterval, so that they fit into its queue. If its link ends
@@ -79,8 +84,8 @@ type Machine struct {
 	self   string
 	limits limits // the constants, but in tests
 
-	own       map[string]wire.Advert // by service
-	lastStamp time.Time              // of our own ads
+	own       map[string]*own // by service
+	lastStamp time.Time       // of our own ads
 
 	entries map[key]*entry // of others
 	bytes   int            // their messages together
@@ -90,11 +95,19 @@ type Machine struct {
 
 	// When Tick has what to do; zero: never.
 	sendAt   time.Time
+	goneAt   time.Time
 	expireAt time.Time
 	replayAt time.Time
 }
 
 type limits struct{ ofNode, entries, bytes, neighbourEntries, neighbourBytes int }
+
+// own is a service of ours.
+type own struct {
+	ad     wire.Advert
+	told   bool      // somebody may know of it
+	goneAt time.Time // when it is told that it is gone; zero: it is there
+}
 
 // share is a part of entries.
 type share struct{ entries, bytes int }
@@ -105,8 +118,8 @@ func (k key) compare(l key) int {
 	return cmp.Or(cmp.Compare(k.node, l.node), cmp.Compare(k.service, l.service))
 }
 
-// entry is the latest ad of a service. If that was a Cancel, only its time is of
-// interest.
+// entry is the latest ad of a service. If that was a Cancel, as which counts one that
+// says Gone, only its time is of interest.
 type entry struct {
 	ad    *wire.Advert
 	raw   []byte
@@ -120,7 +133,7 @@ func New(self string) *Machine {
 	return &Machine{
 		self:    self,
 		limits:  limits{MaxOfNode, MaxEntries, MaxBytes, MaxNeighbourEntries, MaxNeighbourBytes},
-		own:     make(map[string]wire.Advert),
+		own:     make(map[string]*own),
 		entries: make(map[key]*entry),
 		ofNode:  make(map[string]int),
 		firstBy: make(map[string]*share),
@@ -131,22 +144,55 @@ func New(self string) *Machine {
 // Publish adds or replaces one of our services. It retains what a refers to. The
 // node, time and Cancel of a do not matter.
 func (m *Machine) Publish(now time.Time, a wire.Advert) Effects {
-	a.NodeID, a.Cancel = m.self, false
-	m.own[a.Service] = a
+	a.NodeID, a.Cancel, a.Gone = m.self, false, false
+	before := m.own[a.Service]
+	m.own[a.Service] = &own{ad: a, told: before != nil && before.told}
 	soonest(&m.sendAt, now.Add(FirstAfter))
 	return Effects{Changed: true}
 }
 
-// Withdraw removes one of ours: it is no longer repeated.
-func (m *Machine) Withdraw(_ time.Time, service string) Effects {
-	if _, ok := m.own[service]; !ok {
+// Withdraw removes one of ours: it is no longer repeated, and who may know of it is
+// told in a while.
+func (m *Machine) Withdraw(now time.Time, service string) Effects {
+	o := m.own[service]
+	if o == nil || !o.goneAt.IsZero() {
 		return Effects{}
 	}
-	delete(m.own, service)
-	if len(m.own) == 0 {
+	left, going := 0, 0
+	for _, o := range m.own {
+		if o.goneAt.IsZero() {
+			left++
+		} else {
+			going++
+		}
+	}
+	if left == 1 {
 		m.sendAt = time.Time{}
 	}
+	if !o.told || going >= m.limits.ofNode { // others keep no more of us, either
+		delete(m.own, service)
+		return Effects{Changed: true}
+	}
+	o.goneAt = now.Add(GoneAfter)
+	soonest(&m.goneAt, o.goneAt)
 	return Effects{Changed: true}
+}
+
+// farewell tells of the services that are gone by now.
+func (m *Machine) farewell(now time.Time) (sends []Send) {
+	m.goneAt = time.Time{}
+	for _, service := range slices.Sorted(maps.Keys(m.own)) {
+		switch o := m.own[service]; {
+		case o.goneAt.IsZero():
+		case due(o.goneAt, now):
+			a := wire.Advert{NodeID: m.self, Service: service, Time: m.stamp(now), ConnType: o.ad.ConnType, Gone: true}
+			sends = append(sends, Send{Message: a.Append(nil)})
+			delete(m.own, service)
+		default:
+			soonest(&m.goneAt, o.goneAt)
+		}
+	}
+	return sends
 }
 
 // LinkUp sends a new neighbour our own ads and those of others.
@@ -183,6 +229,7 @@ func (m *Machine) Receive(now time.Time, from string, msg []byte) Effects {
 		}
 		return Effects{Ignored: IgnoredOwn}
 	}
+	ad.Cancel = ad.Cancel || ad.Gone
 	k := key{ad.NodeID, ad.Service}
 	old := m.entries[k]
 	if old != nil && !ad.Time.After(old.ad.Time) {
@@ -270,6 +317,9 @@ func (m *Machine) Tick(now time.Time) Effects {
 		m.sendAt = now.Add(Period)
 		e.Send = m.ownAds(now, "")
 	}
+	if due(m.goneAt, now) {
+		e.Send = append(e.Send, m.farewell(now)...)
+	}
 	if due(m.replayAt, now) {
 		m.replay(now, &e)
 	}
@@ -282,7 +332,7 @@ func (m *Machine) Tick(now time.Time) Effects {
 // Next is when Tick wants to be called; zero: not before another input.
 func (m *Machine) Next() time.Time {
 	next := m.sendAt
-	for _, t := range []time.Time{m.expireAt, m.replayAt} {
+	for _, t := range []time.Time{m.goneAt, m.expireAt, m.replayAt} {
 		if !t.IsZero() {
 			soonest(&next, t)
 		}
@@ -294,7 +344,12 @@ func (m *Machine) Next() time.Time {
 func (m *Machine) ownAds(now time.Time, to string) []Send {
 	var sends []Send
 	for _, service := range slices.Sorted(maps.Keys(m.own)) {
-		a := m.own[service]
+		o := m.own[service]
+		if !o.goneAt.IsZero() {
+			continue
+		}
+		o.told = true
+		a := o.ad
 		a.Time = m.stamp(now)
 		sends = append(sends, Send{To: to, Message: a.Append(nil)})
 	}
@@ -353,9 +408,12 @@ func (m *Machine) expire(now time.Time) (changed bool) {
 // must not be changed.
 func (m *Machine) Known(now time.Time) []wire.Advert {
 	ads := make([]wire.Advert, 0, len(m.own)+len(m.entries))
-	for _, a := range m.own {
-		a.Time = now
-		ads = append(ads, a)
+	for _, o := range m.own {
+		if o.goneAt.IsZero() {
+			a := o.ad
+			a.Time = now
+			ads = append(ads, a)
+		}
 	}
 	for _, entry := range m.entries {
 		if !entry.ad.Cancel {

@@ -26,6 +26,10 @@ func cancel(node, service string, at time.Time) []byte {
 	return (&wire.Advert{NodeID: node, Service: service, Time: at, Cancel: true}).Append(nil)
 }
 
+func gone(node, service string, at time.Time) []byte {
+	return (&wire.Advert{NodeID: node, Service: service, Time: at, Gone: true}).Append(nil)
+}
+
 // services are the known ones, as node/service.
 func services(m *Machine) string {
 	var names []string
@@ -70,6 +74,17 @@ func TestReceive(t *testing.T) {
 		{"cancel of what is unknown", []step{
 			{cancel("a", "s", at(11)), IgnoredCancel, false, ""},
 			{ad("a", "s", at(10)), IgnoredStale, false, ""},
+		}},
+		{"gone", []step{
+			{gone("a", "s", at(8)), IgnoredCancel, false, ""},
+			{ad("a", "s", at(10)), "", true, "a/s"},
+			{gone("a", "s", at(9)), IgnoredStale, false, "a/s"},
+			{gone("a", "s", at(11)), "", true, ""},
+			{gone("a", "s", at(11)), IgnoredStale, false, ""},
+			{gone("a", "s", at(12)), IgnoredCancel, false, ""},
+			{ad("a", "s", at(12)), IgnoredStale, false, ""},
+			{ad("a", "s", at(13)), "", true, "a/s"},
+			{gone("me", "s", at(14)), IgnoredOwn, false, "a/s"},
 		}},
 		{"junk", []step{
 			{nil, IgnoredMalformed, false, ""},
@@ -189,12 +204,92 @@ func TestOwn(t *testing.T) {
 	if e := m.Withdraw(now, "s"); e.Changed {
 		t.Error("withdrawn twice")
 	}
-	if e := m.Tick(m.Next()); len(e.Send) != 1 {
-		t.Errorf("%d ads after one of two was withdrawn", len(e.Send))
+	if e := m.LinkUp(now, "n"); len(e.Send) != 1 || services(m) != "me/t" {
+		t.Errorf("%d ads after one of two was withdrawn, known %q", len(e.Send), services(m))
 	}
 	m.Withdraw(now, "t")
-	if !m.Next().IsZero() || services(m) != "" || len(m.LinkUp(now, "n").Send) != 0 {
+	if services(m) != "" || len(m.LinkUp(now, "n").Send) != 0 {
 		t.Error("a withdrawn service lives on")
+	}
+}
+
+// Others are told of a service that is gone, once, unless it comes back, and unless
+// nobody has heard of it.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	m, other := New("me"), New("other")
+	told := func(now time.Time, e Effects) (names []string) {
+		t.Helper()
+		for _, s := range e.Send {
+			if s.To != "" || s.Except != "" {
+				t.Errorf("sent to %q but %q", s.To, s.Except)
+			}
+			a, err := wire.ParseAdvert(s.Message)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := a.Service
+			if a.Gone {
+				name = "no " + name
+			}
+			if a.Cancel || a.Gone && (a.Tags != nil || a.WorkCommands != nil || a.ConnType != wire.ConnStream) {
+				t.Errorf("sent %+v", a)
+			}
+			names = append(names, name)
+			if ignored := other.Receive(now, "me", s.Message).Ignored; ignored != "" {
+				t.Errorf("%s is ignored for %q", name, ignored)
+			}
+		}
+		return names
+	}
+	ads := func(service string) wire.Advert {
+		return wire.Advert{Service: service, ConnType: wire.ConnStream, Tags: map[string]string{"a": "b"}, WorkCommands: []wire.WorkCommand{{WorkType: "w"}}}
+	}
+	for _, service := range []string{"a", "b", "back"} {
+		m.Publish(start, ads(service))
+	}
+	now := start.Add(FirstAfter)
+	if got := told(now, m.Tick(now)); !slices.Equal(got, []string{"a", "b", "back"}) {
+		t.Fatalf("told %q", got)
+	}
+	m.Publish(now, ads("unheard"))
+	for _, service := range []string{"back", "unheard", "a"} {
+		m.Withdraw(now, service)
+	}
+	m.Withdraw(now.Add(time.Second), "b")
+	if services(m) != "" {
+		t.Errorf("known here: %q", services(m))
+	}
+	m.Publish(now.Add(GoneAfter-1), ads("back"))
+	if at := m.Next().Sub(now); at != GoneAfter {
+		t.Errorf("the first is gone after %v", at)
+	}
+	if got := told(now, m.Tick(now.Add(GoneAfter))); !slices.Equal(got, []string{"no a"}) {
+		t.Errorf("told %q", got)
+	}
+	if got := told(now, m.Tick(now.Add(GoneAfter+time.Second))); !slices.Equal(got, []string{"no b"}) {
+		t.Errorf("then told %q", got)
+	}
+	if got := services(other); got != "me/back" {
+		t.Errorf("known elsewhere: %q", got)
+	}
+	m.Withdraw(now, "back") // told before, and not since it came back
+	if got := told(now, m.Tick(m.Next())); !slices.Equal(got, []string{"no back"}) || len(m.own) != 0 || !m.Next().IsZero() {
+		t.Errorf("at last told %q; %d are left, next at %v", got, len(m.own), m.Next())
+	}
+}
+
+// Services that come and go without end leave no more to tell than others keep.
+func TestGoneIsBounded(t *testing.T) {
+	t.Parallel()
+	m := New("me")
+	for i := range 2 * MaxOfNode {
+		m.Publish(start, wire.Advert{Service: fmt.Sprint(i)})
+		m.LinkUp(start, "n")
+		m.Withdraw(start, fmt.Sprint(i))
+	}
+	if got := len(m.Tick(start.Add(GoneAfter)).Send); got != MaxOfNode || len(m.own) != 0 {
+		t.Errorf("%d are told, %d left", got, len(m.own))
 	}
 }
 
@@ -327,6 +422,8 @@ func FuzzReceive(f *testing.F) {
 			switch {
 			case i%7 == 3:
 				msg = append([]byte{wire.TypeAdvert}, body...)
+			case b%9 == 0:
+				msg = gone(string(rune('a'+b%4)), string(rune('s'+b%5)), at)
 			case b%3 == 0:
 				msg = cancel(string(rune('a'+b%4)), string(rune('s'+b%5)), at)
 			case b%11 == 0:

@@ -14,6 +14,7 @@ type Advert struct {
 	Tags         map[string]string
 	WorkCommands []WorkCommand
 	Cancel       bool // the service is withdrawn
+	Gone         bool `json:",omitempty"` // likewise, in a way that legacy nodes relay once (docs/wire-extensions.md)
 }
 
 // The connection types of an Advert.

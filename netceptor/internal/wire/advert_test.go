@@ -30,6 +30,11 @@ func TestAppendAdvert(t *testing.T) {
 			`{"NodeID":"a","Service":"s","Time":"2026-11-22T16:44:34.805358733+02:00","ConnType":2,"Tags":{"Z":"","address":"\u003cb\u003e","z":"1"},` +
 				`"WorkCommands":[{"WorkType":"sh","Secure":true},{"WorkType":"py","Secure":false}],"Cancel":true}`,
 		},
+		{
+			"gone",
+			Advert{NodeID: "a", Service: "s", Time: at.UTC(), Gone: true},
+			`{"NodeID":"a","Service":"s","Time":"2026-11-22T14:44:34.805358733Z","ConnType":0,"Tags":null,"WorkCommands":null,"Cancel":false,"Gone":true}`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

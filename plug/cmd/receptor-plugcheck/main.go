@@ -40,8 +40,9 @@ ID", "FAIL ID: what was expected, and what came", or "skip ID: why". Lines with
 Options:
   --exec PROGRAM         the plug, with its arguments if it needs some; it gets
                          --socket PATH and ` + wire.SocketEnv + `
-  --medium tcp|udp|ws    what carries the links; default tcp. Over udp a datagram is a message, over
-                         ws a WebSocket message
+  --medium MEDIUM        what carries the links: tcp, which is the default; udp, a datagram is a
+                         message; ws, a WebSocket message is. none: another, such as a terminal or
+                         a network interface; checks that need its other end are skipped
   --listen-kind KIND     items that listen; default: the first kind of the role with direction in
   --listen-param N=V     a parameter of these; may be given several times
   --dial-kind KIND       items that connect; default: the first kind of the role with direction out
@@ -113,7 +114,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case c.list:
 		told := map[string]bool{} // of what is checked with and without hand-off once
 		for _, k := range check.Checks(c.Role, c.Mode, c.Pattern) {
-			if !told[k.ID] {
+			if !told[k.ID] && (!k.PlaysMedium || c.Medium != check.MediumNone) {
 				told[k.ID] = true
 				printf(stdout, "%-32s %s\n", k.ID, k.About)
 			}
@@ -200,8 +201,8 @@ func parse(args []string) (command, error) {
 		return c, fmt.Errorf("unknown argument %q", f.Arg(0))
 	case !slices.Contains([]string{wire.RoleLink, wire.RoleStream, wire.RoleWorker, wire.RolePacket}, c.Role):
 		return c, fmt.Errorf("role: expected link, stream, worker or packet, got %q", c.Role)
-	case c.Medium != check.MediumTCP && (c.Medium != check.MediumUDP && c.Medium != check.MediumWS || c.Role != wire.RoleLink):
-		return c, fmt.Errorf("--medium: expected tcp, or for links udp or ws, got %q", c.Medium)
+	case !slices.Contains(media(c.Role), c.Medium):
+		return c, fmt.Errorf("--medium: expected %s, got %q", strings.Join(media(c.Role), " or "), c.Medium)
 	case c.handoff && c.relay:
 		return c, errors.New("--handoff and --no-handoff: expected one of them at most")
 	case len(check.Checks(c.Role, c.Mode, c.Pattern)) == 0:
@@ -212,6 +213,18 @@ func parse(args []string) (command, error) {
 		return c, fmt.Errorf("--timeout: expected at least 1s, got %v", c.Timeout)
 	}
 	return c, nil
+}
+
+// media are those of a role.
+func media(role string) []string {
+	switch role {
+	case wire.RoleLink:
+		return []string{check.MediumTCP, check.MediumUDP, check.MediumWS, check.MediumNone}
+	case wire.RoleWorker:
+		return []string{check.MediumTCP}
+	default:
+		return []string{check.MediumTCP, check.MediumNone}
+	}
 }
 
 // setParam files name=value in params.

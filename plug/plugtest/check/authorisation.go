@@ -13,7 +13,7 @@ func authorisationChecks(role string) []Check {
 		{ID: "authorisation/retry-after", About: "retry_after_ms of a refusal is kept", run: retryAfter},
 	}
 	if connects(role) {
-		checks = append(checks, Check{ID: "authorisation/secret", About: "objects are opened with the secret of the session that lives, never an older one", run: secret})
+		checks = append(checks, Check{ID: "authorisation/secret", About: "objects are opened with the secret of the session that lives, never an older one", run: secret, PlaysMedium: true})
 	}
 	switch role {
 	case wire.RoleWorker:
@@ -21,7 +21,7 @@ func authorisationChecks(role string) []Check {
 	case wire.RolePacket:
 		checks = append(checks, Check{ID: "authorisation/packet-back-off", About: "an item whose packet service is denied pauses between its attempts", run: packetBackOff})
 	case wire.RoleLink:
-		checks = append(checks, Check{ID: "authorisation/link-back-off", About: "an item whose links are denied pauses between its attempts", run: linkBackOff})
+		checks = append(checks, Check{ID: "authorisation/link-back-off", About: "an item whose links are denied pauses between its attempts", run: linkBackOff, PlaysMedium: true})
 	case wire.RoleStream:
 		checks = append(checks, Check{ID: "authorisation/bind-back-off", About: "an item whose service is denied pauses between its attempts", run: bindBackOff})
 	}

@@ -4,7 +4,7 @@
 // "link/relay-bytes", in groups.
 //
 // Each check has a core and a process of its own, so that none depends on
-// another. The medium is TCP on loopback, WebSocket or UDP: an item of direction "in" listens for
+// another. The medium is TCP on loopback, WebSocket or UDP, or none of these: an item of direction "in" listens for
 // connections, one of direction "out" makes them; what their parameters mean is
 // taken from the types, or from Options.
 package check
@@ -60,7 +60,7 @@ type Item struct {
 // Options say what is checked, and how.
 type Options struct {
 	Role   string // "link", "stream", "worker" or "packet"
-	Medium string // MediumUDP or MediumWS, of links; else MediumTCP
+	Medium string // MediumUDP or MediumWS, of links; MediumNone; else MediumTCP
 
 	// Start runs the plug, to attach to the core at socket. Whatever ends ctx
 	// may kill it.
@@ -113,8 +113,11 @@ type Check struct {
 	ID      string
 	Handoff bool   // the core grants descriptors; some rules are checked with and without
 	About   string // the rule, in a line
-	run     func(*stand)
 
+	// PlaysMedium is of a check that is at the other end of the medium.
+	PlaysMedium bool
+
+	run       func(*stand)
 	connected bool // it is about a medium with connections
 }
 
@@ -137,7 +140,7 @@ func Checks(role string, mode Mode, pattern string) []Check {
 		all = append(all, Check{
 			ID:    "descriptors/not-granted",
 			About: "without the feature fdpass everything is relayed over data connections",
-			run:   func(s *stand) { s.both(s.exchange) },
+			run:   func(s *stand) { s.both(s.exchange) }, PlaysMedium: true,
 		})
 	}
 	for _, c := range all {
@@ -230,7 +233,10 @@ func RunOne(ctx context.Context, o Options, c Check) Result {
 	}
 	outcome, detail := try(ctx, o.Timeout, func(t *trial) {
 		s := &stand{trial: t, o: &o, handoff: c.Handoff}
-		if c.connected && s.datagrams() {
+		switch {
+		case c.PlaysMedium && !s.plays():
+			s.skip("the medium is none that is played here")
+		case c.connected && s.datagrams():
 			s.skip("the medium has no connections")
 		}
 		c.run(s)

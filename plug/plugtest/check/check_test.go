@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/project-receptor/receptor/plug/plugtest/check"
 	"github.com/project-receptor/receptor/plug/wire"
@@ -13,22 +12,31 @@ import (
 
 var checkedRoles = []string{wire.RoleLink, wire.RoleStream, wire.RoleWorker, wire.RolePacket}
 
-// A good plug passes each check.
+// A good plug passes each check; where the medium is not played, each that does without.
 func TestGoodPlugPasses(t *testing.T) {
 	t.Parallel()
 	ports := new(check.Ports)
 	var checks sync.WaitGroup
 	turn := make(chan struct{}, 16) // they mostly wait
 	for _, role := range checkedRoles {
-		for _, c := range check.Checks(role, check.Both, "") {
-			turn <- struct{}{}
-			checks.Go(func() {
-				defer func() { <-turn }()
-				r := check.RunOne(t.Context(), check.Options{Role: role, Start: inProcess(goodPlug(role), nil), Timeout: 3 * time.Minute, Ports: ports, Work: units}, c)
-				if r.Outcome == check.Fail || r.Outcome == check.Skip && c.ID != "program/describe" {
-					t.Errorf("%s: %v", role, r)
-				}
-			})
+		for _, medium := range []string{check.MediumTCP, check.MediumNone} {
+			o := check.Options{
+				Role: role, Medium: medium, Start: inProcess(goodPlug(role), nil), Timeout: patience, Ports: ports, Work: units,
+			}
+			for _, c := range check.Checks(role, check.Both, "") {
+				turn <- struct{}{}
+				checks.Go(func() {
+					defer func() { <-turn }()
+					r := check.RunOne(t.Context(), o, c)
+					want := check.OK
+					if c.ID == "program/describe" || c.PlaysMedium && medium == check.MediumNone {
+						want = check.Skip
+					}
+					if r.Outcome != want {
+						t.Errorf("%s, medium %s: %v", role, medium, r)
+					}
+				})
+			}
 		}
 	}
 	checks.Wait()

@@ -19,6 +19,9 @@ import (
 const (
 	MediumTCP = "tcp" // and other streams of bytes over it, as the parameters say
 	MediumUDP = "udp" // a datagram is a message
+
+	// MediumNone is one that is not played here: checks that need its other end are skipped.
+	MediumNone = "none"
 )
 
 // mediumConn is the other node's, or the application's, end of a connection to the plug.

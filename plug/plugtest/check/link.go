@@ -9,7 +9,7 @@ import (
 )
 
 func linkChecks() []Check {
-	return []Check{
+	return playing([]Check{
 		{ID: "link/open-in", About: "a connection to a listener is opened as LINK, with the session's secret and the item", run: linkIn},
 		{ID: "link/open-out", About: "a connection that the item makes is opened as LINK, with the session's secret and the item", run: linkOut},
 		{ID: "link/quiet-before-answer", About: "nothing is sent between LINK and its answer", run: quietBeforeAnswer},
@@ -32,7 +32,7 @@ func linkChecks() []Check {
 			})
 		}},
 		{ID: "link/redial", About: "an item that makes links makes the next when one has ended", run: linkRedial},
-	}
+	})
 }
 
 // isLink checks the body of LINK.

@@ -36,7 +36,7 @@ const (
 )
 
 func packetChecks() []Check {
-	return []Check{
+	return playing([]Check{
 		{ID: "packet/bind", About: "PBIND is for its item, and for its service if it has one; the item is up", run: packetBind},
 		{ID: "packet/application", About: "an application's datagram makes a flow with a service of its own, and what comes back is the application's", run: func(s *stand) {
 			s.eachWay(in, (*packetFlow).exchange)
@@ -57,7 +57,7 @@ func packetChecks() []Check {
 		{ID: "packet/plug-restart", About: "a plug that is killed and started again serves as before, as another process", run: packetPlugRestart},
 		{ID: "packet/kept", Handoff: true, About: "a socket that the core keeps is taken again: it is there all the time", run: packetKept},
 		{ID: "packet/item-gone", About: "the service of an item that is gone ends, and its socket is closed", run: packetItemGone},
-	}
+	}, "packet/bind", "packet/gone", "packet/unknown-handle", "packet/refused", "packet/again", "packet/core-restart", "packet/plug-restart", "packet/item-gone")
 }
 
 // packets is the core's end of a packet service.
@@ -264,12 +264,12 @@ func (p *packets) flow() *packetFlow {
 	return f
 }
 
-// open makes the flow, perhaps once more: by a datagram of the application's, or by a
-// PEER of ours.
+// open makes the flow, perhaps once more: by a datagram of the application's, or, where that
+// only answers or is not here, by a PEER of ours.
 func (f *packetFlow) open() {
 	f.probes++
 	f.probe = []byte(probeText + strconv.Itoa(f.probes))
-	if f.dir == in {
+	if f.dir == in && f.plays() {
 		to, err := net.ResolveUDPAddr("udp", f.addr)
 		f.must(err, "resolve "+f.addr)
 		f.to = to
@@ -294,6 +294,9 @@ func (f *packetFlow) open() {
 	f.sendPeer(f.handle, wire.Peer{Local: f.service(), Node: farNode, Service: "app" + strconv.Itoa(int(f.handle)), MTU: f.mtu})
 	f.send(put(nil, wire.RecordData, f.handle, f.probe))
 	f.to = nil
+	if !f.plays() {
+		return
+	}
 	if b := f.atApp(); !bytes.Equal(b, f.probe) {
 		f.Fatalf("first datagram at the target: expected %s, got %s", brief(f.probe), brief(b))
 	}
@@ -354,8 +357,13 @@ func (f *packetFlow) gets(b []byte) {
 // brief says what a datagram is.
 func brief(b []byte) string { return fmt.Sprintf("%.40q (%d bytes)", b, len(b)) }
 
-// exchange checks that a flow carries datagrams both ways.
+// exchange checks that a flow carries datagrams both ways; where its application is not
+// here, that the service of the flow lives.
 func (f *packetFlow) exchange() {
+	if !f.plays() {
+		f.data(quiet)
+		return
+	}
 	f.arrives([]byte("from application to core"))
 	f.reaches([]byte("from core to application"))
 }

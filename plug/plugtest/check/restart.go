@@ -1,6 +1,7 @@
 package check
 
 import (
+	"github.com/project-receptor/receptor/plug/plugtest"
 	"github.com/project-receptor/receptor/plug/wire"
 )
 
@@ -15,19 +16,19 @@ func restartChecks(role string) []Check {
 	checks = append(
 		checks,
 		Check{ID: "restart/plug", About: "a plug that is killed and started again attaches as another process under the same name, and serves", run: restartPlug},
-		Check{ID: "restart/listener", About: "listeners stay while the core is away, connections wait", run: restartListener},
+		Check{ID: "restart/listener", About: "listeners stay while the core is away, connections wait", run: restartListener, PlaysMedium: true},
 	)
 	switch role {
 	case wire.RoleLink:
 		checks = append(checks,
-			Check{ID: "restart/links-end", About: "links end with the core", run: func(s *stand) {
+			Check{ID: "restart/links-end", About: "links end with the core", PlaysMedium: true, run: func(s *stand) {
 				s.both(func(p pipe) {
 					s.exchange(p)
 					s.core.Kill()
 					_ = s.ends(p.medium, "the medium's connection after the core's death")
 				})
 			}},
-			Check{ID: "restart/links-again", About: "links are made again when the core is back", run: restartLinks},
+			Check{ID: "restart/links-again", About: "links are made again when the core is back", run: restartLinks, PlaysMedium: true},
 		)
 	case wire.RoleStream:
 		checks = append(checks,
@@ -57,8 +58,7 @@ func restartAttach(s *stand) {
 
 func restartPlug(s *stand) {
 	core := s.attach()
-	it, addr := s.listening(core)
-	s.exchange(s.open(addr))
+	serve := s.served(core)
 	s.kill()
 	wait(s.trial, core.Done(), "the end of the session of a plug that was killed")
 	s.run()
@@ -67,8 +67,27 @@ func restartPlug(s *stand) {
 	if again.Hello.Process == core.Hello.Process {
 		s.Fatalf("process in HELLO of the next process: expected another, got the same")
 	}
-	s.configure(again, it)
-	s.exchange(s.open(addr))
+	serve(again)
+}
+
+// served has the plug serve with an item, and returns what has the next one do so.
+func (s *stand) served(core *plugtest.CoreSession) (again func(*plugtest.CoreSession)) {
+	if !s.plays() {
+		it := s.eitherItem(core)
+		again = func(core *plugtest.CoreSession) {
+			s.configure(core, it)
+			core.WaitItem(it.Item, wire.StateUp)
+		}
+	} else {
+		addr := s.freeAddr()
+		it := s.item(core.Hello, in, addr)
+		again = func(core *plugtest.CoreSession) {
+			s.configure(core, it)
+			s.exchange(s.open(addr))
+		}
+	}
+	again(core)
+	return again
 }
 
 func restartListener(s *stand) {

@@ -33,6 +33,14 @@ func programChecks() []Check {
 // services are looked at in a group of their own.
 func connects(role string) bool { return role == wire.RoleLink || role == wire.RoleStream }
 
+// playing marks checks that play the medium: all but those that are named.
+func playing(checks []Check, but ...string) []Check {
+	for i := range checks {
+		checks[i].PlaysMedium = !slices.Contains(but, checks[i].ID)
+	}
+	return checks
+}
+
 // carried says which of these need a connection that is carried.
 func carried(id string) bool {
 	switch id {
@@ -62,7 +70,10 @@ func sessionChecks(role string) []Check {
 		{ID: "session/drain-deadline", About: "what is relayed after DRAIN ends at its deadline", run: drainDeadline},
 	}
 	if !connects(role) {
-		checks = slices.DeleteFunc(checks, func(c Check) bool { return carried(c.ID) })
+		return slices.DeleteFunc(checks, func(c Check) bool { return carried(c.ID) })
+	}
+	for i := range checks {
+		checks[i].PlaysMedium = carried(checks[i].ID)
 	}
 	return checks
 }
@@ -209,7 +220,7 @@ func (s *stand) eitherItem(core *plugtest.CoreSession) wire.ConfigItem {
 func config(s *stand) {
 	core := s.attach()
 	s.configure(core)
-	if !connects(s.o.Role) {
+	if !connects(s.o.Role) || !s.plays() {
 		it := s.eitherItem(core)
 		s.configure(core, it)
 		core.WaitStatus("item "+it.Item, func(st wire.Status) bool { return len(st.Items) == 1 && st.Items[0].Item == it.Item })
@@ -269,7 +280,7 @@ func configDiff(s *stand) {
 
 func configRefused(s *stand) {
 	core := s.attach()
-	if !connects(s.o.Role) {
+	if !connects(s.o.Role) || !s.plays() {
 		it := s.eitherItem(core)
 		s.configure(core, it)
 		s.refusesWrong(core, it)

@@ -142,10 +142,20 @@ func (s *stand) restart() *plugtest.CoreSession {
 	return s.session()
 }
 
-// away kills the core and gives the plug the time to see it.
+// away kills the core, and waits until the plug has seen it and tries to attach again.
 func (s *stand) away() {
 	s.core.Kill()
-	s.pause(2 * quiet)
+	l, err := net.Listen("unix", s.core.Path())
+	s.must(err, "listen in the core's place")
+	s.own(l)
+	for seen := false; !seen; {
+		c, err := l.Accept()
+		s.must(err, "wait for the plug to attach again")
+		p, f, err := firstOf(c)
+		seen = err == nil && p.Kind == wire.ConnSession
+		_, _ = f.Close(), c.Close()
+	}
+	s.must(l.Close(), "leave the core's place")
 }
 
 // own has c closed at the check's end, so that nothing waits for it longer.
@@ -155,6 +165,9 @@ func (s *stand) own(c io.Closer) {
 
 // datagrams says whether the medium is one of datagrams.
 func (s *stand) datagrams() bool { return s.o.Medium == MediumUDP }
+
+// plays says whether the medium is one that is played here.
+func (s *stand) plays() bool { return s.o.Medium != MediumNone }
 
 // item makes an item of direction dir whose medium is at addr.
 func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
@@ -196,11 +209,10 @@ func (s *stand) item(h wire.Hello, dir, addr string) wire.ConfigItem {
 		}
 		raw[name] = v
 	}
-	values, errs := schema.Check(kind, kind.Kind, kind.Kind, raw)
-	if len(errs) > 0 {
-		s.skip("no parameters for an item: %v", errors.Join(errs...))
+	it, err := plugtest.ItemOf([]wire.Kind{*kind}, kind.Kind, raw)
+	if err != nil {
+		s.skip("no parameters for an item: %v", err)
 	}
-	it := plugtest.NewItem(s.trial, schema.Identity(kind, values), kind.Kind, values)
 	if s.datagrams() && dir == in {
 		it.Greeting = greetingMsg
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func streamChecks() []Check {
-	return []Check{
+	return playing([]Check{
 		{ID: "stream/dial", About: "a connection to a listener is opened as DIAL, to the node and service of its item", run: streamDial},
 		{ID: "stream/dial-refused", About: "a connection whose DIAL is refused ends", run: streamDialRefused},
 		{ID: "stream/quiet-before-answer", About: "nothing is sent between DIAL and its answer", run: quietBeforeAnswer},
@@ -77,7 +77,7 @@ func streamChecks() []Check {
 				s.isReset(p.core, "stream after the application's reset")
 			})
 		}},
-	}
+	}, "stream/bind", "stream/unbind", "stream/accept", "stream/accept-unknown")
 }
 
 func streamDial(s *stand) {

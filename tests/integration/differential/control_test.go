@@ -159,8 +159,9 @@ func newWork(t testing.TB, c workceptor.Config) *workceptor.Workceptor {
 	return w
 }
 
-// keys are those of a line of JSON.
+// keys are those of a line of JSON, without what ends lines, which both drop.
 func keys(line []byte) map[string]json.RawMessage {
+	line = bytes.ReplaceAll(bytes.ReplaceAll(line, []byte("\r"), nil), []byte("\n"), nil)
 	var k map[string]json.RawMessage
 	if json.Unmarshal(line, &k) != nil {
 		return nil
@@ -234,6 +235,7 @@ func FuzzControlLine(f *testing.F) {
 		`{"command":"work","subcommand":"submit","node":"node","worktype":"echo","ttl":"1s","signwork":"true","tlsclient":"x"}`,
 		`{"command":"work","subcommand":"cancel","unitid":"x","signature":"x"}`, `{"command":"work","subcommand":"status","unitid":"x","signature":"x"}`,
 		`{"command":"work","subcommand":"results","unitid":"x","startpos":null}`, `{"command":"work","subcommand":"results","unitid":"x","startpos":[1]}`,
+		"{\"command\":\"pi\rng\",\"v\":1}",
 		`{"command":"work","subcommand":"results","unitid":"x","startpos":-1.5e300}`, `{"command":"work","subcommand":"results","startpos":"x"}`,
 	} {
 		seeds = append(seeds, []byte(line), []byte(strings.ReplaceAll(line, "o", "\ro\r")))

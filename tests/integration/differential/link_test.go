@@ -112,20 +112,23 @@ var updates = format{
 		{
 			"a key Ext that is none of ours", "no existing node sends one, and ours may be signed: who changes it must not be believed the rest",
 			`{"NodeID":"a","ext":{"v":"1"}}`,
-			func(b []byte, r reading) bool {
-				var keys map[string]json.RawMessage
-				if r.oursErr == nil || json.Unmarshal(b, &keys) != nil {
-					return false
-				}
-				for key := range keys {
-					if strings.EqualFold(key, "Ext") {
-						return true
-					}
-				}
-				return false
-			},
+			func(b []byte, r reading) bool { return r.oursErr != nil && hasKey(b, "Ext") },
 		},
 	},
+}
+
+// hasKey tells whether an object has a key, in any letter case.
+func hasKey(b []byte, name string) bool {
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(b, &keys) != nil {
+		return false
+	}
+	for key := range keys {
+		if strings.EqualFold(key, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // strictUpdate is for what the model takes and ours do not.
@@ -161,6 +164,11 @@ var adverts = format{
 			"a missing name or time", "it cannot be kept, nor told from a later one; existing nodes die of some, so it is not relayed to them",
 			`{"NodeID":"a","Time":"2026-01-01T00:00:00Z"}`,
 			strictAdvert(func(a *legacy.Advert) bool { return a.NodeID == "" || a.Service == "" || a.Time.IsZero() }),
+		},
+		{
+			"a key Gone that is none of ours", "no existing node sends one; one that is no truth value says nothing that could be kept",
+			`{"NodeID":"a","Service":"s","Time":"2026-01-01T00:00:00Z","gone":1}`,
+			func(b []byte, r reading) bool { return r.oursErr != nil && hasKey(b, "Gone") },
 		},
 		{
 			"a long name", "the table of advertisements is bounded, and a data message has 8 bytes for a service",

@@ -108,6 +108,7 @@ func FuzzToken(f *testing.F) {
 		header + `{"aud":[],"exp":1800000300}` + "\n", header + `{"exp":1800000300}` + "\n", header + "{}\n", header + "null\n",
 		header + `{"aud":["node"],"exp":1800000300}` + "\nx", header + `{"aud":["node"],"exp":1800000300}` + "\n.", header + `{"aud":["node"],"exp":1800000300}` + "\n\r",
 		`{"alg":"RS256"}` + "\n" + `{"aud":["node"],"exp":1800000300}` + "\n", `{"alg":"none"}` + "\n" + `{"aud":["node"],"exp":1800000300}` + "\n",
+		`{"Alg":"RS512"}` + "\n" + `{"aud":["node"],"exp":1800000300}` + "\n", header + `{"Aud":["node"],"Exp":1800000300}` + "\n",
 		`{"ALG":"RS512","alg":"none"}` + "\n" + `{"aud":["node"],"exp":1800000300}` + "\n", header + `{"aud":["node"],"exp":1800000000}` + "\n",
 		"", "a.b", "a.b.c", "..", "e30.e30.e30", "eyJhbGciOiJub25lIn0.e30.",
 	} {

@@ -183,9 +183,9 @@ type Item struct{ Item, Kind, State, Addr, Err, Plug string }
 
 // Plug is an attached plug.
 type Plug struct {
-	Name, Program string
-	PID           int
-	Counters      map[string]uint64
+	Name, Program, State string
+	PID                  int
+	Counters             map[string]uint64
 }
 
 // Plug returns an attached plug, the zero Plug if there is none of that name.

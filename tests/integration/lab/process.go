@@ -117,6 +117,12 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Freeze has the program do nothing at all until Thaw, or until it is killed.
+func (p *Process) Freeze() { p.signal(syscall.SIGSTOP) }
+
+// Thaw has it go on.
+func (p *Process) Thaw() { p.signal(syscall.SIGCONT) }
+
 // Stop asks the program to end, and ends it if it has not within ten seconds.
 func (p *Process) Stop() error {
 	p.signal(syscall.SIGTERM)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,8 @@ type host struct {
 	root string
 	net  *lab.Host // nil: it has none, and runs no service
 	runs []*service
+
+	leaving []*service // whose processes were replaced, and end when what they carry has
 }
 
 // newHost makes a host of this machine's system, on which the packages are installed.
@@ -60,7 +63,7 @@ func newHost(t *testing.T, name string, network *lab.Host, packages ...string) *
 		h.install(packages...)
 	}
 	t.Cleanup(func() {
-		for _, s := range h.runs {
+		for _, s := range slices.Concat(h.runs, h.leaving) {
 			if err := s.Stop(); err != nil {
 				t.Error(err)
 			}
@@ -123,13 +126,14 @@ func (h *host) owner(path string) string {
 	return name
 }
 
-// playSystemd has systemctl of the host take notes. What it returns tells what was
-// noted while something was done.
+// playSystemd has systemctl of the host take notes, where all services run, those of
+// backends can be reloaded, and the reload of one of these fails. What it returns tells
+// what was noted while something was done.
 func (h *host) playSystemd() func(do func()) string {
 	h.t.Helper()
 	notes := h.file("/run/systemctl")
 	must(h.t, os.MkdirAll(h.file("/run/systemd/system"), 0o755))
-	must(h.t, os.WriteFile(h.file("/usr/sbin/systemctl"), []byte("#!/bin/sh\necho \"$@\" >> /run/systemctl\n"), 0o755)) // found before the system's
+	must(h.t, os.WriteFile(h.file("/usr/sbin/systemctl"), []byte("#!/bin/sh\necho \"$@\" >> /run/systemctl\ncase \"$*\" in show*backend*) echo yes ;; reload*ws*) exit 1 ;; esac\n"), 0o755)) // found before the system's
 	return func(do func()) string {
 		h.t.Helper()
 		must(h.t, os.WriteFile(notes, nil, 0o644))
@@ -138,4 +142,14 @@ func (h *host) playSystemd() func(do func()) string {
 		must(h.t, err)
 		return string(text)
 	}
+}
+
+// restarted and reloaded are what an upgrade has systemd do with a service that cannot be
+// reloaded, and with one that can.
+func restarted(name string) string {
+	return fmt.Sprintf("show -p CanReload --value %[1]s.service\ndaemon-reload\ntry-restart %[1]s.service\n", name)
+}
+
+func reloaded(name string) string {
+	return fmt.Sprintf("show -p CanReload --value %[1]s.service\ndaemon-reload\nis-active --quiet %[1]s.service\nreload %[1]s.service\n", name)
 }

@@ -174,9 +174,10 @@ func upgrade(t *testing.T, h *host) {
 	must(t, os.WriteFile(config, []byte("# mine\n"), 0o644))
 	again := []string{"dpkg", "--no-triggers", "--force-unsafe-io", "-i"}
 	for name, want := range map[string]string{
-		"receptor-core":           "daemon-reload\ntry-restart receptor-core.service\n",
-		"receptor-backend-tcp":    "daemon-reload\ntry-restart receptor-backend-tcp.service\n",
-		"receptor-worker-command": "daemon-reload\ntry-restart receptor-worker-command.service\n",
+		"receptor-core":           restarted("receptor-core"),
+		"receptor-backend-tcp":    reloaded("receptor-backend-tcp"),
+		"receptor-backend-ws":     reloaded("receptor-backend-ws") + "try-restart receptor-backend-ws.service\n",
+		"receptor-worker-command": restarted("receptor-worker-command"),
 		"receptorctl":             "",
 	} {
 		if got := said(func() { h.run(append(again, "/run/debs/"+filepath.Base(deb(t, name)))...) }); got != want {

@@ -84,10 +84,10 @@ func TestRPM(t *testing.T) {
 	config := h.file("/etc/receptor/receptor.yml")
 	must(t, os.WriteFile(config, []byte("# mine\n"), 0o644))
 	for _, step := range []struct{ name, what, dir, want string }{
-		{"receptor-core", "upgrade", newer, "daemon-reload\ntry-restart receptor-core.service\n"},
-		{"receptor-backend-tcp", "upgrade", newer, "daemon-reload\ntry-restart receptor-backend-tcp.service\n"},
+		{"receptor-core", "upgrade", newer, restarted("receptor-core")},
+		{"receptor-backend-tcp", "upgrade", newer, reloaded("receptor-backend-tcp")},
 		{"receptorctl", "upgrade", newer, ""},
-		{"receptor-backend-tcp", "downgrade", built.debs, "daemon-reload\ntry-restart receptor-backend-tcp.service\n"},
+		{"receptor-backend-tcp", "downgrade", built.debs, reloaded("receptor-backend-tcp")},
 	} {
 		if got := said(func() { h.mustRPM("-U", "--oldpackage", rpmFile(t, step.dir, step.name)) }); got != step.want {
 			t.Errorf("%s of %s has systemd do %q, expected %q", step.what, step.name, got, step.want)

@@ -3,15 +3,20 @@
 package packages
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/bits"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,6 +53,72 @@ type service struct {
 	*lab.Process
 	host *host
 	unit unit
+	next int // process that has taken over; 0: it is the one that was started
+}
+
+// PID is the number of the service's process.
+func (s *service) PID() int {
+	if s.next != 0 {
+		return s.next
+	}
+	return s.Process.PID()
+}
+
+// Stop ends the service as systemd does.
+func (s *service) Stop() error {
+	if s.next == 0 {
+		return s.Process.Stop()
+	}
+	process, err := unix.PidfdOpen(s.next, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(process)
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		if err := unix.PidfdSendSignal(process, signal, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		ended := []unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}
+		n, err := unix.Poll(ended, int(stopTime.Milliseconds()))
+		for errors.Is(err, unix.EINTR) {
+			n, err = unix.Poll(ended, int(stopTime.Milliseconds()))
+		}
+		switch {
+		case err != nil:
+			return err
+		case n > 0 && signal == unix.SIGKILL:
+			return fmt.Errorf("%s did not stop on SIGTERM", s.Name)
+		case n > 0:
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d of %s does not end", s.next, s.Name)
+}
+
+// stopTime is how long a service may take to end.
+const stopTime = 10 * time.Second
+
+// reload replaces the process of a service as its unit says, which runs no more as a
+// service then, but until what it carries has ended.
+func (h *host) reload(ctx context.Context, s *service) {
+	h.t.Helper()
+	u := readUnit(h.t, h, s.Name)
+	p, err := lab.Start(s.Name, h.as(u, strings.ReplaceAll(u.one("ExecReload"), "$MAINPID", strconv.Itoa(s.PID()))))
+	must(h.t, err)
+	h.leaving = append(h.leaving, s)
+	if err := p.WaitOutput(ctx, fmt.Sprintf(" from process %d\n", s.PID())); err != nil {
+		h.t.Fatalf("%s on %s: reload: %v\n%s", s.Name, h.name, err, p.Output())
+	}
+	said := regexp.MustCompile(`: process (\d+) takes over from process`).FindStringSubmatch(p.Output())
+	if said == nil {
+		h.t.Fatalf("%s on %s: reload: %s", s.Name, h.name, p.Output())
+	}
+	next, err := strconv.Atoi(said[1])
+	must(h.t, err)
+	h.runs = append(h.runs, &service{Process: p, host: h, unit: u, next: next})
 }
 
 // start starts the service of a package as systemd would: its command line, user,
@@ -56,20 +127,13 @@ type service struct {
 func (h *host) start(name string) *service {
 	h.t.Helper()
 	u := readUnit(h.t, h, name)
-	as := u.one("User")
-	args := []string{
-		"setpriv", "--reuid=" + as, "--regid=" + as, "--groups=" + strings.ReplaceAll(u.one("SupplementaryGroups"), " ", ","),
-		"--no-new-privs", "--inh-caps=" + capArgs(u.one("AmbientCapabilities")), "--ambient-caps=" + capArgs(u.one("AmbientCapabilities")),
-		"--bounding-set=" + capArgs(u.one("CapabilityBoundingSet")), "--",
-	}
-	cmd := h.command(append(args, strings.Fields(u.one("ExecStart"))...)...)
-	cmd.Env = append(cmd.Env, u["Environment"]...)
+	cmd := h.as(u, u.one("ExecStart"))
 	for key, dir := range map[string]string{"RuntimeDirectory": "/run", "StateDirectory": "/var/lib"} {
 		if u.one(key) == "" {
 			continue
 		}
 		path := filepath.Join(dir, u.one(key))
-		h.run("install", "-d", "-o", as, "-g", as, "-m", u.one(key+"Mode"), path)
+		h.run("install", "-d", "-o", u.one("User"), "-g", u.one("User"), "-m", u.one(key+"Mode"), path)
 		cmd.Env = append(cmd.Env, map[string]string{"RuntimeDirectory": "RUNTIME_DIRECTORY=", "StateDirectory": "STATE_DIRECTORY="}[key]+path)
 	}
 	p, err := lab.Start(name, cmd)
@@ -77,6 +141,18 @@ func (h *host) start(name string) *service {
 	s := &service{Process: p, host: h, unit: u}
 	h.runs = append(h.runs, s)
 	return s
+}
+
+// as is a command with the user, groups, capabilities and environment of a unit.
+func (h *host) as(u unit, line string) *exec.Cmd {
+	args := []string{
+		"setpriv", "--reuid=" + u.one("User"), "--regid=" + u.one("User"), "--groups=" + strings.ReplaceAll(u.one("SupplementaryGroups"), " ", ","),
+		"--no-new-privs", "--inh-caps=" + capArgs(u.one("AmbientCapabilities")), "--ambient-caps=" + capArgs(u.one("AmbientCapabilities")),
+		"--bounding-set=" + capArgs(u.one("CapabilityBoundingSet")), "--",
+	}
+	cmd := h.command(append(args, strings.Fields(line)...)...)
+	cmd.Env = append(cmd.Env, u["Environment"]...)
+	return cmd
 }
 
 // capArgs is a list of capabilities of a unit, as setpriv takes it.

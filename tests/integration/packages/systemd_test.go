@@ -3,9 +3,11 @@
 package packages
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -139,7 +142,7 @@ func (b *booted) must(args ...string) string {
 // Under a systemd of its own, all services run in their sandboxes, attach, and outlive
 // that all packages are upgraded at once; so does a unit of work.
 func TestUnderSystemd(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	h := newHost(t, "booted", nil, every()...)
 	h.write(h.sample("booted") + `
@@ -151,8 +154,13 @@ func TestUnderSystemd(t *testing.T) {
 - unix-socket-server: {filename: /run/receptor-proxy-tcp/app.sock, remotenode: x, remoteservice: y}
 - work-command: {worktype: linger, command: /usr/bin/sleep, params: "100000"}
 - command-service: {service: shell, command: /bin/sh}
+- tcp-server: {port: 4001, bindaddr: 127.0.0.1, remotenode: booted, remoteservice: shell}
 - tun-proxy: {service: tun, remotenode: x, remoteservice: y, ifaddress: 10.88.0.1, destaddress: 10.88.0.2}
 `)
+	// The proxy relays, so that connections are its own.
+	relay := "[Service]\nExecStart=\nExecStart=/usr/bin/receptor-proxy-tcp --socket /run/receptor/node/plug.sock --no-handoff\n"
+	must(t, os.MkdirAll(h.file("/etc/systemd/system/receptor-proxy-tcp.service.d"), 0o755))
+	must(t, os.WriteFile(h.file("/etc/systemd/system/receptor-proxy-tcp.service.d/relay.conf"), []byte(relay), 0o644))
 	b := bootHost(ctx, t, h)
 	var services []table.Package
 	for _, p := range table.In(built.repo) {
@@ -161,7 +169,7 @@ func TestUnderSystemd(t *testing.T) {
 			b.must("systemctl", "start", p.Name)
 		}
 	}
-	before := b.check(services)
+	b.check(services)
 	b.must("receptorctl", "work", "submit", "linger", "--no-payload")
 	unit := regexp.MustCompile(`Running: PID [0-9]+`)
 	running := ""
@@ -169,6 +177,8 @@ func TestUnderSystemd(t *testing.T) {
 		must(t, lab.Pause(ctx, 50*time.Millisecond))
 		running = unit.FindString(b.must("receptorctl", "work", "list"))
 	}
+	replaced(t, b, services)
+	before := b.check(services)
 	b.must("sh", "-c", "dpkg --no-triggers --force-unsafe-io -i /run/debs/*.deb")
 	for name, pid := range b.check(services) {
 		if pid == before[name] {
@@ -177,6 +187,117 @@ func TestUnderSystemd(t *testing.T) {
 	}
 	if got := b.must("receptorctl", "work", "list"); unit.FindString(got) != running {
 		t.Errorf("a unit that was %q before all packages were upgraded is now\n%s", running, got)
+	}
+}
+
+// replaced upgrades what can be replaced. Each service has another process then, and what
+// the one before carried goes on: here a shell behind a connection, both relayed. What
+// cannot run replaces nothing, and a successor is looked after as a service is.
+func replaced(t *testing.T, b *booted, services []table.Package) {
+	before := b.check(services)
+	shell := b.connect(t, 4001)
+	shell.ask()
+	upgrade := []string{"dpkg", "--no-triggers", "--force-unsafe-io", "-i"}
+	old := map[string]int{}
+	for _, p := range services {
+		if p.Unit.Replace {
+			upgrade = append(upgrade, "/run/debs/"+filepath.Base(deb(t, p.Name)))
+			old[p.Name] = before[p.Name]
+		}
+	}
+	said := b.must(upgrade...)
+	shell.ask()
+	now := b.check(services)
+	for name, pid := range before {
+		if _, changed := old[name]; changed != (now[name] != pid) {
+			t.Errorf("%s was process %d, and is %d, after\n%s", name, pid, now[name], said)
+		}
+	}
+	for _, name := range []string{"receptor-proxy-tcp", "receptor-command-service"} {
+		if !b.runs(old[name]) {
+			t.Errorf("process %d of %s has ended under a session", old[name], name)
+		}
+	}
+	line := b.must("cat", fmt.Sprintf("/proc/%d/cmdline", now["receptor-proxy-tcp"]))
+	if !strings.Contains(line, "--no-handoff") {
+		t.Errorf("the successor has not the options of the service: %q", line)
+	}
+
+	const program = "/usr/bin/receptor-proxy-tcp"
+	b.must("sh", "-c", "cp "+program+" /root/good && printf '#!/bin/sh\nexit 1\n' > /root/bad && chmod +x /root/bad && mv /root/bad "+program)
+	if out, err := b.in("systemctl", "reload", "receptor-proxy-tcp"); err == nil {
+		t.Errorf("reload with a program that does not run: %s", out)
+	}
+	if pids := b.check(services); pids["receptor-proxy-tcp"] != now["receptor-proxy-tcp"] {
+		t.Errorf("with a program that does not run, process %d follows %d", pids["receptor-proxy-tcp"], now["receptor-proxy-tcp"])
+	}
+	shell.ask()
+	b.connect(t, 4001).ask()
+	b.must("mv", "/root/good", program)
+
+	shell.end()
+	for name, pid := range old {
+		for b.runs(pid) {
+			if err := lab.Pause(b.ctx, 50*time.Millisecond); err != nil {
+				t.Fatalf("process %d of %s does not end: %v", pid, name, err)
+			}
+		}
+	}
+	b.must("kill", "-KILL", strconv.Itoa(now["receptor-proxy-tcp"]))
+	for b.must("systemctl", "show", "-P", "NRestarts", "receptor-proxy-tcp") != "1" {
+		must(t, lab.Pause(b.ctx, 50*time.Millisecond))
+	}
+	b.check(services)
+}
+
+// runs tells whether there is such a process, which may wait for its parent.
+func (b *booted) runs(pid int) bool {
+	_, err := b.in("readlink", fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil
+}
+
+// session is a shell behind a port of the host.
+type session struct {
+	t     *testing.T
+	in    io.WriteCloser
+	out   *bufio.Reader
+	asked int
+	end   func()
+}
+
+// connect connects to a port of the host. The test ends it.
+func (b *booted) connect(t *testing.T, port int) *session {
+	t.Helper()
+	cmd := exec.CommandContext(b.ctx, "nsenter", "--target", strconv.Itoa(b.pid), "--all", "--",
+		"bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; cat <&3 & cat >&3; kill $!", port))
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	s := &session{t: t, in: in, out: bufio.NewReader(out)}
+	s.end = sync.OnceFunc(func() {
+		_ = in.Close() // it may have ended
+		_ = cmd.Wait() // by a signal
+	})
+	t.Cleanup(s.end)
+	return s
+}
+
+// ask has the shell answer.
+func (s *session) ask() {
+	s.t.Helper()
+	s.asked++
+	_, err := fmt.Fprintf(s.in, "echo is-$((%d+0))-there\n", s.asked)
+	must(s.t, err)
+	for want := fmt.Sprintf("is-%d-there", s.asked); ; {
+		line, err := s.out.ReadString('\n')
+		if err != nil {
+			s.t.Fatalf("the session has ended: %q, %v", line, err)
+		}
+		if strings.Contains(line, want) {
+			return
+		}
 	}
 }
 
@@ -193,7 +314,9 @@ func (b *booted) waitAttached(services []table.Package) {
 			none := i.State == "waiting" && !slices.ContainsFunc(services, func(p table.Package) bool { return p.Module == kindsOf[i.Kind] })
 			return i.State == "up" || none
 		})
-		if err == nil && len(s.Plugs) == len(services)-1 && len(down) == 0 {
+		// One that drains has a successor.
+		plugs := slices.DeleteFunc(s.Plugs, func(p lab.Plug) bool { return p.State == "draining" })
+		if err == nil && len(plugs) == len(services)-1 && len(down) == 0 {
 			return
 		}
 		if err := lab.Pause(b.ctx, 50*time.Millisecond); err != nil {

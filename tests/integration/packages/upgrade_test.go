@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,43 +29,62 @@ import (
 // those of this tree.
 const older = "older"
 
-// buildOlder makes them, or skips the test where a shallow clone lacks that version.
+// buildOlder makes them as that version did, with its units and scripts, or skips the
+// test where a shallow clone lacks it.
 func buildOlder(t *testing.T) {
 	t.Helper()
 	versions, err := skew.Versions()
 	must(t, err)
 	dir := t.TempDir()
-	then, err := versions[0].Build(t.Context(), dir)
+	_, err = versions[0].Build(t.Context(), dir, func(tree string, then lab.Programs) error {
+		programs := filepath.Join(dir, "packaged")
+		if err := os.Mkdir(programs, 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink(then.Dir, filepath.Join(programs, "linux-"+runtime.GOARCH)); err != nil {
+			return err
+		}
+		cmd := exec.CommandContext(t.Context(), "go", "run", "./tests/tools/cmd/packages", "-nfpm", filepath.Join(built.dir, "nfpm"),
+			"-programs", programs, "-out", filepath.Join(built.debs, older), "-release", "0")
+		cmd.Dir = tree
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("packages of %s: %w\n%s", versions[0].Short(), err, out)
+		}
+		return nil
+	})
 	if errors.Is(err, skew.ErrAbsent) {
 		t.Skipf("skipped: %v", err)
 	}
 	must(t, err)
-	programs := filepath.Join(dir, "packaged")
-	must(t, os.Mkdir(programs, 0o755))
-	must(t, os.Symlink(then.Dir, filepath.Join(programs, "linux-"+runtime.GOARCH)))
-	cmd := exec.CommandContext(t.Context(), "go", "run", "./tests/tools/cmd/packages", "-nfpm", filepath.Join(built.dir, "nfpm"),
-		"-programs", programs, "-out", filepath.Join(built.debs, older), "-release", "0")
-	for _, p := range promises {
-		cmd.Args = append(cmd.Args, p.pkg)
-	}
-	cmd.Dir = built.repo.Dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("packages of %s: %v\n%s", versions[0].Short(), err, out)
-	}
+	t.Logf("packages of %s are built", versions[0].Short())
 }
 
+// How a service goes over to what was installed.
+const (
+	byReload  = "reload"
+	byStart   = "start"
+	byNothing = "-" // there is no service
+)
+
 // upgrade installs one package, of this tree or the older one, over what is installed,
-// and has its service start again as the package's script has systemd do it.
-func (h *host) upgrade(pkg, from string) {
+// and has its service go over to it as the package's script has systemd do it: it is
+// reloaded if the unit that runs can be, and started again else. It tells which.
+func (h *host) upgrade(ctx context.Context, pkg, from string) (by string) {
 	h.t.Helper()
 	h.installFrom(from, pkg)
 	at := slices.IndexFunc(h.runs, func(s *service) bool { return s.Name == pkg })
 	if at < 0 {
-		return // it has no service
+		return byNothing
 	}
-	must(h.t, h.runs[at].Stop())
+	s := h.runs[at]
 	h.runs = slices.Delete(h.runs, at, at+1)
+	if s.unit.one("ExecReload") != "" && readUnit(h.t, h, pkg).one("ExecReload") != "" {
+		h.reload(ctx, s)
+		return byReload
+	}
+	must(h.t, s.Stop())
 	h.start(pkg)
+	return byStart
 }
 
 // installFrom installs packages of one of the folders.
@@ -89,54 +110,78 @@ type site struct {
 
 // upgrading is an edge and three sites, of packages that are replaced one by one.
 type upgrading struct {
-	t     *testing.T
-	ctx   context.Context
-	edge  *host
-	net   *lab.Host // the edge's
-	sites []*site
+	t        *testing.T
+	ctx      context.Context
+	edge     *host
+	net      *lab.Host // the edge's
+	sites    []*site
+	launched *lab.Process // a node that the launcher runs on the edge
 }
+
+// What the traffic goes through, from the edge to the site with links over TCP, if it is
+// not a proxy of streams to a site, named by its medium.
+const (
+	tunneled = "tunnel"   // network interfaces
+	terminal = "terminal" // a session of the command service
+	launched = "launched" // the proxy of a node that the launcher runs
+)
 
 // promise is what the users of a package notice when it is replaced.
 type promise struct {
-	pkg    string
-	medium string // of the links that the traffic takes
-	ends   bool   // streams that run are reset, and new ones until all is there again
-	away   bool   // links go for a moment: a core of the older version resets new streams that have no other way
-	resets bool   // new streams may be reset when the process of the older version goes
+	pkg     string
+	through string // what the traffic goes through: a medium, or one of the above
+	ends    bool   // where it starts again streams that run are reset, and new ones until all is there again
+	reloads bool   // it can be reloaded, which ends nothing
 }
 
 var promises = []promise{
-	{pkg: "receptor-backend-tcp", medium: "tcp"},
-	{pkg: "receptor-backend-udp", medium: "udp", away: true},
-	{pkg: "receptor-backend-ws", medium: "ws", away: true},
-	{pkg: "receptor-proxy-tcp", medium: "tcp", resets: true}, // it gave its services up as it stopped
-	{pkg: "receptor-proxy-udp", medium: "tcp"},
-	{pkg: "receptor-worker-command", medium: "tcp"},
-	{pkg: "receptorctl", medium: "tcp"},
-	{pkg: "receptor-core", medium: "tcp", ends: true},
+	{pkg: "receptor-backend-tcp", through: "tcp", reloads: true},
+	{pkg: "receptor-backend-udp", through: "udp", reloads: true},
+	{pkg: "receptor-backend-ws", through: "ws", reloads: true},
+	{pkg: "receptor-proxy-tcp", through: "tcp", reloads: true},
+	{pkg: "receptor-proxy-udp", through: "tcp", reloads: true},
+	{pkg: "receptor-proxy-tun", through: tunneled},
+	{pkg: "receptor-worker-command", through: "tcp"},
+	{pkg: "receptor-command-service", through: terminal, ends: true, reloads: true},
+	{pkg: "receptorctl", through: "tcp"},
+	{pkg: "receptor", through: launched},
+	{pkg: "receptor-core", through: "tcp", ends: true},
 }
 
-// Each package is upgraded and downgraded under connections, a bulk stream, datagrams
-// and a running unit, on all hosts that have it. What is promised in docs/operators.md,
-// section "Upgrading", holds.
+// Each package is upgraded, replaced by itself and downgraded under connections, a
+// stream that lasts, datagrams and a running unit, on all hosts that have it. What is
+// promised in docs/operators.md, section "Upgrading", holds.
 func TestUpgradeUnderLoad(t *testing.T) {
 	network, err := lab.NewNetwork()
 	if err != nil {
 		t.Skip("skipped: ", err)
 	}
 	t.Cleanup(func() { must(t, network.Close()) })
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		t.Skip("skipped: this system makes no TUN devices: ", err)
+	}
 	buildOlder(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	u := newUpgrading(t, ctx, network)
-	record := []string{fmt.Sprintf("%-24s %-10s %11s %7s %6s %13s  %s", "package", "", "connections", "failed", "reset", "longest pause", "bulk stream")}
-	for _, from := range []string{"", older} {
+	record := []string{fmt.Sprintf("%-24s %-10s %-8s %11s %7s %6s %13s  %s", "package", "", "by", "connections", "failed", "reset", "longest pause", "what lasts")}
+	for _, stage := range []struct{ name, from string }{{"upgraded", ""}, {replacedByItself, ""}, {"downgraded", older}} {
 		for _, p := range promises {
-			record = append(record, u.replace(p, from))
+			if p.reloads || stage.name != replacedByItself {
+				record = append(record, u.replace(p, stage.name, stage.from))
+			}
 		}
 	}
 	t.Log("\n" + strings.Join(record, "\n"))
+	if err := u.launched.Stop(); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t, u.hosts())
 }
+
+// replacedByItself is the stage in which this tree's services are reloaded: those of the
+// older version need not know how.
+const replacedByItself = "replaced"
 
 // newUpgrading starts all hosts with the older packages.
 func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgrading {
@@ -148,14 +193,18 @@ func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgr
 	}
 	u := &upgrading{t: t, ctx: ctx, net: at("edge")}
 	base := []string{"receptor-core", "receptorctl", "receptor-proxy-tcp"}
-	u.edge = newHost(t, "edge", u.net, "receptorctl")
-	u.edge.installFrom(older, append(slices.Clone(base), "receptor-backend-tcp", "receptor-backend-udp", "receptor-backend-ws", "receptor-proxy-udp")...)
-	items := "\n- control-service: {}\n"
+	u.edge = newHost(t, "edge", u.net)
+	var all []string // which the launcher needs
+	for _, p := range promises {
+		all = append(all, p.pkg)
+	}
+	u.edge.installFrom(older, all...)
+	items := tunnel(0, "tcp") + "\n- control-service: {}\n"
 	for i, medium := range []string{"tcp", "udp", "ws"} {
 		there := at(medium)
 		wire, err := network.Wire(u.net, there)
 		must(t, err)
-		s := &site{host: newHost(t, medium, there, "receptorctl"), medium: medium, entry: fmt.Sprintf("127.0.0.1:%d", 4000+i)}
+		s := &site{host: newHost(t, medium, there), medium: medium, entry: fmt.Sprintf("127.0.0.1:%d", 4000+i)}
 		programs := append(slices.Clone(base), "receptor-backend-"+medium)
 		address, config := wire.B+":27199", "\n- control-service: {}\n- tcp-client: {service: app, address: \"127.0.0.1:4001\"}\n"
 		config += fmt.Sprintf("- %s-listener: {port: 27199}\n", medium)
@@ -163,7 +212,9 @@ func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgr
 		case "ws":
 			address = "ws://" + address
 		case "tcp":
-			programs = append(programs, "receptor-proxy-udp", "receptor-worker-command")
+			u.launch(address)
+			programs = append(programs, "receptor-proxy-udp", "receptor-proxy-tun", "receptor-worker-command", "receptor-command-service")
+			config += tunnel(1, "edge") + "\n- command-service: {service: lines, command: /bin/cat}\n"
 			config += "- udp-client: {service: udpapp, address: \"127.0.0.1:4001\"}\n- work-command: {worktype: sh, command: /bin/sh, params: -s}\n"
 			app, err := there.ListenUDP("127.0.0.1:4001")
 			must(t, err)
@@ -175,7 +226,7 @@ func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgr
 			})
 		}
 		s.installFrom(older, programs...)
-		listener, err := there.Listen("127.0.0.1:4001")
+		listener, err := there.Listen("0.0.0.0:4001") // also for what comes out of the tunnel
 		must(t, err)
 		app := lab.ServeListener(listener, lab.Echo)
 		t.Cleanup(app.Close)
@@ -183,12 +234,63 @@ func newUpgrading(t *testing.T, ctx context.Context, network *lab.Network) *upgr
 		items += fmt.Sprintf("- %s-peer: {address: %q}\n- tcp-server: {port: %d, bindaddr: 127.0.0.1, remotenode: %s, remoteservice: app}\n", medium, address, 4000+i, medium)
 		u.sites = append(u.sites, s)
 	}
+	items += fmt.Sprintf("- tcp-server: {port: %d, bindaddr: 127.0.0.1, remotenode: tcp, remoteservice: lines}\n", linesPort)
 	u.edge.writeConfig("edge", items+"- udp-server: {port: 4000, bindaddr: 127.0.0.1, remotenode: tcp, remoteservice: udpapp}\n")
 	for _, h := range u.hosts() {
 		h.startAll()
 	}
 	u.ready()
 	return u
+}
+
+// Ports of the edge.
+const (
+	linesPort    = 4010 // to the command of the site
+	launchedPort = 4020 // of the node that the launcher runs
+)
+
+// launch has the launcher run a node on the edge, with a link to a site of its own.
+func (u *upgrading) launch(site string) {
+	u.t.Helper()
+	cmd := u.edge.command("receptor", "--node", "id=launched", "datadir=/tmp/launched", "--tcp-peer", "address="+site,
+		"--tcp-server", fmt.Sprintf("port=%d", launchedPort), "bindaddr=127.0.0.1", "remotenode=tcp", "remoteservice=app")
+	cmd.Env = append(cmd.Env, "RUNTIME_DIRECTORY=/run/launched")
+	var err error
+	u.launched, err = lab.Start("receptor", cmd)
+	must(u.t, err)
+	u.t.Cleanup(func() {
+		if err := u.launched.Stop(); err != nil {
+			u.t.Error(err)
+		}
+		if u.t.Failed() {
+			u.t.Logf("--- the launcher\n%s", u.launched.Output())
+		}
+	})
+}
+
+// nothingLeft checks that with its services all that ran on a host has ended, and that
+// the interface of the tunnel has gone.
+func nothingLeft(t *testing.T, hosts []*host) {
+	t.Helper()
+	for _, h := range hosts {
+		for _, s := range h.runs {
+			must(t, s.Stop())
+		}
+		h.runs = nil
+		out, err := exec.Command("ip", "netns", "pids", h.net.Name).CombinedOutput()
+		must(t, err)
+		for pid := range strings.FieldsSeq(string(out)) {
+			if pid == strconv.Itoa(os.Getpid()) {
+				continue // a thread that dialled there
+			}
+			line, _ := os.ReadFile("/proc/" + pid + "/cmdline") // it may have ended
+			t.Errorf("process %s is left on %s: %q", pid, h.name, line)
+		}
+		links, err := h.net.IP("-o", "link", "show", "type", "tun")
+		if err != nil || links != "" {
+			t.Errorf("interfaces are left on %s: %s, %v", h.name, links, err)
+		}
+	}
 }
 
 // writeConfig writes a configuration that both versions know. Who may use which socket is
@@ -217,7 +319,12 @@ func (u *upgrading) ready() {
 					return false
 				}
 			}
-			return len(s.RoutingTable) >= len(u.sites)
+			for _, other := range u.hosts() {
+				if _, ok := s.RoutingTable[other.name]; !ok && other != h {
+					return false
+				}
+			}
+			return true
 		})
 	}
 }
@@ -236,52 +343,119 @@ func echoDatagrams(c *net.UDPConn) {
 	}
 }
 
+// dial connects through what a promise says to an application that echoes.
+func (u *upgrading) dial(through string) lab.Dial {
+	var entry string
+	switch through {
+	case tunneled:
+		entry = ends[1] + ":4001"
+	case terminal:
+		entry = lab.Local(linesPort)
+	case launched:
+		entry = lab.Local(launchedPort)
+	default:
+		entry = u.sites[slices.IndexFunc(u.sites, func(s *site) bool { return s.medium == through })].entry
+	}
+	return func(ctx context.Context) (*net.TCPConn, error) { return u.net.Dial(ctx, entry) }
+}
+
 // replace replaces a package on all hosts that have it, under load, checks what is
 // promised of that, and returns the line of the record.
-func (u *upgrading) replace(p promise, from string) string {
+func (u *upgrading) replace(p promise, stage, from string) string {
 	u.t.Helper()
-	way := u.sites[slices.IndexFunc(u.sites, func(s *site) bool { return s.medium == p.medium })]
-	dial := func(ctx context.Context) (*net.TCPConn, error) { return u.net.Dial(ctx, way.entry) }
-	bulk := func() *lab.Bulk {
-		c, err := dial(u.ctx)
-		must(u.t, err)
-		u.t.Cleanup(func() { c.Close() })
-		end, _ := u.ctx.Deadline()
-		must(u.t, c.SetDeadline(end))
-		return lab.StartBulk(c)
-	}
+	dial := u.dial(p.through)
+	c, err := dial(u.ctx)
+	must(u.t, err)
+	u.t.Cleanup(func() { c.Close() })
+	end, _ := u.ctx.Deadline()
+	must(u.t, c.SetDeadline(end))
 	unit := u.startUnit()
-	b, l := bulk(), lab.StartLoop(u.ctx, dial)
-	old := from == "" // what goes is of the older version
+	lasts := startLasting(c, p.through == terminal)
+	l := lab.StartLoop(u.ctx, dial)
+	by := byNothing
 	for _, h := range u.hosts() {
 		must(u.t, l.More(u.ctx, 5))
 		if h.has(p.pkg) {
-			h.upgrade(p.pkg, from)
+			by = h.upgrade(u.ctx, p.pkg, from)
 		}
 	}
+	if p.reloads && stage == replacedByItself && by != byReload {
+		u.t.Errorf("%s: the service is not reloaded", p.pkg)
+	}
+	mayEnd := p.ends && by == byStart
 	u.ready()
 	must(u.t, l.More(u.ctx, 5))
 	if err := l.End(); err != nil {
-		u.t.Errorf("%s: of %d connections: %v", p.pkg, l.Count.Load(), err)
+		u.t.Errorf("%s, %s: of %d connections: %v", p.pkg, stage, l.Count.Load(), err)
 	}
-	if l.Resets > 0 && !p.ends && (!p.away && !p.resets || !old) {
-		u.t.Errorf("%s: %d of %d connections were reset", p.pkg, l.Resets, l.Count.Load())
+	if l.Resets > 0 && !mayEnd {
+		u.t.Errorf("%s, %s: %d of %d connections were reset", p.pkg, stage, l.Resets, l.Count.Load())
 	}
 	ended := "goes on"
-	if err := b.End(); err != nil {
+	pause, err := lasts()
+	if err != nil {
 		ended = "reset"
-		if !p.ends || !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-			u.t.Errorf("%s: bulk stream: %v", p.pkg, err)
+		if !mayEnd || !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			u.t.Errorf("%s, %s: the stream that lasts: %v", p.pkg, stage, err)
 		}
 	}
+	c.Close()
 	u.ask()
 	u.endUnit(unit)
 	u.settled(p, dial)
-	version := "upgraded"
-	if !old {
-		version = "downgraded"
+	return fmt.Sprintf("%-24s %-10s %-8s %11d %7d %6d %13v  %s", p.pkg, stage, by, l.Count.Load(), l.Failed, l.Resets, max(pause, l.Slowest).Round(time.Millisecond), ended)
+}
+
+// startLasting starts what lasts on a connection: bytes without a pause, or, on a
+// terminal, lines. What it returns ends it, and tells the longest pause.
+func startLasting(c *net.TCPConn, onTerminal bool) (end func() (pause time.Duration, err error)) {
+	if !onTerminal {
+		b := lab.StartBulk(c)
+		return func() (time.Duration, error) {
+			err := b.End()
+			return b.Pause, err
+		}
 	}
-	return fmt.Sprintf("%-24s %-10s %11d %7d %6d %13v  %s", p.pkg, version, l.Count.Load(), l.Failed, l.Resets, max(b.Pause, l.Slowest).Round(time.Millisecond), ended)
+	stop, done := make(chan struct{}), make(chan error, 1)
+	var pause time.Duration
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			asked := time.Now()
+			if err := sayLine(c, fmt.Sprintf("line %d", n)); err != nil {
+				done <- err
+				return
+			}
+			pause = max(pause, time.Since(asked))
+		}
+	}()
+	return func() (time.Duration, error) {
+		close(stop)
+		err := <-done
+		return pause, err
+	}
+}
+
+// sayLine types a line at a terminal, which shows it, and expects that the command
+// there says it again.
+func sayLine(c net.Conn, line string) error {
+	if _, err := io.WriteString(c, line+"\n"); err != nil {
+		return err
+	}
+	want := line + "\r\n" + line + "\r\n"
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c, got); err != nil {
+		return fmt.Errorf("after %q: %w", got[:n], err)
+	}
+	if string(got) != want {
+		return fmt.Errorf("the terminal shows %q, expected %q", got, want)
+	}
+	return nil
 }
 
 // settled checks that what was installed runs, and that everything is as before.
@@ -293,6 +467,17 @@ func (u *upgrading) settled(p promise, dial lab.Dial) {
 				s.check(s.PID(), p.pkg, p.pkg)
 			}
 		}
+		for _, s := range h.leaving {
+			if code, err := s.ExitCode(u.ctx); err != nil || code != 0 {
+				u.t.Errorf("%s on %s, which was replaced: exit status %d, %v", s.Name, h.name, code, err)
+			}
+		}
+		h.leaving = nil
+	}
+	select {
+	case <-u.launched.Done():
+		u.t.Fatalf("%s: the launcher has ended:\n%s", p.pkg, u.launched.Output())
+	default:
 	}
 	l := lab.StartLoop(u.ctx, dial)
 	must(u.t, l.More(u.ctx, 5))

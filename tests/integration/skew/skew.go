@@ -42,8 +42,9 @@ func Versions() (versions []Version, err error) {
 // ErrAbsent is the error of a version that a shallow clone lacks.
 var ErrAbsent = errors.New("is not in this repository, which may be a shallow clone")
 
-// Build builds the version's programs below dir, from a worktree that it removes.
-func (v Version) Build(ctx context.Context, dir string) (p lab.Programs, err error) {
+// Build builds the version's programs below dir, from a worktree that it removes. Each of
+// also gets that worktree before.
+func (v Version) Build(ctx context.Context, dir string, also ...func(tree string, p lab.Programs) error) (p lab.Programs, err error) {
 	root, err := lab.Repository()
 	if err != nil {
 		return p, err
@@ -59,7 +60,13 @@ func (v Version) Build(ctx context.Context, dir string) (p lab.Programs, err err
 		err = errors.Join(err, git(context.WithoutCancel(ctx), root, "worktree", "remove", "--force", tree))
 	}()
 	// Without the tree's path in them, packages come from the cache of builds the next time.
-	return lab.BuildAt(ctx, tree, filepath.Join(dir, "programs"), "-buildvcs=false", "-trimpath")
+	p, err = lab.BuildAt(ctx, tree, filepath.Join(dir, "programs"), "-buildvcs=false", "-trimpath")
+	for _, do := range also {
+		if err == nil {
+			err = do(tree, p)
+		}
+	}
+	return p, err
 }
 
 func git(ctx context.Context, root string, args ...string) error {

@@ -38,6 +38,7 @@ type Unit struct {
 	Groups      []string // beside the user's own
 	Settings    []string // lines that count instead of those that all units have, or besides
 	Jobs        bool     // it runs what others want, with all that is set for it
+	Replace     bool     // a newer program takes over from the running one, when the service is reloaded
 	TmpFiles    []string // lines of tmpfiles.d
 }
 
@@ -72,6 +73,7 @@ var Table = []Package{
 			TmpFiles: []string{
 				"d /run/receptor 0755 root root -",
 				"d " + runDir + " 0711 receptor receptor-plug -",
+				"d /var/lib/receptor 0700 receptor receptor -", // also where systemd does not start the service
 				"d /etc/receptor/tls 0750 root " + groupTLS + " -",
 			},
 		},
@@ -85,33 +87,34 @@ var Table = []Package{
 	{Name: "receptorctl", Module: "cmd", Summary: "operator's client of a Receptor node"},
 	{
 		Name: "receptor-backend-tcp", Module: "backend-tcp", Summary: "links between Receptor nodes over TCP",
-		Unit: &Unit{Description: "Receptor links over TCP"},
+		Unit: &Unit{Description: "Receptor links over TCP", Replace: true},
 	},
 	{
 		Name: "receptor-backend-udp", Module: "backend-udp", Summary: "links between Receptor nodes over UDP",
-		Unit: &Unit{Description: "Receptor links over UDP"},
+		Unit: &Unit{Description: "Receptor links over UDP", Replace: true},
 	},
 	{
 		Name: "receptor-backend-ws", Module: "backend-ws", Summary: "links between Receptor nodes over WebSocket",
-		Unit: &Unit{Description: "Receptor links over WebSocket", Groups: []string{groupTLS}}, // TLS is its own
+		Unit: &Unit{Description: "Receptor links over WebSocket", Replace: true, Groups: []string{groupTLS}}, // TLS is its own
 	},
 	{
 		Name: "receptor-proxy-tcp", Module: "proxy-tcp", Summary: "TCP applications, and those on Unix sockets, through a Receptor mesh",
 		Unit: &Unit{
 			Description: "Receptor proxy of TCP and of Unix sockets",
+			Replace:     true,
 			// A place for sockets of unix-socket-server, which the core keeps while the proxy starts again.
 			Settings: []string{"RuntimeDirectory=receptor-proxy-tcp", "RuntimeDirectoryMode=0755", "RuntimeDirectoryPreserve=restart"},
 		},
 	},
 	{
 		Name: "receptor-proxy-udp", Module: "proxy-udp", Summary: "UDP applications through a Receptor mesh",
-		Unit: &Unit{Description: "Receptor proxy of UDP"},
+		Unit: &Unit{Description: "Receptor proxy of UDP", Replace: true},
 	},
 	{
 		Name: "receptor-proxy-tun", Module: "proxy-tun", Summary: "IP networks through a Receptor mesh",
 		Unit: &Unit{
-			Description: "Receptor proxy of IP",
-			User:        "receptor-tun", // as the program knows it
+			Description: "Receptor proxy of IP", // no Replace: an interface has one process
+			User:        "receptor-tun",         // as the program knows it
 			Settings: []string{
 				"# It makes network interfaces.",
 				"AmbientCapabilities=CAP_NET_ADMIN", "CapabilityBoundingSet=CAP_NET_ADMIN",
@@ -125,7 +128,7 @@ var Table = []Package{
 		Summary: "units of work of a Receptor node, run as commands",
 		Unit: &Unit{
 			Description: "Receptor worker for commands",
-			Jobs:        true,
+			Jobs:        true, // no Replace: it has nothing that would end with it, and its cgroup is where it was started
 			Settings: []string{
 				"StateDirectory=receptor-worker-command", "StateDirectoryMode=0700",
 				"# Units and their supervisors outlive this program.",
@@ -139,7 +142,7 @@ var Table = []Package{
 	},
 	{
 		Name: "receptor-command-service", Module: "command-service", Summary: "interactive commands, such as a shell, as services in a Receptor mesh",
-		Unit: &Unit{Description: "Receptor commands on terminals", Jobs: true},
+		Unit: &Unit{Description: "Receptor commands on terminals", Jobs: true, Replace: true},
 	},
 	{
 		Name: "receptor", Module: "cmd", Summary: "Receptor with all that belongs to it: a node from one command line or file",
@@ -213,10 +216,14 @@ var limits = []string{
 // UnitFile is the text of the service.
 func (p *Package) UnitFile() string {
 	u := p.Unit
-	after, exec := "network.target", u.Exec
+	after, exec, reload := "network.target", u.Exec, ""
 	if exec == "" {
 		after += " receptor-core.service" // though a plug waits for its core
 		exec = "--socket " + plugSocket
+	}
+	if u.Replace {
+		reload = "# It starts the program anew beside the one that runs, which ends when what it carries has ended.\n" +
+			"ExecReload=/usr/bin/" + p.Name + " replace $MAINPID\nNotifyAccess=exec\n"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `[Unit]
@@ -229,13 +236,13 @@ Type=notify
 User=%[4]s
 SupplementaryGroups=%[5]s
 ExecStart=/usr/bin/%[2]s %[6]s
-Restart=always
+%[7]sRestart=always
 RestartSec=1
 # It is wrongly configured: starting again would not help.
 RestartPreventExitStatus=2
 TimeoutStopSec=30
 
-`, u.Description, p.Name, after, p.User(), strings.Join(p.groups(), " "), exec)
+`, u.Description, p.Name, after, p.User(), strings.Join(p.groups(), " "), exec, reload)
 	own, common := u.Settings, append([]string{"# The sandbox."}, sandbox...)
 	if u.Jobs {
 		own, common = slices.Concat(own, jobs), append(common, limits[0])
@@ -278,5 +285,9 @@ func (p *Package) Sysusers() string {
 		fmt.Fprintf(&b, "g %s -\n", g)
 	}
 	fmt.Fprintf(&b, "u %s - %q\n", p.User(), p.Unit.Description)
+	// Also where somebody else starts the program as that user.
+	for _, g := range p.groups() {
+		fmt.Fprintf(&b, "m %s %s\n", p.User(), g)
+	}
 	return b.String()
 }

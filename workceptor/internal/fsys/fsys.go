@@ -13,6 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"syscall"
 )
 
 // FS is a directory with all that is in it. Its methods may be called concurrently.
@@ -44,6 +46,12 @@ const (
 	DirMode  fs.FileMode = 0o700
 	FileMode fs.FileMode = 0o600
 )
+
+// Scarce tells of an error whether it is for want of something that there will be more
+// of: room on the disk, or descriptors.
+func Scarce(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE}, func(e error) bool { return errors.Is(err, e) })
+}
 
 // ReadFile returns the whole content of a file.
 func ReadFile(dir FS, name string) ([]byte, error) {

@@ -637,6 +637,78 @@ func TestSupervisorThatNeverRan(t *testing.T) {
 	})
 }
 
+// On a full disk a unit waits, though its supervisor cannot note that it is about to run.
+// Before, its supervisors died until it was refused.
+func TestUnitWaitsForTheDisk(t *testing.T) {
+	t.Parallel()
+	b, room := fullDisk(t)
+	b.waits("unit")
+	room()
+	if r := b.end("unit"); r.State != Exited || r.Code != 0 || b.read("unit", "stdout") != "once\n" {
+		t.Errorf("the end is %+v, stdout %q", r, b.read("unit", "stdout"))
+	}
+}
+
+// It ends if that is wanted.
+func TestUnitThatWaitsForTheDiskIsStopped(t *testing.T) {
+	t.Parallel()
+	b, room := fullDisk(t)
+	b.waits("unit")
+	if err := b.Stop("unit", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.end("unit"); r.State != Refused || b.read("unit", "stdout") != "" {
+		t.Errorf("the end is %+v, stdout %q", r, b.read("unit", "stdout"))
+	}
+	room()
+}
+
+// fullDisk is a bench with a disk of its own, which is full once a supervisor starts,
+// and until room is called. It is for one unit: what is left of another one and is
+// removed meanwhile would be room.
+func fullDisk(t *testing.T) (b *bench, room func()) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=700"); err != nil {
+		t.Skipf("skipped: needs the rights of root, to mount a small tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ballast, fake := filepath.Join(dir, "ballast"), filepath.Join(t.TempDir(), "supervisor")
+	script := "#!/bin/sh\ncat /dev/zero > " + ballast + " 2> /dev/null\nexec " + self + " \"$@\"\n"
+	if err := os.WriteFile(fake, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b = newBench(t, func(o *Options) { o.Dir, o.Supervisor = filepath.Join(dir, "state"), fake })
+	return b, func() {
+		t.Helper()
+		if err := os.Remove(ballast); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// waits starts a unit and waits until it waits for room on the disk.
+func (b *bench) waits(id string) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	cancel() // which is only that nobody waits for it
+	if _, err := b.Start(ctx, b.prepare(id, "echo once")); err != nil {
+		b.t.Fatal(err)
+	}
+	r := b.await(id, func(r Report) bool { return r.State.final() || strings.Contains(r.Detail, "no space left on device") })
+	if r.State != Starting {
+		b.t.Fatalf("unit %s does not wait: %+v", id, r)
+	}
+}
+
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

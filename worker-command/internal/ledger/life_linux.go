@@ -69,7 +69,14 @@ func (l *Ledger) live(e *entry, s *starting) {
 				l.refuse(e, "its supervisor died again and again")
 				return
 			}
-			if err := l.spawn(e, s); err != nil {
+			err := l.spawn(e, s)
+			if unit.Full(err) && !l.unwanted(e) {
+				l.log.Warn("a unit waits", "unit", e.id, "error", err)
+				starts--
+				l.pause(settleRetry)
+				continue
+			}
+			if err != nil {
 				l.refuse(e, err.Error())
 				return
 			}
@@ -127,6 +134,13 @@ func (l *Ledger) pause(d time.Duration) {
 	case <-time.After(d):
 	case <-l.ctx.Done():
 	}
+}
+
+// unwanted tells whether somebody wants the end of a unit.
+func (l *Ledger) unwanted(e *entry) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return e.order != nil
 }
 
 func (l *Ledger) ended(e *entry) bool {

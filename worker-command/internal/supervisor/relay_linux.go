@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/project-receptor/receptor/worker-command/internal/unit"
 )
 
 const (
 	// atOnce is how much is moved by one call, and about how much is told of at once.
 	atOnce = 1 << 20
-
-	// fullRetry is how often a full disk is tried again. The unit waits meanwhile.
-	fullRetry = time.Second
 
 	bufferSize = 64 << 10
 )
@@ -62,7 +61,7 @@ func (r *Relay) Run(moved func(int64), trouble func(error), giveUp <-chan struct
 			moved(n)
 		case err == nil:
 			return nil
-		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		case unit.Full(err):
 			trouble(err)
 			select {
 			case <-time.After(fullRetry):

@@ -27,8 +27,8 @@ const (
 	killAgain     = 20 * time.Millisecond
 	killAgainMost = time.Second
 
-	// endRetry is how often word of the end is tried to be left on a full disk.
-	endRetry = time.Second
+	// fullRetry is how often a full disk is tried again. The unit waits meanwhile.
+	fullRetry = time.Second
 )
 
 // supervisor is one unit.
@@ -99,15 +99,9 @@ func (s *supervisor) run() error {
 	if err != nil {
 		return err
 	}
-	// (The descriptor stays a number: an os.File would close it some day, and unlock it.)
-	// That there is the unit must be known after the machine's end, too: it would be
-	// run again. The plug has begun with this when it has started this process.
-	if err := errors.Join(unix.Fsync(unit.LockFD), unit.SyncDir(s.dir)); err != nil {
-		return fmt.Errorf("note the unit: %w", err)
-	}
 	trace := unit.Trace{Supervisor: self}
-	if err := unit.Write(s.dir, s.spec.Unit, unit.TraceSuffix, trace); err != nil {
-		return fmt.Errorf("note that the unit is about to run: %w", err)
+	if err := s.note(trace); err != nil {
+		return err
 	}
 	pid, err := start(&s.spec, stdin, stdout, stderr)
 	for _, f := range []*os.File{stdin, stdout, stderr} { // now the unit's alone
@@ -128,6 +122,34 @@ func (s *supervisor) run() error {
 	s.teller.change(func(t *unit.Told) { t.Job = s.job })
 	s.relay()
 	return s.leaveWord(s.attend())
+}
+
+// note notes that the unit is about to run. On a full disk that waits, unless somebody
+// wants its end.
+func (s *supervisor) note(trace unit.Trace) error {
+	for {
+		// (The descriptor stays a number: an os.File would close it some day, and unlock it.)
+		// That there is the unit must be known after the machine's end, too: it would be
+		// run again. The plug has begun with this when it has started this process.
+		err := errors.Join(unix.Fsync(unit.LockFD), unit.SyncDir(s.dir))
+		if err == nil {
+			err = unit.Write(s.dir, s.spec.Unit, unit.TraceSuffix, trace)
+		}
+		if err == nil {
+			s.teller.change(func(t *unit.Told) { t.Trouble = "" })
+			return nil
+		}
+		err = fmt.Errorf("note that the unit is about to run: %w", err)
+		if !unit.Full(err) {
+			return err
+		}
+		s.teller.change(func(t *unit.Told) { t.Trouble = "it waits: " + err.Error() })
+		select {
+		case <-time.After(fullRetry):
+		case <-s.teller.orders:
+			return err
+		}
+	}
 }
 
 // output makes the pipe of an output, and returns the unit's end.
@@ -278,11 +300,11 @@ func (s *supervisor) leaveWord(end unit.End) error {
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		if !unit.Full(err) {
 			return err
 		}
 		s.teller.change(func(t *unit.Told) { t.Trouble = "word of its end waits: " + err.Error() })
-		time.Sleep(endRetry)
+		time.Sleep(fullRetry)
 	}
 	s.teller.stop()
 	err := unit.Sync(s.dir, s.spec.Unit, unit.EndSuffix)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -105,6 +106,10 @@ func Write(dir *os.Root, id, suffix string, content any) error {
 	}
 	return dir.Rename(name+temporary, name)
 }
+
+// Full tells of an error whether it is for want of room on the disk: what it has kept
+// from being done can be done when there is some again.
+func Full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // Sync makes a file of a unit durable. Before, the end of the machine may leave an
 // empty one, or none.
