@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -291,6 +293,11 @@ func (l *Lab) WaitRoute(ctx context.Context, node string, to ...string) error {
 // it to nobody else who asks for any port, neither to listen on nor to dial from: a connection of it, ended from
 // its side, waits out its time. A program that listens on the port by its number may have it at once.
 func FreePort() (int, error) {
+	if runtime.GOOS == "linux" { // where sockets are made without this lock
+		// Nobody forks meanwhile: a child would have the listener as long as it has not executed its program.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
