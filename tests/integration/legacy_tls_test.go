@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/project-receptor/receptor/netceptor/mtls/mtlstest"
 	"github.com/project-receptor/receptor/tests/integration/lab"
@@ -86,10 +88,17 @@ func TestLegacyKilledInMidStream(t *testing.T) {
 	a := m.model(legacy.Config{ID: "a"})
 	a.DialTCP(lab.Local(ab), legacy.LinkConfig{}, nil, true)
 	start := func() *lab.Process {
-		p, err := m.Start("legacy-node", "-id", "c", "-tcp-peer", lab.Local(bc), "-echo", "echo")
+		// The service first: once there is a link, it is asked for.
+		p, err := m.Start("legacy-node", "-id", "c", "-echo", "echo", "-tcp-peer", lab.Local(bc))
 		must(t, err)
 		must(t, m.WaitRoute(m.ctx, "b", "c"))
 		m.reaches(a, "b", "c")
+		m.eventually("the new c has a way back", func() bool {
+			ctx, cancel := context.WithTimeout(m.ctx, time.Second)
+			defer cancel()
+			p := a.Ping(ctx, "c", 30)
+			return p.Err == nil && p.From == "c"
+		})
 		return p
 	}
 	c := start()
