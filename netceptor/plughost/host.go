@@ -230,8 +230,11 @@ func (h *Host) notOpened(cred socket.Cred, err error) {
 func (h *Host) refuse(o *session.Opening, cred socket.Cred, err error) {
 	e := asWire(err)
 	h.count("refused_" + e.Code)
-	if o.Kind == wire.ConnSession || e.Code == wire.CodeDenied {
-		h.logRefusal(cred, e.Msg+h.policy.hint(e))
+	switch {
+	case e.Code == wire.CodeDenied:
+		h.logRefusal(cred, e.Msg, h.policy.hint)
+	case o.Kind == wire.ConnSession:
+		h.logRefusal(cred, e.Msg)
 	}
 	if err := o.Refuse(e); err != nil {
 		h.log.Debug("plug did not wait for its refusal", "error", err, "uid", cred.UID)
@@ -320,11 +323,15 @@ func (h *Host) Counters() map[string]uint64 {
 }
 
 // logRefusal logs that somebody is not served, once in a while for the same
-// user and reason.
-func (h *Host) logRefusal(cred socket.Cred, why string) {
-	if h.isNews(fmt.Sprint(cred.UID, " ", why)) {
-		h.log.Warn("plug refused", "error", why, "uid", cred.UID, "gid", cred.GID, "pid", cred.PID)
+// user and reason. Only then it asks for hints.
+func (h *Host) logRefusal(cred socket.Cred, why string, hints ...func() string) {
+	if !h.isNews(fmt.Sprint(cred.UID, " ", why)) {
+		return
 	}
+	for _, hint := range hints {
+		why += hint()
+	}
+	h.log.Warn("plug refused", "error", why, "uid", cred.UID, "gid", cred.GID, "pid", cred.PID)
 }
 
 // isNews tells whether the log has not heard of something for a while.

@@ -169,11 +169,11 @@ func (r *Rule) matchesUser(c socket.Cred) bool {
 	return true
 }
 
-// hint is what the log says besides of a refusal: a name that is mistyped looks like
+// hint is what the log says besides of a denial: a name that is mistyped looks like
 // that of a plug that is not installed, until somebody is denied.
-func (p *Policy) hint(e *wire.Error) string {
+func (p *Policy) hint() string {
 	names := p.unknownNames()
-	if e.Code != wire.CodeDenied || len(names) == 0 {
+	if len(names) == 0 {
 		return ""
 	}
 	return "; its rules of these match nobody, since they are not there: " + strings.Join(names, ", ")
