@@ -83,9 +83,9 @@ func TestLauncherOfRoot(t *testing.T) {
 	must(t, l.Stop())
 
 	// Whoever wants all of it to be root says so.
-	root := h.launch("receptor", "--user", "root", "--node", "id=root", "--tcp-listener", "port=27199")
+	root := h.launch("receptor", "--user", "root", "--node", "id=roots", "--tcp-listener", "port=27199")
 	for {
-		out, err := h.command("receptorctl", "--socket", "/run/receptor/root/control.sock", "status", "--json").Output()
+		out, err := h.command("receptorctl", "--socket", "/run/receptor/roots/control.sock", "status", "--json").Output()
 		var s lab.Status
 		if err == nil {
 			must(t, json.Unmarshal(out, &s))

@@ -224,7 +224,7 @@ func replaced(t *testing.T, b *booted, services []table.Package) {
 	}
 
 	const program = "/usr/bin/receptor-proxy-tcp"
-	b.must("sh", "-c", "cp "+program+" /root/good && printf '#!/bin/sh\nexit 1\n' > /root/bad && chmod +x /root/bad && mv /root/bad "+program)
+	b.must("sh", "-c", "cp "+program+" /var/tmp/good && printf '#!/bin/sh\nexit 1\n' > /var/tmp/bad && chmod +x /var/tmp/bad && mv /var/tmp/bad "+program)
 	if out, err := b.in("systemctl", "reload", "receptor-proxy-tcp"); err == nil {
 		t.Errorf("reload with a program that does not run: %s", out)
 	}
@@ -233,7 +233,7 @@ func replaced(t *testing.T, b *booted, services []table.Package) {
 	}
 	shell.ask()
 	b.connect(t, 4001).ask()
-	b.must("mv", "/root/good", program)
+	b.must("mv", "/var/tmp/good", program)
 
 	shell.end()
 	for name, pid := range old {

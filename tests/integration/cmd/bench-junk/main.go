@@ -55,7 +55,7 @@ type settings struct {
 func bench(ctx context.Context) error {
 	var s settings
 	flag.StringVar(&s.bin, "bin", "bin", "directory of the built programs")
-	flag.StringVar(&s.medium, "medium", "tcp", "of the links: tcp, tls, ws or wss")
+	flag.StringVar(&s.medium, "medium", "tcp", "of the links: tcp or ws")
 	flag.StringVar(&s.sort, "sort", "", "of the junk; empty: all sorts, taking turns")
 	flag.IntVar(&s.rate, "rate", 10_000, "connections a second")
 	flag.IntVar(&s.sources, "sources", 1, "addresses that they come from; 0: that of the nodes")
