@@ -425,20 +425,26 @@ func TestRemoteSubmissionRepeatedWithoutWay(t *testing.T) {
 	m.forgotten()
 }
 
-// The way is cut while a unit writes, and either node is restarted: nothing is
-// missing, and nothing comes twice.
-func TestRemoteResumes(t *testing.T) {
-	t.Parallel()
-	step := make(chan string)
-	m := newMesh(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
-		for s := range step {
+// stepping is a mesh with a unit of beta that writes what it is given, until it is over.
+func stepping(t *testing.T) (m *mesh, u workceptor.Status, step chan<- string, over func()) {
+	t.Helper()
+	steps := make(chan string)
+	m = newMesh(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
+		for s := range steps {
 			_, _ = u.Write([]byte(s))
 		}
 		return workceptor.Exit{}
 	}})
-	over := sync.OnceFunc(func() { close(step) })
-	defer over()
-	u := m.submit(workceptor.Request{}, "")
+	over = sync.OnceFunc(func() { close(steps) })
+	t.Cleanup(over) // before the mesh waits for its unit
+	return m, m.submit(workceptor.Request{}, ""), steps, over
+}
+
+// The way is cut while a unit writes, and either node is restarted: nothing is
+// missing, and nothing comes twice.
+func TestRemoteResumes(t *testing.T) {
+	t.Parallel()
+	m, u, step, over := stepping(t)
 	want := ""
 	write := func(s string) {
 		step <- s
@@ -473,16 +479,7 @@ func TestRemoteResumes(t *testing.T) {
 // they are fetched anew.
 func TestRemoteResultsSpoiltHere(t *testing.T) {
 	t.Parallel()
-	step := make(chan string)
-	m := newMesh(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
-		for s := range step {
-			_, _ = u.Write([]byte(s))
-		}
-		return workceptor.Exit{}
-	}})
-	over := sync.OnceFunc(func() { close(step) })
-	defer over()
-	u := m.submit(workceptor.Request{}, "")
+	m, u, step, over := stepping(t)
 	step <- "one "
 	m.see(u.ID, "one ")
 	m.alpha.close()
