@@ -252,12 +252,15 @@ func TestLegacyNodeSubmitsToOurs(t *testing.T) {
 	t.Parallel()
 	var v struct{ Unsigned struct{ Events []step } }
 	vector(t, "06b-mesh-work-conversation.json", &v)
-	let := make(chan struct{})
+	let, over := gate()
+	defer over()
+	told := make(chan struct{}) // the node knows the size of what is there to be read
 	n := newNode(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
 		if stdin, err := io.ReadAll(u.Stdin); err != nil || string(stdin) != "hello stdin" || u.Params["params"] != "-n x" || u.Params["foo"] != "bar" || len(u.Params) != 2 {
 			t.Errorf("stdin %q, %v; parameters %v", stdin, err, u.Params)
 		}
 		_, _ = u.Write([]byte("hello\n"))
+		close(told)
 		<-let
 		_, _ = u.Write([]byte("world\n"))
 		return workceptor.Exit{}
@@ -285,10 +288,11 @@ func TestLegacyNodeSubmitsToOurs(t *testing.T) {
 	say(results, said[3][0], id)
 	results.expect("Streaming results for work unit " + id + "\n")
 	results.expect("hello\n")
+	<-told
 	status := converse(t, n, false)
 	say(status, said[2][0], id)
 	status.expect(`{"Detail":"Running: PID 1000","ExtraData":{"Pid":1000,"Params":"-n x"},"State":1,"StateName":"Running","StdoutSize":6,"WorkType":"echo"}` + "\n")
-	close(let)
+	over()
 	if rest := results.rest(); rest != "world\n" {
 		t.Errorf("then %q", rest)
 	}

@@ -13,7 +13,8 @@ import (
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	offers := make(chan []workceptor.TypeStatus, 10)
-	let := make(chan struct{})
+	let, over := gate()
+	defer over()
 	n := newNode(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
 		if u.Params["params"] == "short" {
 			<-let
@@ -55,7 +56,7 @@ func TestDrain(t *testing.T) {
 	if d := n.Draining(); d == nil || d.Left != 2 || !d.Deadline.IsZero() {
 		t.Errorf("%+v", d)
 	}
-	close(let)
+	over()
 	n.untilState(old.ID, workceptor.Succeeded)
 	if d := n.Draining(); d.Left != 1 {
 		t.Errorf("%+v", d)

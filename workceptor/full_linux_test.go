@@ -3,7 +3,6 @@ package workceptor_test
 import (
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -34,13 +33,12 @@ func (n *node) full(id string) {
 // some. Before, it had failed.
 func TestUnitWaitsForTheDisk(t *testing.T) {
 	t.Parallel()
-	let := make(chan struct{})
-	over := sync.OnceFunc(func() { close(let) })
+	let, over := gate()
+	defer over()
 	n := newNode(t, &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
 		<-let
 		return workertest.Echo(u)
 	}}, workceptor.WorkType{Name: "echo", Slots: 1})
-	t.Cleanup(over) // also if it is skipped
 	first := n.submit(workceptor.Request{Type: "echo"}, "first")
 	n.untilState(first.ID, workceptor.Running)
 	u := n.submit(workceptor.Request{Type: "echo"}, "second")

@@ -291,6 +291,13 @@ func TestMergedOutputIsOneStream(t *testing.T) {
 	}
 }
 
+// gate is what units wait for, and what opens it, to be deferred as well: a unit that
+// waits would keep a test that has failed.
+func gate() (let chan struct{}, open func()) {
+	let = make(chan struct{})
+	return let, sync.OnceFunc(func() { close(let) })
+}
+
 // blocking runs until its end is wanted, or it is let go.
 func blocking(let <-chan struct{}) func(u *workertest.Unit) workceptor.Exit {
 	return func(u *workertest.Unit) workceptor.Exit {
@@ -305,7 +312,8 @@ func blocking(let <-chan struct{}) func(u *workertest.Unit) workceptor.Exit {
 
 func TestSlotsAndQueue(t *testing.T) {
 	t.Parallel()
-	let := make(chan struct{})
+	let, over := gate()
+	defer over()
 	n := newNode(t, &workertest.Worker{Run: blocking(let)}, workceptor.WorkType{Name: "echo", Slots: 2})
 	var ids []string
 	for i := range 5 {
@@ -334,7 +342,7 @@ func TestSlotsAndQueue(t *testing.T) {
 	if u, err := n.Get(ids[4]); err != nil || u.Position != 1 {
 		t.Errorf("at %d, %v", u.Position, err)
 	}
-	close(let)
+	over()
 	for i, id := range ids {
 		want, runs := workceptor.Succeeded, 1
 		switch i {
@@ -411,7 +419,8 @@ func TestWishesWaitForTheWorker(t *testing.T) {
 // is back.
 func TestUnitsOutliveTheNode(t *testing.T) {
 	t.Parallel()
-	let := make(chan struct{})
+	let, over := gate()
+	defer over()
 	worker := &workertest.Worker{}
 	worker.Run = func(u *workertest.Unit) workceptor.Exit {
 		_, _ = u.Write([]byte("before,"))
@@ -422,7 +431,7 @@ func TestUnitsOutliveTheNode(t *testing.T) {
 	n := newNode(t, worker)
 	u := n.submit(workceptor.Request{Type: "echo"}, "")
 	n.close()
-	close(let)
+	over()
 	worker.Wait()
 	n.open()
 	out, _, end := n.results(u.ID, workceptor.From{})
@@ -436,7 +445,8 @@ func TestUnitsOutliveTheNode(t *testing.T) {
 
 func TestUnitThatNobodyKnowsIsLost(t *testing.T) {
 	t.Parallel()
-	let := make(chan struct{})
+	let, over := gate()
+	defer over()
 	worker := &workertest.Worker{Run: func(u *workertest.Unit) workceptor.Exit {
 		_, _ = u.Write([]byte("prefix"))
 		<-let
@@ -453,7 +463,7 @@ func TestUnitThatNobodyKnowsIsLost(t *testing.T) {
 	if end.State != workceptor.Lost || end.Detail != "Lost: its worker does not know it any more" || end.Stdout != sum(out) {
 		t.Errorf("%q, %+v", out, end)
 	}
-	close(let)
+	over()
 	worker.Wait()
 }
 
